@@ -1,0 +1,54 @@
+# make           set up .venv from exact pins and run the default benchmark (benchmarks/mini.yaml)
+# make test      set up and run the test suite             make test PYTEST_ARGS="-k claims -x"
+# make setup     only set up; a second call does nothing   make setup PYTHON=python3.12
+# make lint      ruff, mypy, snakemake's own linter
+# make realtext  set up, add a trained encoder (about 90 MB) and run benchmarks/minilm.yaml on real text
+#
+# `snakemake` with the environment active is the whole interface; this file only saves typing.
+
+PYTHON ?= python3
+PYTEST_ARGS ?=
+
+VENV := .venv
+READY := $(VENV)/.ready
+READY_REALTEXT := $(VENV)/.ready-realtext
+PIP := $(VENV)/bin/python -m pip --disable-pip-version-check --quiet
+# The workflow's jobs call `railkd` and `python`: they must be this environment's.
+RUN := PATH="$(CURDIR)/$(VENV)/bin:$$PATH"
+
+export HF_HUB_DISABLE_TELEMETRY := 1
+
+.DELETE_ON_ERROR:
+.PHONY: all test setup lint realtext
+
+all: setup
+	$(RUN) snakemake --cores all
+
+# One thread per worker: the tests' models are too small to gain from more.
+test: setup
+	$(RUN) OMP_NUM_THREADS=1 python -m pytest -n auto --maxprocesses 4 --dist loadfile $(PYTEST_ARGS)
+
+setup: $(READY)
+
+lint: setup
+	$(RUN) ruff check .
+	$(RUN) ruff format --check .
+	$(RUN) mypy
+	$(RUN) snakemake --lint
+
+realtext: $(READY_REALTEXT)
+	$(RUN) snakemake --cores all --config benchmark=benchmarks/minilm.yaml
+
+# The stamps are written last, so an installation cut short is taken up again, and later calls do nothing.
+# --no-compile: Python compiles the modules that are used when they first are; all of them would take a minute more.
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(v < (3, 11) and "railkd needs Python 3.11 or newer, and $(PYTHON) is %d.%d: try make PYTHON=python3.12" % v or 0)'
+	@echo "Installing requirements.lock into $(VENV) (once; some minutes)"
+	@test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) install --no-compile --requirement requirements.lock
+	$(PIP) install --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(READY_REALTEXT): requirements-realtext.lock $(READY)
+	$(PIP) install --no-compile --constraint requirements.lock --requirement requirements-realtext.lock
+	@touch $@
