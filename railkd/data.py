@@ -1,0 +1,319 @@
+"""A task's splits → token ids → length-bucketed batches; every batch carries its examples' rows.
+
+Reading and tokenising happen once for each (teacher, task), in the ``prepare`` step; training maps the result.
+Dimensions: ``B`` batch, ``T`` tokens.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from railkd.config import Benchmark, data_root
+from railkd.errors import UserError
+from railkd.metrics import constant_baseline
+from railkd.records import read_json, sha256_file, write_bytes, write_json
+from railkd.tasks import OUT_OF_DOMAIN, TASKS, Hub, OutOfDomain, Task
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from transformers import PreTrainedTokenizerBase
+
+
+@dataclass
+class Split:
+    """Tokenised examples, flat: example i is ``tokens[offsets[i]:offsets[i + 1]]``."""
+
+    tokens: Tensor  # (all tokens,) int32
+    offsets: Tensor  # (examples + 1,) int64
+    second: Tensor  # (examples,) int32, where the second text begins; the length when there is one text
+    labels: Tensor  # (examples,) int64 classes or float32 scores; -1 where hidden
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def lengths(self) -> Tensor:
+        """(examples,) number of tokens."""
+        return self.offsets.diff()
+
+    def collate(self, rows_B: Tensor, pad_id: int, type_ids: bool, pad_to: int | None = None) -> dict[str, Tensor]:
+        """What a model is called with, padded to the longest example or to ``pad_to``; each tensor (B, T)."""
+        start_B = self.offsets[rows_B]
+        length_B = self.offsets[rows_B + 1] - start_B
+        position_T = torch.arange(pad_to or int(length_B.max()))
+        mask_BT = position_T < length_B[:, None]
+        index_BT = (start_B[:, None] + position_T).clamp_(max=len(self.tokens) - 1)
+        ids_BT = self.tokens[index_BT].long().masked_fill_(~mask_BT, pad_id)
+        inputs = {"input_ids": ids_BT, "attention_mask": mask_BT.long()}
+        if type_ids:
+            inputs["token_type_ids"] = ((position_T >= self.second[rows_B][:, None]) & mask_BT).long()
+        return inputs
+
+
+@dataclass
+class Prepared:
+    """Everything a run on one task reads: its splits and how they were made."""
+
+    task: Task
+    splits: dict[str, Split]  # train, dev, dev_mismatched, test, test_mismatched, and out-of-domain sets by name
+    facts: dict[str, Any]  # see ``prepare``
+
+    @property
+    def scored(self) -> list[str]:
+        """Splits with known labels that a model is scored on."""
+        return [name for name, split in self.splits.items() if name != "train" and bool((split.labels != -1).all())]
+
+
+def epoch_batches(lengths: Tensor, batch_size: int, generator: torch.Generator, pool: int = 32) -> list[Tensor]:
+    """One epoch's batches of rows: shuffled, sorted by length inside pools of ``pool`` batches, in shuffled order.
+
+    Depends on the lengths, the batch size and the generator's state alone: two methods with one seed see the same.
+    """
+    order = torch.randperm(len(lengths), generator=generator)
+    batches: list[Tensor] = []
+    for chunk in order.split(batch_size * pool):
+        batches.extend(chunk[lengths[chunk].argsort(stable=True)].split(batch_size))
+    return [batches[i] for i in torch.randperm(len(batches), generator=generator).tolist()]
+
+
+def sorted_batches(lengths: Tensor, batch_size: int) -> Iterator[Tensor]:
+    """Rows in order of length, for evaluation: next to no padding."""
+    yield from lengths.argsort(stable=True).split(batch_size)
+
+
+# --- reading -------------------------------------------------------------------------------------------------------
+
+
+def read_split(
+    folder: str, split: str, columns: tuple[str, ...], root: Path | None, hub: Hub | None, optional: bool = False
+) -> "tuple[pd.DataFrame, str] | None":
+    """One split as a data frame, and where it came from: ``<root>/<folder>/<split>.parquet``, or the hub.
+
+    None when it is optional and absent. Raises UserError that names the file and what is wrong with it.
+    """
+    import pandas as pd
+
+    if root is not None:
+        path = root / folder / f"{split}.parquet"
+        if not path.is_file():
+            if optional:
+                return None
+            raise UserError(f"{path}: no such file (expected the split '{split}' of {folder} in the local mirror)")
+        try:
+            frame = pd.read_parquet(path)
+        except Exception as error:  # pyarrow raises many kinds for a truncated or foreign file
+            raise UserError(f"{path}: not a readable parquet file ({' '.join(str(error).split())[:120]})") from None
+        place = str(path)
+    else:
+        if hub is None:
+            raise UserError(
+                f"{folder}: is on no hub; put it into a local mirror as {folder}/{split}.parquet "
+                "(data.root or RAILKD_DATA)"
+            )
+        frame, place = _from_hub(hub, split)
+    for column in (*columns, "label"):
+        if column not in frame.columns:
+            raise UserError(
+                f"{place}: no column '{column}' (expected {', '.join((*columns, 'label'))}; "
+                f"found {', '.join(map(str, frame.columns))})"
+            )
+    if frame.empty:
+        raise UserError(f"{place}: has no rows")
+    return frame, place
+
+
+def _from_hub(hub: Hub, split: str) -> "tuple[pd.DataFrame, str]":
+    import datasets
+
+    place = f"{hub.repo} ({hub.config or 'default'}, {split}) at {hub.revision[:12]}"
+    try:
+        loaded = datasets.load_dataset(hub.repo, hub.config, split=split, revision=hub.revision)
+    except Exception as error:  # offline mode, no route, unknown split: each a different class
+        raise UserError(
+            f"{place}: cannot be had from the Hugging Face hub ({' '.join(str(error).split())[:160]}); "
+            "without network, set data.root or RAILKD_DATA to a local mirror"
+        ) from None
+    return loaded.to_pandas(), place
+
+
+def _texts(frame: "pd.DataFrame", columns: tuple[str, ...], place: str) -> list[list[str]]:
+    texts = []
+    for column in columns:
+        values = frame[column].tolist()
+        for row, value in enumerate(values):
+            if not isinstance(value, str) or not value.strip():
+                raise UserError(f"{place}: row {row}: column '{column}' is {value!r}, expected a non-empty text")
+        texts.append(values)
+    return texts
+
+
+def _labels(frame: "pd.DataFrame", task: Task | OutOfDomain, place: str, hidden: bool) -> NDArray[Any]:
+    """Labels as classes or scores; -1 stands for a hidden label where ``hidden`` allows it."""
+    values = frame["label"].tolist()
+    if isinstance(task, Task) and task.regression:
+        for row, value in enumerate(values):
+            known = isinstance(value, int | float) and (0 <= value <= 5 or (hidden and value == -1))
+            if not known:
+                raise UserError(f"{place}: row {row}: label {value!r}, expected a score from 0 to 5")
+        return np.asarray(values, dtype=np.float32)
+    allowed: dict[Any, int] = (
+        {i: i for i in range(len(task.labels))} if isinstance(task, Task) else {v: i for i, v in enumerate(task.labels)}
+    )
+    classes = np.empty(len(values), dtype=np.int64)
+    for row, value in enumerate(values):
+        if hidden and value == -1:
+            classes[row] = -1
+        elif value in allowed:
+            classes[row] = allowed[value]
+        else:
+            raise UserError(f"{place}: row {row}: label {value!r}, expected one of {', '.join(map(str, allowed))}")
+    return classes
+
+
+def _stratified(labels: NDArray[Any], share: float, seed: int) -> NDArray[np.bool_]:
+    """A mask of about ``share`` of the rows, the same share of every class (of every fifth of the scores)."""
+    strata = labels if labels.dtype.kind == "i" else np.digitize(labels, np.quantile(labels, [0.2, 0.4, 0.6, 0.8]))
+    rng = np.random.default_rng(seed)
+    held = np.zeros(len(labels), dtype=bool)
+    for stratum in np.unique(strata):
+        rows = np.flatnonzero(strata == stratum)
+        held[rng.permutation(rows)[: round(share * len(rows))]] = True
+    return held
+
+
+Raw = dict[str, tuple[list[list[str]], NDArray[Any], str]]  # split -> texts by column, labels, place
+
+
+def read_task(benchmark: Benchmark, task: Task, mirror: Path | None) -> Raw:
+    """Every split of a task and of its out-of-domain sets, checked."""
+    data = benchmark.data
+    raw: Raw = {}
+
+    def add(name: str, folder: str, split: str, source: Task | OutOfDomain, *, hidden: bool, optional: bool) -> None:
+        found = read_split(folder, split, source.columns, mirror, source.hub, optional)
+        if found is not None:
+            frame, place = found
+            raw[name] = (_texts(frame, source.columns, place), _labels(frame, source, place, hidden), place)
+
+    add("train", task.name, "train", task, hidden=False, optional=False)
+    for suffix, split in zip(("", "_mismatched"), task.dev, strict=False):
+        add(f"dev{suffix}", task.name, split, task, hidden=False, optional=False)
+    if data["test"] == "labels":
+        for suffix, split in zip(("", "_mismatched"), task.test, strict=False):
+            add(f"test{suffix}", task.name, split, task, hidden=False, optional=False)
+    for name in benchmark.out_of_domain(task.name):
+        ood = OUT_OF_DOMAIN[name]
+        add(name, ood.folder, "test", ood, hidden=False, optional=False)
+        limit = data.get("ood_examples")
+        if limit:
+            texts, labels, place = raw[name]
+            keep = np.sort(np.random.default_rng(data["seed"]).permutation(len(labels))[:limit])
+            raw[name] = ([[column[i] for i in keep] for column in texts], labels[keep], place)
+    limit = benchmark.task_settings(task.name).get("train_examples")
+    texts, labels, place = raw["train"]
+    if limit:
+        texts, labels = [column[:limit] for column in texts], labels[:limit]
+    if data["test"] == "heldout":
+        held = _stratified(labels, data["heldout"], data["seed"])
+        raw["test"] = (
+            [[t for t, h in zip(c, held, strict=True) if h] for c in texts],
+            labels[held],
+            f"{place} (held out)",
+        )
+        texts, labels = [[t for t, h in zip(c, held, strict=True) if not h] for c in texts], labels[~held]
+    raw["train"] = (texts, labels, place)
+    return raw
+
+
+# --- preparing -----------------------------------------------------------------------------------------------------
+
+
+def _tokenise(
+    tokenizer: "PreTrainedTokenizerBase", texts: list[list[str]], labels: NDArray[Any], max_length: int
+) -> Split:
+    tokens: list[int] = []
+    offsets, second = [0], []
+    for start in range(0, len(labels), 4096):  # the encodings of a whole IMDb would take gigabytes
+        encoded = tokenizer(*[c[start : start + 4096] for c in texts], truncation=True, max_length=max_length)
+        for i, ids in enumerate(encoded["input_ids"]):
+            sequence = encoded.sequence_ids(i)
+            # type ids as BERT counts them: the second text's [SEP] belongs to it, the first [SEP] to the first
+            second.append(sequence.index(1) if 1 in sequence else len(ids))
+            tokens.extend(ids)
+            offsets.append(len(tokens))
+    return Split(
+        torch.tensor(tokens, dtype=torch.int32),
+        torch.tensor(offsets),
+        torch.tensor(second, dtype=torch.int32),
+        torch.from_numpy(np.ascontiguousarray(labels)),
+    )
+
+
+def prepare(
+    benchmark: Benchmark,
+    task_name: str,
+    tokenizer: "PreTrainedTokenizerBase",
+    mirror: Path | None,
+    out: Path,
+    resolved: dict[str, str | None],
+) -> dict[str, Any]:
+    """Reads, checks and tokenises one task; writes ``out`` (safetensors) and ``out`` with suffix .json (its facts).
+
+    Facts: examples, baselines (best constant answer per split and metric), max_length, pad_id, vocabulary, sources
+    (where each split was read), resolved (checkpoint commits), sha256 of the tensors.
+    """
+    from safetensors.torch import save
+
+    task = TASKS[task_name]
+    data = benchmark.data
+    raw = read_task(benchmark, task, mirror)
+    splits: dict[str, Split] = {}
+    baselines: dict[str, dict[str, float]] = {}
+    for name, (texts, labels, _) in raw.items():
+        ood = OUT_OF_DOMAIN.get(name)
+        length = (data["ood_max_length"] or data["max_length"]) if ood else data["max_length"]
+        splits[name] = _tokenise(tokenizer, texts, labels, length)
+        classes = len(ood.labels) if ood else task.outputs
+        names = ood.metrics if ood else tuple(dict.fromkeys((*task.metrics, task.shown)))
+        baselines[name] = constant_baseline(names, labels, classes)
+    tensors = {f"{name}.{key}": value for name, split in splits.items() for key, value in vars(split).items()}
+    write_bytes(out, save(tensors))
+    facts = {
+        "task": task_name,
+        "examples": {name: len(split) for name, split in splits.items()},
+        "baselines": baselines,
+        "max_length": data["max_length"],
+        "pad_id": tokenizer.pad_token_id,
+        "vocabulary": len(tokenizer),
+        "sources": {name: place for name, (_, _, place) in raw.items()},
+        "resolved": resolved,
+        "sha256": sha256_file(out),
+    }
+    write_json(out.with_suffix(".json"), facts)
+    return facts
+
+
+def load(path: Path) -> Prepared:
+    """Maps what ``prepare`` wrote. Raises UserError when it is missing or does not match its checksum."""
+    from safetensors.torch import load_file
+
+    facts = read_json(path.with_suffix(".json"))
+    if not path.is_file() or sha256_file(path) != facts["sha256"]:
+        raise UserError(f"{path}: missing or not what was written (checksum); delete it and run again")
+    tensors = load_file(path)
+    names = list(dict.fromkeys(key.split(".")[0] for key in tensors))
+    splits = {n: Split(**{k: tensors[f"{n}.{k}"] for k in ("tokens", "offsets", "second", "labels")}) for n in names}
+    order = ["train", "dev", "dev_mismatched", "test", "test_mismatched"]
+    names.sort(key=lambda n: (order.index(n) if n in order else len(order), n))
+    return Prepared(TASKS[facts["task"]], {n: splits[n] for n in names}, facts)
+
+
+def locate(benchmark: Benchmark, generated: Path) -> Path | None:
+    """The folder that holds the data as parquet: MiniGLUE's in the results, the local mirror, or None for the hub."""
+    return generated if benchmark.synthetic else data_root(benchmark)

@@ -1,0 +1,17 @@
+"""The one exception for a user's mistake: it is shown as one line, without a traceback."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(ValueError):
+    """Bad input. The message is one line that names the key, file or row at fault and what was expected."""
+
+
+def unknown(kind: str, name: object, available: Iterable[str], where: str = "") -> UserError:
+    """An unknown name, with the nearest known one: ``unknown method 'pdk'; did you mean 'pkd'? available: ...``."""
+    names = sorted(str(a) for a in available)
+    close = difflib.get_close_matches(str(name), names, n=1)
+    hint = f"; did you mean '{close[0]}'?" if close else ";"
+    prefix = f"{where}: " if where else ""
+    return UserError(f"{prefix}unknown {kind} '{name}'{hint} available: {', '.join(names) or 'none'}")

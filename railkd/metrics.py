@@ -1,0 +1,85 @@
+"""GLUE's metrics as plain functions, and what a constant answer scores. ``glue_metric.py`` wraps them for `evaluate`.
+
+All scores are fractions (Matthews and correlations in [-1, 1]); tables multiply by 100.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.generic]
+
+
+def accuracy(predictions: Array, labels: Array) -> float:
+    """Share of equal entries."""
+    return float(np.mean(predictions == labels))
+
+
+def f1(predictions: Array, labels: Array) -> float:
+    """F1 of class 1, as GLUE scores MRPC and QQP; 0 when there is no true positive."""
+    hits = int(np.sum((predictions == 1) & (labels == 1)))
+    total = int(np.sum(predictions == 1)) + int(np.sum(labels == 1))
+    return 2 * hits / total if total else 0.0
+
+
+def matthews(predictions: Array, labels: Array) -> float:
+    """Matthews correlation of two classes (CoLA); 0 when either side is constant."""
+    p, y = predictions == 1, labels == 1
+    tp, tn = float(np.sum(p & y)), float(np.sum(~p & ~y))
+    fp, fn = float(np.sum(p & ~y)), float(np.sum(~p & y))
+    scale = (tp + fp) * (tp + fn) * (tn + fp) * (tn + fn)
+    return (tp * tn - fp * fn) / float(np.sqrt(scale)) if scale else 0.0
+
+
+def pearson(predictions: Array, labels: Array) -> float:
+    """Pearson correlation (STS-B); 0 when either side is constant."""
+    x, y = predictions.astype(np.float64), labels.astype(np.float64)
+    x, y = x - x.mean(), y - y.mean()
+    scale = float(np.sqrt((x @ x) * (y @ y)))
+    return float(x @ y) / scale if scale else 0.0
+
+
+def spearman(predictions: Array, labels: Array) -> float:
+    """Spearman rank correlation (STS-B), ties at their mean rank; 0 when either side is constant."""
+    from scipy.stats import rankdata  # only STS-B pays for this import
+
+    return pearson(rankdata(predictions), rankdata(labels))
+
+
+def pearson_spearman(predictions: Array, labels: Array) -> float:
+    """Mean of the two correlations: the one number GLUE shows for STS-B."""
+    return (pearson(predictions, labels) + spearman(predictions, labels)) / 2
+
+
+METRICS: dict[str, Callable[[Array, Array], float]] = {
+    "accuracy": accuracy,
+    "f1": f1,
+    "matthews": matthews,
+    "pearson": pearson,
+    "spearman": spearman,
+    "pearson_spearman": pearson_spearman,
+}
+
+
+def score(names: tuple[str, ...], predictions: Array, labels: Array) -> dict[str, float]:
+    """Every named metric. ``predictions`` and ``labels``: (examples,), classes or scores."""
+    if len(predictions) != len(labels) or not len(labels):
+        raise ValueError(f"{len(predictions)} predictions for {len(labels)} labels")
+    return {name: METRICS[name](predictions, labels) for name in names}
+
+
+def constant_baseline(names: tuple[str, ...], labels: Array, classes: int) -> dict[str, float]:
+    """For each metric the best score of answering one class always; 0 for correlations."""
+    if classes <= 1:
+        return dict.fromkeys(names, 0.0)
+    answers = [np.full(len(labels), c) for c in range(classes)]
+    return {name: max(METRICS[name](answer, labels) for answer in answers) for name in names}
+
+
+def predicted(logits: NDArray[np.floating], collapse: tuple[int, ...] = ()) -> Array:
+    """Classes from logits (examples, C), through ``collapse`` (class -> class) out of domain; scores for C = 1."""
+    if logits.shape[1] == 1:
+        return logits[:, 0]
+    classes = logits.argmax(axis=1)
+    return np.asarray(collapse)[classes] if collapse else classes

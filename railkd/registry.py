@@ -1,0 +1,56 @@
+"""Which methods there are and where their source lies. Imports nothing heavy: the workflow asks it while it is read."""
+
+import ast
+import importlib.util
+from pathlib import Path
+
+from railkd.errors import UserError, unknown
+
+FOLDER = Path(__file__).parent / "methods"
+
+
+def available() -> list[str]:
+    """Names of the methods of the suite: a file ``methods/pkd.py`` is the method ``pkd``."""
+    return sorted(p.stem for p in FOLDER.glob("*.py") if p.stem not in {"__init__", "base"})
+
+
+def source_file(name: str) -> Path:
+    """The Python file of ``pkd``, ``package.module:Class`` or ``folder/file.py:Class``.
+
+    It is an input of the method's workflow rule, so that an edit reruns only that method's runs. Raises UserError
+    for an unknown name or a missing file.
+    """
+    if ":" not in name:
+        if name not in available():
+            raise unknown("method", name, available())
+        return FOLDER / f"{name}.py"
+    module = name.partition(":")[0]
+    path = Path(module)
+    if not module.endswith(".py"):
+        try:
+            spec = importlib.util.find_spec(module)
+        except (ImportError, ValueError):
+            spec = None
+        path = Path(spec.origin) if spec and spec.origin else Path(module)
+    if not path.is_file():
+        raise UserError(f"method '{name}': no Python file {path}")
+    return path
+
+
+def declares_no_regression(name: str) -> bool:
+    """Whether the method's class body says ``regression = False``: it is undefined for STS-B."""
+    path = source_file(name)
+    try:
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, SyntaxError, ValueError) as error:
+        raise UserError(f"method '{name}': {path} is no Python source ({error})") from None
+    wanted = name.partition(":")[2]
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ClassDef) and (not wanted or node.name == wanted):
+            for line in node.body:
+                targets = line.targets if isinstance(line, ast.Assign) else [getattr(line, "target", None)]
+                value = getattr(line, "value", None)
+                named = any(isinstance(t, ast.Name) and t.id == "regression" for t in targets)
+                if named and isinstance(value, ast.Constant) and value.value is False:
+                    return True
+    return False
