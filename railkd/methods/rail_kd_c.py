@@ -1,0 +1,43 @@
+"""RAIL-KD, concatenated form: one distance for all layers together."""
+
+from railkd.mapping import RailMap
+from railkd.methods.base import Setting
+from railkd.rail import Projection, Rail
+
+
+class RailKDConcatenated(Rail):
+    """(CE + KD + R_c)/3, with R_c = ‖ n(W^T [mean^T_{s(1)}; …; mean^T_{s(m)}]) − n(W^S [mean^S_1; …; mean^S_m]) ‖².
+
+    mean_l (B, D) is the mean over tokens of layer l; s is a sorted random m-subset of the teacher's intermediate
+    layers 1..n − 1, redrawn each epoch. W^T (m·D_T, U) and W^S (m·D_S, U). R_c is one term in [0, 4], so at equal
+    λ₃ it weighs up to m times less than R_l; kept as published.
+
+    Options as in ``Rail``.
+    """
+
+    source = "Haidar et al. (2022), Eq. 3 and 4"
+    concatenated = True
+
+    def __init__(
+        self,
+        setting: Setting,
+        ce_weight: float = 1 / 3,
+        kd_weight: float = 1 / 3,
+        rail_weight: float = 1 / 3,
+        temperature: float = 1.0,
+        projection_dim: int = 128,
+        mapping: RailMap | list[int] = "random_sorted",
+        projection: Projection = "learned",
+        pool_padding: bool = False,
+    ) -> None:
+        super().__init__(
+            setting,
+            ce_weight,
+            kd_weight,
+            rail_weight,
+            temperature,
+            projection_dim,
+            mapping,
+            projection,
+            pool_padding,
+        )

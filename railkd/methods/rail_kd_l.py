@@ -1,0 +1,46 @@
+"""RAIL-KD, layer-wise form: one distance per student layer."""
+
+from railkd.mapping import RailMap
+from railkd.methods.base import Setting
+from railkd.rail import Projection, Rail
+
+
+class RailKDLayerwise(Rail):
+    """(CE + KD + R_l)/3, with R_l = Σᵢ αᵢ ‖ n(W^T_i mean^T_{s(i)}) − n(W^S_i mean^S_i) ‖² over i = 1..m.
+
+    mean_l (B, D) is the mean over tokens of layer l; s is a sorted random m-subset of the teacher's intermediate
+    layers 1..n − 1, redrawn each epoch. Each student layer i has its own W^T_i (D_T, U) and W^S_i (D_S, U),
+    whichever teacher layer it reads. R_l sums m terms in [0, 4].
+
+    Options as in ``Rail``, and
+        layer_weights  αᵢ ≥ 0, one per student layer; 1 in the paper
+    """
+
+    source = "Haidar et al. (2022), Eq. 2 and 4"
+    concatenated = False
+
+    def __init__(
+        self,
+        setting: Setting,
+        ce_weight: float = 1 / 3,
+        kd_weight: float = 1 / 3,
+        rail_weight: float = 1 / 3,
+        temperature: float = 1.0,
+        projection_dim: int = 128,
+        mapping: RailMap | list[int] = "random_sorted",
+        projection: Projection = "learned",
+        pool_padding: bool = False,
+        layer_weights: list[float] | None = None,
+    ) -> None:
+        super().__init__(
+            setting,
+            ce_weight,
+            kd_weight,
+            rail_weight,
+            temperature,
+            projection_dim,
+            mapping,
+            projection,
+            pool_padding,
+            layer_weights,
+        )
