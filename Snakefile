@@ -1,0 +1,293 @@
+"""The paper as a DAG. `snakemake --cores all` runs benchmarks/mini.yaml; another benchmark: --config benchmark=FILE.
+
+data → pre-train (miniatures only) → prepare → fine-tune teachers → signals → [search] → distil → tables and figures.
+Each rule is one `railkd` step that can be run by hand; every method is a rule of its own: distil_<method>.
+"""
+
+import logging
+import re
+import shlex
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(workflow.basedir))
+
+from railkd import config as benchmarks
+from railkd import records
+from railkd.config import Cell, Layout
+from railkd.errors import UserError
+from railkd.cli import check
+from railkd.progress import Progress
+from railkd.registry import source_file
+
+BENCHMARK = str(config.pop("benchmark", Path(workflow.basedir) / "benchmarks" / "mini.yaml"))
+RESULTS = config.pop("results", None)
+DEVICE = str(config.pop("device", "auto"))
+
+try:
+    if config:
+        raise UserError(f"--config: unknown key '{next(iter(config))}'; available: benchmark, device, results")
+    B = benchmarks.load(BENCHMARK)
+    L = Layout(RESULTS or Path("results") / B.name)
+    if workflow.is_main_process:  # jobs on a cluster read this file again
+        check(B, L)
+        logging.getLogger("snakemake.logging").addHandler(Progress())
+except UserError as error:
+    sys.exit(f"railkd: error: {error}")
+
+RAILKD = f"OMP_NUM_THREADS={{threads}} {shlex.quote(sys.executable)} -m railkd"
+COMMON = f"{shlex.quote(BENCHMARK)} --results {shlex.quote(str(L.root))}"
+COMPUTE = f"--device {shlex.quote(DEVICE)} --threads {{threads}}"
+LOG = "> {log} 2>&1 || {{ tail -n 3 {log} >&2; exit 1; }}"
+# auto: this machine's; for a cluster, whose login node has none, say --config device=cuda
+GPU = int(DEVICE.startswith("cuda") or (DEVICE == "auto" and Path("/dev/nvidia0").exists()))
+CELLS = [cell for cell in B.cells() if not B.external(cell.method)]
+RUNS = [str(L.run(cell, seed)) for cell in B.cells() for seed in B.seeds]
+TEACHERS = [(teacher, task) for teacher in B.teachers for task in B.teacher_tasks(teacher)]
+TEACHER_RECORDS = [str(L.teacher(teacher, task) / "record.json") for teacher, task in TEACHERS]
+
+
+wildcard_constraints:
+    model="|".join(map(re.escape, B.models)),
+    teacher="|".join(map(re.escape, B.teachers)),
+    pair="|".join(map(re.escape, B.pairs)),
+    task="|".join(B.tasks),
+
+
+def digest(value):
+    """A short hash of what a rule depends on in the benchmark file: a change of it reruns the rule's jobs."""
+    return records.sha256_text(records.canonical(value))[:16]
+
+
+def checkpoint_of(model):
+    """The files of the pre-trained miniatures that a model is made of; none for a published checkpoint."""
+    entry = B.models[model]
+    if "layers_of" in entry:
+        return checkpoint_of(entry["layers_of"])
+    return [str(L.model(model) / "model.safetensors")] if "pretrain" in entry else []
+
+
+def generated():
+    """MiniGLUE, where the benchmark is made of it."""
+    return [str(L.data() / "corpus" / "corpus.parquet")] if B.synthetic else []
+
+
+localrules:
+    all,
+    tables,
+    figures,
+    report,
+
+
+rule all:
+    input:
+        L.root / "report.md",
+        L.root / "tables" / "table1.md",
+        L.root / "figures" / "figure2.png",
+
+
+if B.synthetic:
+
+    rule data:
+        output:
+            *generated(),
+        params:
+            settings=digest([B.data["seed"], B.data.get("sizes")]),
+        log:
+            L.root / "logs" / "data.log",
+        shell:
+            f"{RAILKD} data {COMMON} {LOG}"
+
+
+rule pretrain:
+    input:
+        generated(),
+        lambda w: checkpoint_of(B.models[w.model]["from"]) if "from" in B.models[w.model] else [],
+    output:
+        L.model("{model}") / "model.safetensors",
+    params:
+        settings=lambda w: digest([B.model_config(w.model), B.data["seed"]]),
+    log:
+        L.root / "logs" / "pretrain" / "{model}.log",
+    resources:
+        gpu=GPU,
+    shell:
+        f"{RAILKD} pretrain {COMMON} --model {{wildcards.model}} {COMPUTE} {LOG}"
+
+
+rule prepare:
+    input:
+        generated(),
+        lambda w: [
+            f
+            for pair in B.pairs.values()
+            if pair["teacher"] == w.teacher
+            for role in ("teacher", "student")
+            for f in checkpoint_of(pair[role])
+        ],
+    output:
+        L.prepared("{teacher}", "{task}"),
+        L.prepared("{teacher}", "{task}").with_suffix(".json"),
+    params:
+        settings=lambda w: digest([B.data_config(w.task), B.model_config(w.teacher)]),
+    log:
+        L.root / "logs" / "prepare" / "{teacher}" / "{task}.log",
+    shell:
+        f"{RAILKD} prepare {COMMON} --teacher {{wildcards.teacher}} --task {{wildcards.task}} {LOG}"
+
+
+rule teacher:
+    input:
+        L.prepared("{teacher}", "{task}"),
+        lambda w: checkpoint_of(w.teacher),
+    output:
+        L.teacher("{teacher}", "{task}") / "record.json",
+        L.teacher("{teacher}", "{task}") / "record.safetensors",
+        L.teacher("{teacher}", "{task}") / "model.safetensors",
+    params:
+        settings=lambda w: digest(B.teacher_config(w.teacher, w.task)),
+    log:
+        L.root / "logs" / "teacher" / "{teacher}" / "{task}.log",
+    resources:
+        gpu=GPU,
+    shell:
+        f"{RAILKD} teacher {COMMON} --teacher {{wildcards.teacher}} --task {{wildcards.task}} {COMPUTE} {LOG}"
+
+
+rule signals:
+    input:
+        L.prepared("{teacher}", "{task}"),
+        L.teacher("{teacher}", "{task}") / "record.json",
+        L.teacher("{teacher}", "{task}") / "model.safetensors",
+    output:
+        directory(L.signals("{teacher}", "{task}")),
+    params:
+        settings=lambda w: digest(
+            [[c.method, B.spec["methods"][c.method]] for c in CELLS if B.pairs[c.pair]["teacher"] == w.teacher]
+        ),
+    log:
+        L.root / "logs" / "signals" / "{teacher}" / "{task}.log",
+    resources:
+        gpu=GPU,
+    shell:
+        f"{RAILKD} signals {COMMON} --teacher {{wildcards.teacher}} --task {{wildcards.task}} {COMPUTE} {LOG}"
+
+
+def cell_inputs(w):
+    """What every run of a cell reads besides its method."""
+    teacher, student = B.pairs[w.pair]["teacher"], B.pairs[w.pair]["student"]
+    return [L.prepared(teacher, w.task), L.signals(teacher, w.task), *checkpoint_of(student)]
+
+
+# A method is a rule: an edit of its file reruns its runs alone. Seeds are wildcards only through their shard, so that
+# one job, which has paid for importing the libraries, trains all the seeds of its shard.
+for _method in dict.fromkeys(cell.method for cell in CELLS):
+    _source = str(source_file(B.method_class(_method)))
+
+    if B.search:
+
+        rule:
+            name:
+                f"search_{_method}"
+            input:
+                cell_inputs,
+                method=_source,
+            output:
+                L.point(Cell("{pair}", _method, "{task}"), "{point}"),
+            params:
+                settings=lambda w, method=_method: digest(B.run_config(w.pair, method, w.task, B.grid()[int(w.point)])),
+                method=_method,
+                seed=B.search["seed"],
+            wildcard_constraints:
+                point=r"\d+",
+            log:
+                L.root / "logs" / f"search_{_method}" / "{pair}" / "{task}-{point}.log",
+            resources:
+                gpu=GPU,
+            shell:
+                f"{RAILKD} distil {COMMON} --pair {{wildcards.pair}} --method {{params.method}} --task {{wildcards.task}}"
+                f" --seeds {{params.seed}} --point {{wildcards.point}} {COMPUTE} {LOG}"
+
+        rule:
+            name:
+                f"select_{_method}"
+            input:
+                [L.point(Cell("{pair}", _method, "{task}"), point) for point in range(len(B.grid()))],
+            output:
+                L.best(Cell("{pair}", _method, "{task}")),
+            params:
+                method=_method,
+            log:
+                L.root / "logs" / f"select_{_method}" / "{pair}" / "{task}.log",
+            shell:
+                f"{RAILKD} select {COMMON} --pair {{wildcards.pair}} --method {{params.method}}"
+                f" --task {{wildcards.task}} {LOG}"
+
+    for _seeds in dict.fromkeys(shard.seeds for shard in B.shards()):
+
+        rule:
+            name:
+                f"distil_{_method}" + (f"_seed{_seeds[0]}" if len(_seeds) < len(B.seeds) else "")
+            input:
+                cell_inputs,
+                [L.best(Cell("{pair}", _method, "{task}"))] if B.search else [],
+                method=_source,
+            output:
+                [L.run(Cell("{pair}", _method, "{task}"), seed) for seed in _seeds],
+                [L.run(Cell("{pair}", _method, "{task}"), seed).with_suffix(".safetensors") for seed in _seeds],
+            params:
+                settings=lambda w, method=_method: digest(B.run_config(w.pair, method, w.task)),
+                method=_method,
+                seeds=" ".join(map(str, _seeds)),
+            log:
+                L.root / "logs" / f"distil_{_method}" / "{pair}" / f"{{task}}-{_seeds[0]}.log",
+            resources:
+                gpu=GPU,
+            shell:
+                f"{RAILKD} distil {COMMON} --pair {{wildcards.pair}} --method {{params.method}} --task {{wildcards.task}}"
+                f" --seeds {{params.seeds}} {COMPUTE} {LOG}"
+
+
+# Rules of your own, such as one that runs a method of another repository and writes its run records.
+for _rules in B.spec.get("rules", []):
+
+    include: str((Path(BENCHMARK).parent / _rules).resolve())
+
+
+ANALYSIS = f"{shlex.quote(sys.executable)} -m analysis"
+
+
+rule tables:
+    input:
+        RUNS,
+        TEACHER_RECORDS,
+    output:
+        [L.root / "tables" / f"table{n}.{kind}" for n in range(1, 7) for kind in ("csv", "md", "tex")],
+    log:
+        L.root / "logs" / "tables.log",
+    shell:
+        f"{ANALYSIS} tables {COMMON} {LOG}"
+
+
+rule figures:
+    input:
+        RUNS,
+        TEACHER_RECORDS,
+    output:
+        [L.root / "figures" / f"figure{n}.{kind}" for n in (2, 3) for kind in ("pdf", "png")],
+    log:
+        L.root / "logs" / "figures.log",
+    shell:
+        f"{ANALYSIS} figures {COMMON} {LOG}"
+
+
+rule report:
+    input:
+        rules.tables.output,
+        rules.figures.output,
+    output:
+        L.root / "report.md",
+    log:
+        L.root / "logs" / "report.log",
+    shell:
+        f"{ANALYSIS} report {COMMON} {LOG}"

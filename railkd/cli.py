@@ -1,0 +1,171 @@
+"""``railkd <step>``: each workflow rule is one such call, and can be run by hand."""
+
+import argparse
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from railkd import config
+from railkd.config import Benchmark, Cell, Layout
+from railkd.errors import UserError, unknown
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="railkd", description="Knowledge distillation of Transformer encoders, step by step."
+    )
+    steps = parser.add_subparsers(dest="step", required=True, metavar="step")
+
+    def step(name: str, help: str, *keys: str) -> argparse.ArgumentParser:
+        command = steps.add_parser(name, help=help, description=help)
+        command.add_argument("benchmark", help="benchmark file, such as benchmarks/mini.yaml")
+        command.add_argument("--results", type=Path, help="results folder (default: results/<name of the benchmark>)")
+        for key in keys:
+            command.add_argument(f"--{key}", required=True, help=f"name of the {key} in the benchmark file")
+        if name in {"pretrain", "teacher", "signals", "distil"}:
+            command.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
+            command.add_argument("--threads", type=int, default=1, help="CPU threads (default: 1)")
+        return command
+
+    step("check", "check a benchmark file and every method's options against it")
+    step("data", "generate MiniGLUE")
+    step("pretrain", "pre-train a miniature backbone", "model")
+    step("prepare", "check and tokenise a task for a teacher and its students", "teacher", "task")
+    step("teacher", "fine-tune a teacher on a task", "teacher", "task")
+    step("signals", "compute a teacher's signals on a task", "teacher", "task")
+    distil = step("distil", "train the seeds of one cell: a method on a task for a pair", "pair", "method", "task")
+    distil.add_argument("--seeds", type=int, nargs="+", required=True)
+    distil.add_argument("--point", type=int, help="a point of the hyper-parameter search, by index")
+    step("select", "choose the best point of the hyper-parameter search", "pair", "method", "task")
+    record = steps.add_parser("record", help="check run records, such as those of a method in another repository")
+    record.add_argument("files", type=Path, nargs="+")
+    return parser
+
+
+def _known(benchmark: Benchmark, arguments: argparse.Namespace) -> None:
+    names = {
+        "model": benchmark.models,
+        "teacher": benchmark.teachers,
+        "pair": benchmark.pairs,
+        "method": benchmark.spec["methods"],
+        "task": benchmark.tasks,
+    }
+    for key, available in names.items():
+        given = getattr(arguments, key, None)
+        if given is not None and given not in available:
+            raise unknown(key, given, available, f"--{key}")
+
+
+def check(benchmark: Benchmark, layout: Layout) -> None:
+    """Builds every method of every pair without weights; raises UserError naming the key that makes no sense."""
+    import torch
+
+    from railkd.methods import build
+    from railkd.runs import setting_for
+
+    for cell in benchmark.cells():
+        if benchmark.external(cell.method):
+            continue
+        entry = {**benchmark.models[benchmark.pairs[cell.pair]["teacher"]]}
+        try:
+            setting = setting_for(benchmark, layout, cell.pair, cell.task, None)
+        except UserError:
+            if "hub" in entry:  # its shape is only known once it is downloaded: the job itself checks again
+                continue
+            raise
+        try:
+            with torch.device("meta"):
+                build(benchmark.method_class(cell.method), setting, benchmark.options(cell.method))
+        except UserError as error:
+            text = str(error).replace(f"methods.{benchmark.method_class(cell.method)}", f"methods.{cell.method}", 1)
+            raise UserError(f"{benchmark.path}: {text}") from None
+
+
+def _run(arguments: argparse.Namespace) -> None:
+    if arguments.step == "record":
+        from railkd import records
+
+        for file in arguments.files:
+            records.read(file)
+            print(f"{file}: valid")
+        return
+    benchmark = config.load(arguments.benchmark)
+    layout = Layout(arguments.results or Path("results") / benchmark.name)
+    _known(benchmark, arguments)
+    if arguments.step == "check":
+        check(benchmark, layout)
+        cells = sum(1 for _ in benchmark.cells())
+        print(f"{benchmark.path}: valid; {len(benchmark.pairs)} pairs, {cells} cells, {len(benchmark.seeds)} seeds")
+        return
+    if arguments.step == "data":
+        from railkd import miniglue
+
+        miniglue.generate(layout.data(), benchmark.data["seed"], **benchmark.data.get("sizes", {}))
+        return
+    threads = getattr(arguments, "threads", 1)
+    os.environ.setdefault("OMP_NUM_THREADS", str(threads))
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    started = time.perf_counter()
+    import torch
+
+    torch.set_num_threads(threads)
+    from transformers.utils import logging
+
+    from railkd import runs
+    from railkd.train import device_for
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+
+    def log(line: str) -> None:
+        print(f"[{time.perf_counter() - started:7.1f} s] {line}", flush=True)
+
+    log("libraries loaded")
+    keywords: dict[str, Any] = {}
+    if hasattr(arguments, "device"):
+        keywords["device"] = device_for(arguments.device)
+    if arguments.step == "pretrain":
+        pretrain(benchmark, layout, arguments.model, log)
+    elif arguments.step == "prepare":
+        runs.prepare(benchmark, layout, arguments.teacher, arguments.task)
+    elif arguments.step == "teacher":
+        runs.fine_tune(benchmark, layout, arguments.teacher, arguments.task, log=log, **keywords)
+    elif arguments.step == "signals":
+        runs.signals(benchmark, layout, arguments.teacher, arguments.task, **keywords)
+    else:
+        cell = Cell(arguments.pair, arguments.method, arguments.task)
+        if arguments.step == "select":
+            runs.select(benchmark, layout, cell)
+        else:
+            runs.distil(benchmark, layout, cell, arguments.seeds, log=log, point=arguments.point, **keywords)
+    log("done")
+
+
+def pretrain(benchmark: Benchmark, layout: Layout, model: str, log: Any) -> None:
+    """Pre-trains one of the benchmark's own backbones."""
+    from railkd.pretrain import pretrain as run
+
+    entry = benchmark.models[model]
+    if "pretrain" not in entry:
+        raise UserError(f"--model {model}: is not pre-trained here (models.{model} has no key 'pretrain')")
+    parent = layout.model(entry["from"]) if "from" in entry else None
+    corpus = layout.data() / "corpus" / "corpus.parquet"
+    run(entry["pretrain"], corpus, layout.model(model), benchmark.data["seed"], parent, log)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs one step. A user's mistake is one line on standard error and exit status 1."""
+    try:
+        _run(_parser().parse_args(argv))
+    except UserError as error:
+        print(f"railkd: error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

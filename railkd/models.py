@@ -1,0 +1,217 @@
+"""Teachers and students: from the hub, a local folder, an installed package, the workflow's own pre-training, or some
+layers of another model. Always a real `transformers` architecture with a sequence-classification head.
+
+Only safetensors are read (no pickled weights), and never code that comes with a checkpoint.
+"""
+
+import importlib.util
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from railkd.config import Benchmark, Layout, checkpoint_path, model_root
+from railkd.errors import UserError
+from railkd.methods.base import Pooling
+from railkd.records import sha256_file
+from railkd.streams import seed_global
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Where a backbone's weights are, and which of its layers to take."""
+
+    place: str  # folder, or hub id
+    revision: str | None = None
+    layers: tuple[int, ...] | None = None  # 1-based, of the checkpoint; None: all
+
+    def options(self) -> dict[str, Any]:
+        return {"revision": self.revision} if self.revision else {}
+
+
+def locate(benchmark: Benchmark, layout: Layout, name: str) -> Checkpoint:
+    """The checkpoint behind a model of the benchmark file; raises UserError when a local one is not there."""
+    entry = benchmark.models[name]
+    if "pretrain" in entry:
+        return Checkpoint(str(layout.model(name)))
+    if "path" in entry:
+        return Checkpoint(str(checkpoint_path(benchmark, name)))
+    if "package" in entry:
+        spec = importlib.util.find_spec(entry["package"])
+        if spec is None or spec.origin is None:
+            raise UserError(f"models.{name}.package: the Python package '{entry['package']}' is not installed")
+        return Checkpoint(str(Path(spec.origin).parent / entry.get("folder", ".")))
+    if "layers_of" in entry:
+        parent = locate(benchmark, layout, entry["layers_of"])
+        depth = read_config(parent, f"models.{entry['layers_of']}").num_hidden_layers
+        return Checkpoint(parent.place, parent.revision, taken_layers(depth, entry["layers"], entry["keep"], name))
+    root = model_root(benchmark)
+    if root is not None:
+        folder = root / entry["hub"]
+        if not (folder / "config.json").is_file():
+            raise UserError(f"models.{name}.hub: no {folder}/config.json in the local mirror of checkpoints")
+        return Checkpoint(str(folder))
+    return Checkpoint(entry["hub"], entry.get("revision"))
+
+
+def taken_layers(depth: int, count: int, keep: str, name: str) -> tuple[int, ...]:
+    """1-based layers a shallow student takes: the first ones, or every other as DistilBERT does (Sanh et al., 2019).
+
+    DistilBERT's script takes 0-based layers 0, 2, 4, 7, 9, 11 of 12: evenly spaced from the first to the last.
+    """
+    if not 1 <= count <= depth:
+        raise UserError(f"models.{name}.layers: {count} layers cannot be taken of {depth}")
+    if keep == "first":
+        return tuple(range(1, count + 1))
+    if count == 1:
+        return (1,)
+    return tuple(round(i * (depth - 1) / (count - 1)) + 1 for i in range(count))
+
+
+def _failed(where: str, checkpoint: Checkpoint, error: Exception) -> UserError:
+    text = " ".join(str(error).split())[:200]
+    local = Path(checkpoint.place).is_dir()
+    hint = "" if local else "; without network, set data.model_root or RAILKD_MODELS to a local mirror"
+    kind = "checkpoint folder" if local else "hub checkpoint"
+    return UserError(f"{where}: cannot load the {kind} {checkpoint.place} ({text}){hint}")
+
+
+def read_config(checkpoint: Checkpoint, where: str) -> Any:
+    """The checkpoint's `transformers` configuration; raises UserError when it cannot be had."""
+    from transformers import AutoConfig
+
+    try:
+        return AutoConfig.from_pretrained(checkpoint.place, trust_remote_code=False, **checkpoint.options())
+    except Exception as error:  # missing, truncated, offline: each a different class
+        raise _failed(where, checkpoint, error) from None
+
+
+def commit(checkpoint: Checkpoint, where: str) -> str | None:
+    """The hub commit that was resolved; None for a local folder."""
+    return getattr(read_config(checkpoint, where), "_commit_hash", None)
+
+
+def load_tokenizer(checkpoint: Checkpoint, where: str) -> "PreTrainedTokenizerBase":
+    """The checkpoint's fast tokenizer."""
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(
+            checkpoint.place, use_fast=True, trust_remote_code=False, **checkpoint.options()
+        )
+    except Exception as error:  # as above
+        raise _failed(where, checkpoint, error) from None
+    return tokenizer
+
+
+def layer_list(model: nn.Module, depth: int) -> tuple[nn.Module, str]:
+    """The module that owns the encoder's layers, and the attribute's name: the first ModuleList of that length."""
+    for owner in model.modules():
+        for name, child in owner.named_children():
+            if isinstance(child, nn.ModuleList) and len(child) == depth:
+                return owner, name
+    raise UserError(f"{type(model).__name__}: no list of {depth} encoder layers found")
+
+
+def load_classifier(
+    checkpoint: Checkpoint, outputs: int, seed: int, where: str, dropout: float | None = None
+) -> "PreTrainedModel":
+    """A sequence classifier with ``outputs`` logits; what the checkpoint lacks is drawn from the run's "head" stream.
+
+    Raises UserError for a missing, truncated or foreign checkpoint.
+    """
+    from transformers import AutoModelForSequenceClassification
+
+    config = read_config(checkpoint, where)
+    config.num_labels = outputs
+    config.problem_type = None
+    if dropout is not None:
+        for key in (
+            "hidden_dropout_prob",
+            "attention_probs_dropout_prob",
+            "dropout",
+            "attention_dropout",
+            "seq_classif_dropout",
+            "classifier_dropout",
+        ):
+            if hasattr(config, key):
+                setattr(config, key, dropout)
+    seed_global(seed, "head")
+    try:
+        model = AutoModelForSequenceClassification.from_pretrained(
+            checkpoint.place,
+            config=config,
+            use_safetensors=True,
+            trust_remote_code=False,
+            dtype=torch.float32,
+            **checkpoint.options(),
+        )
+    except Exception as error:  # as above
+        raise _failed(where, checkpoint, error) from None
+    if checkpoint.layers is not None:
+        owner, name = layer_list(model, config.num_hidden_layers)
+        layers = getattr(owner, name)
+        setattr(owner, name, nn.ModuleList([layers[i - 1] for i in checkpoint.layers]))
+        model.config.num_hidden_layers = len(checkpoint.layers)
+    return model
+
+
+def place(model: "PreTrainedModel", device: torch.device) -> "PreTrainedModel":
+    """Moves a model in place (`transformers` wraps ``to`` so that type checkers misread it)."""
+    nn.Module.to(model, device)
+    return model
+
+
+def outputs_of(model: "PreTrainedModel") -> int:
+    """Width of the logits."""
+    outputs = model.config.num_labels
+    assert outputs is not None
+    return outputs
+
+
+def uses_type_ids(model: "PreTrainedModel") -> bool:
+    """Whether token_type_ids tell the two texts apart (BERT: yes; RoBERTa, DistilBERT: no)."""
+    return getattr(model.config, "type_vocab_size", 0) > 1
+
+
+class Forward:
+    """One model's forward pass on a batch. ``hidden[l]`` is (B, T, D), l = 0 the embedding layer."""
+
+    def __init__(self, logits_BC: Tensor, hidden: Sequence[Tensor], mask_BT: Tensor) -> None:
+        self.logits_BC = logits_BC
+        self.hidden = hidden
+        self.mask_BT = mask_BT
+
+    def pooled(self, kind: Pooling, layers: Sequence[int]) -> Tensor:
+        """(B, len(layers), D) float32: ``cls``, ``mean`` over real tokens, or ``mean_padded`` over all positions."""
+        if kind == "cls":
+            return torch.stack([self.hidden[layer][:, 0] for layer in layers], dim=1).float()
+        if kind == "mean_padded":
+            return torch.stack([self.hidden[layer].float().mean(dim=1) for layer in layers], dim=1)
+        weight_B1T = (self.mask_BT / self.mask_BT.sum(dim=1, keepdim=True)).float().unsqueeze(1)
+        with torch.autocast(self.mask_BT.device.type, enabled=False):  # a sum over tokens wants float32
+            return torch.cat([weight_B1T @ self.hidden[layer].float() for layer in layers], dim=1)
+
+
+def forward(model: "PreTrainedModel", inputs: dict[str, Tensor], hidden: bool = True) -> Forward:
+    """Runs a classifier and keeps its hidden states."""
+    output = model(**inputs, output_hidden_states=hidden)
+    return Forward(output.logits, output.hidden_states or (), inputs["attention_mask"])
+
+
+def save_classifier(model: "PreTrainedModel", folder: Path) -> None:
+    """Writes config.json and model.safetensors."""
+    model.save_pretrained(folder, safe_serialization=True)
+
+
+def fingerprint(checkpoint: Checkpoint, resolved: str | None) -> str:
+    """SHA-256 of a local checkpoint's weights, or the hub commit; with the layers taken, if not all."""
+    weights = Path(checkpoint.place) / "model.safetensors"
+    what = sha256_file(weights) if weights.is_file() else f"{checkpoint.place}@{resolved or checkpoint.revision}"
+    return f"{what} layers {list(checkpoint.layers)}" if checkpoint.layers else what

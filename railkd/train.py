@@ -1,0 +1,236 @@
+"""The training loop: one loop for every method and for the teachers; it knows no method by name."""
+
+import copy
+import math
+import resource
+import sys
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from railkd.data import Prepared, Split, epoch_batches, sorted_batches
+from railkd.errors import UserError
+from railkd.methods.base import Batch, Method, Signals
+from railkd.metrics import predicted, score
+from railkd.models import forward, outputs_of, place, uses_type_ids
+from railkd.streams import seed_global, stream
+from railkd.tasks import OUT_OF_DOMAIN
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+class Teacher(Protocol):
+    """A frozen teacher as a source of signals, cached or live: see teacher.py."""
+
+    def signals(self, batch: Batch) -> Signals:
+        """What the teacher says about a batch."""
+
+
+@dataclass
+class Outcome:
+    """What training one model gave. The model itself holds the weights of the best epoch."""
+
+    best_epoch: int  # 1-based
+    epochs: list[dict[str, Any]] = field(default_factory=list)
+    cost: dict[str, Any] = field(default_factory=dict)
+
+
+def device_for(name: str) -> torch.device:
+    """``auto``: the GPU when there is one."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        raise UserError("--device cuda: no CUDA device is visible; expected auto or cpu")
+    return torch.device(name)
+
+
+def precision(setting: str, device: torch.device, width: int) -> torch.dtype:
+    """``auto``: bfloat16 on a GPU; on a CPU float32 unless the model is at least 256 wide and the CPU multiplies bf16.
+
+    Measured on 2 cores with AVX-512: autocast to bf16 slows a 64-wide encoder down and speeds a 384-wide one up.
+    """
+    if setting == "bfloat16":
+        return torch.bfloat16
+    if setting == "float32":
+        return torch.float32
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
+    fast = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return torch.bfloat16 if fast and width >= 256 else torch.float32
+
+
+def to_device(inputs: dict[str, Tensor], device: torch.device) -> dict[str, Tensor]:
+    """Copies without waiting for the device."""
+    if device.type == "cpu":
+        return inputs
+    return {name: value.pin_memory().to(device, non_blocking=True) for name, value in inputs.items()}
+
+
+def autocast(device: torch.device, dtype: torch.dtype) -> torch.autocast:
+    """Mixed precision, off for float32."""
+    return torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32)
+
+
+def logits_of(
+    model: "PreTrainedModel", split: Split, pad_id: int, device: torch.device, dtype: torch.dtype, batch_size: int = 128
+) -> NDArray[np.float32]:
+    """(examples, C) logits in the split's order. Puts the model into eval mode and back."""
+    was_training = model.training
+    model.eval()
+    outputs = torch.empty(len(split), outputs_of(model))
+    with torch.inference_mode(), autocast(device, dtype):
+        for rows in sorted_batches(split.lengths, batch_size):
+            inputs = to_device(split.collate(rows, pad_id, uses_type_ids(model)), device)
+            outputs[rows] = forward(model, inputs, hidden=False).logits_BC.float().cpu()
+    model.train(was_training)
+    return np.ascontiguousarray(outputs.numpy())
+
+
+def scores_of(data: Prepared, split: str, logits: NDArray[np.float32]) -> dict[str, float]:
+    """Every metric of the split's task or out-of-domain set."""
+    labels = data.splits[split].labels.numpy()
+    ood = OUT_OF_DOMAIN.get(split)
+    if ood is not None:
+        return score(ood.metrics, predicted(logits, ood.collapse), labels)
+    names = tuple(dict.fromkeys((*data.task.metrics, data.task.shown)))
+    return score(names, predicted(logits), labels)
+
+
+def parameter_groups(modules: Iterable[nn.Module], weight_decay: float) -> list[dict[str, Any]]:
+    """No weight decay on biases and layer norms, which are vectors."""
+    parameters = [p for module in modules for p in module.parameters() if p.requires_grad]
+    return [
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": weight_decay},
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+
+
+def learning_rate_factor(step: int, steps: int, warmup: float) -> float:
+    """Linear warm-up over ``warmup`` of all steps, then linear decay to 0; step counts from 0."""
+    warm = max(1, math.ceil(warmup * steps)) if warmup else 0
+    if step < warm:
+        return (step + 1) / warm
+    return max(0.0, (steps - step) / max(1, steps - warm))
+
+
+def train(
+    model: "PreTrainedModel",
+    method: Method,
+    teacher: Teacher | None,
+    data: Prepared,
+    settings: dict[str, Any],
+    seed: int,
+    device: torch.device,
+    log: Callable[[str], None] = lambda line: None,
+) -> Outcome:
+    """Trains a model with a method and leaves it with the weights of its best epoch on dev.
+
+    ``settings`` are those of ``config.TRAINING``. Raises UserError naming step and terms when the loss is not finite.
+    """
+    split, task = data.splits["train"], data.task
+    batch_size, epochs = settings["batch_size"], settings["epochs"]
+    dtype = precision(settings["precision"], device, model.config.hidden_size)
+    type_ids = uses_type_ids(model)
+    pad_to = data.facts["max_length"] if method.pooling == "mean_padded" else None
+    hidden = method.needs_hidden
+    place(model, device).train()
+    method.to(device).train()
+    optimizer = torch.optim.AdamW(
+        parameter_groups((model, method), settings["weight_decay"]), lr=settings["learning_rate"], fused=True
+    )
+    clipped = [p for group in optimizer.param_groups for p in group["params"]]
+    steps_per_epoch = math.ceil(len(split) / batch_size)
+    total_steps = steps_per_epoch * epochs
+    outcome = Outcome(best_epoch=0)
+    best_score, best_state = -math.inf, None
+    step = 0
+    train_seconds: list[float] = []
+    eval_seconds = 0.0
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    method.start_training(stream(seed, "method"))
+    for epoch in range(epochs):
+        method.start_epoch(epoch, stream(seed, "method", epoch))
+        seed_global(seed, "dropout", epoch)
+        history: list[Tensor] = []  # (terms,) of each step, read once an epoch: no host sync in the step
+        names: list[str] = []
+        started = time.perf_counter()
+        for rows_B in epoch_batches(split.lengths, batch_size, stream(seed, "order", epoch)):
+            for group in optimizer.param_groups:
+                group["lr"] = settings["learning_rate"] * learning_rate_factor(step, total_steps, settings["warmup"])
+            inputs = to_device(split.collate(rows_B, data.facts["pad_id"], type_ids, pad_to), device)
+            extra = to_device({"rows": rows_B, "labels": split.labels[rows_B]}, device)
+            batch = Batch(extra["rows"], extra["labels"], inputs)
+            signals = teacher.signals(batch) if teacher is not None else None
+            with autocast(device, dtype):
+                student = forward(model, inputs, hidden)
+                loss, terms = method.loss(batch, student, signals)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            nn.utils.clip_grad_norm_(clipped, settings["max_gradient_norm"])
+            optimizer.step()
+            names = ["total", *terms]
+            history.append(torch.stack([loss.detach(), *(value.float() for value in terms.values())]))
+            step += 1
+        losses = torch.stack(history).cpu()  # waits for the device
+        train_seconds.append(time.perf_counter() - started)
+        method.end_epoch()
+        _check_finite(losses, names, step - len(history))
+        started = time.perf_counter()
+        dev = scores_of(data, "dev", logits_of(model, data.splits["dev"], data.facts["pad_id"], device, dtype))
+        eval_seconds += time.perf_counter() - started
+        outcome.epochs.append(
+            {
+                "epoch": epoch + 1,
+                "dev": dev,
+                "loss": dict(zip(names, losses.double().mean(dim=0).tolist(), strict=True)),
+                "learning_rate": optimizer.param_groups[0]["lr"],
+                "seconds": train_seconds[-1],
+            }
+        )
+        shown = dev[task.shown]
+        log(f"epoch {epoch + 1}/{epochs} loss {losses[:, 0].mean():.3f} dev {task.shown} {shown:.3f}")
+        if shown > best_score:
+            best_score, outcome.best_epoch = shown, epoch + 1
+            if epoch + 1 < epochs:
+                best_state = copy.deepcopy(model.state_dict())
+        elif settings["patience"] is not None and epoch + 1 - outcome.best_epoch >= settings["patience"]:
+            break
+    if outcome.best_epoch != len(outcome.epochs) and best_state is not None:
+        model.load_state_dict(best_state)
+    outcome.cost = {
+        "train_seconds": sum(train_seconds),
+        "step_seconds": float(np.median([s / steps_per_epoch for s in train_seconds])),
+        "steps": step,
+        "eval_seconds": eval_seconds,
+        "peak_memory_bytes": peak_memory(device),
+        "precision": str(dtype).removeprefix("torch."),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        "threads": torch.get_num_threads(),
+    }
+    return outcome
+
+
+def _check_finite(losses: Tensor, names: list[str], first_step: int) -> None:
+    """Stops a run whose loss is not finite, with the step and the last finite values."""
+    bad = (~losses.isfinite()).any(dim=1).nonzero()
+    if len(bad):
+        at = int(bad[0])
+        values = ", ".join(f"{n} {v:g}" for n, v in zip(names, losses[at].tolist(), strict=True))
+        before = ", ".join(f"{n} {v:g}" for n, v in zip(names, losses[max(at - 1, 0)].tolist(), strict=True))
+        raise UserError(f"loss is not finite at step {first_step + at + 1} ({values}; the step before: {before})")
+
+
+def peak_memory(device: torch.device) -> int:
+    """Bytes: the GPU's peak since training began, or the process's peak resident set so far."""
+    if device.type == "cuda":
+        return int(torch.cuda.max_memory_allocated(device))
+    kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return int(kib if sys.platform == "darwin" else kib * 1024)
