@@ -19,7 +19,7 @@ RUN := PATH="$(CURDIR)/$(VENV)/bin:$$PATH"
 export HF_HUB_DISABLE_TELEMETRY := 1
 
 .DELETE_ON_ERROR:
-.PHONY: all test setup lint realtext
+.PHONY: all test setup lint realtext setup-realtext
 
 all: setup
 	$(RUN) snakemake --cores all
@@ -30,13 +30,15 @@ test: setup
 
 setup: $(READY)
 
+setup-realtext: $(READY_REALTEXT)
+
 lint: setup
 	$(RUN) ruff check .
 	$(RUN) ruff format --check .
 	$(RUN) mypy
 	$(RUN) snakemake --lint
 
-realtext: $(READY_REALTEXT)
+realtext: setup-realtext
 	$(RUN) snakemake --cores all --config benchmark=benchmarks/minilm.yaml
 
 # The stamps are written last, so an installation cut short is taken up again, and later calls do nothing.
@@ -50,5 +52,5 @@ $(READY): requirements.lock pyproject.toml
 	@touch $@
 
 $(READY_REALTEXT): requirements-realtext.lock $(READY)
-	$(PIP) install --no-compile --constraint requirements.lock --requirement requirements-realtext.lock
+	$(PIP) install --no-compile --no-deps --requirement requirements-realtext.lock
 	@touch $@

@@ -30,7 +30,7 @@ try:
     B = benchmarks.load(BENCHMARK)
     L = Layout(RESULTS or Path("results") / B.name)
     if workflow.is_main_process:  # jobs on a cluster read this file again
-        check(B, L)
+        check(B, L, reach=False)
         logging.getLogger("snakemake.logging").addHandler(Progress())
 except UserError as error:
     sys.exit(f"railkd: error: {error}")
@@ -44,7 +44,17 @@ GPU = int(DEVICE.startswith("cuda") or (DEVICE == "auto" and Path("/dev/nvidia0"
 CELLS = [cell for cell in B.cells() if not B.external(cell.method)]
 RUNS = [str(L.run(cell, seed)) for cell in B.cells() for seed in B.seeds]
 TEACHERS = [(teacher, task) for teacher in B.teachers for task in B.teacher_tasks(teacher)]
+DRAWN = {drawn for pair in B.pairs.values() for drawn in pair.get("tables", [])}
+TABLES = [L.root / "tables" / f"table{n}.{kind}" for n in range(1, 7) if n in DRAWN for kind in ("csv", "md", "tex")]
+FIGURES = [L.root / "figures" / f"{n}.{kind}" for n in ("figure2", "figure3") if n in DRAWN for kind in ("pdf", "png")]
 TEACHER_RECORDS = [str(L.teacher(teacher, task) / "record.json") for teacher, task in TEACHERS]
+
+
+onstart:
+    try:
+        check(B, L)  # now with the hub's checkpoints: a dry run needs no network
+    except UserError as error:
+        sys.exit(f"railkd: error: {error}")
 
 
 wildcard_constraints:
@@ -82,8 +92,6 @@ localrules:
 rule all:
     input:
         L.root / "report.md",
-        L.root / "tables" / "table1.md",
-        L.root / "figures" / "figure2.png",
 
 
 if B.synthetic:
@@ -130,6 +138,7 @@ rule prepare:
         L.prepared("{teacher}", "{task}").with_suffix(".json"),
     params:
         settings=lambda w: digest([B.data_config(w.task), B.model_config(w.teacher)]),
+    priority: 10  # a broken data file is found before the first hour of training, not after it
     log:
         L.root / "logs" / "prepare" / "{teacher}" / "{task}.log",
     shell:
@@ -262,7 +271,7 @@ rule tables:
         RUNS,
         TEACHER_RECORDS,
     output:
-        [L.root / "tables" / f"table{n}.{kind}" for n in range(1, 7) for kind in ("csv", "md", "tex")],
+        TABLES,
     log:
         L.root / "logs" / "tables.log",
     shell:
@@ -274,7 +283,7 @@ rule figures:
         RUNS,
         TEACHER_RECORDS,
     output:
-        [L.root / "figures" / f"figure{n}.{kind}" for n in (2, 3) for kind in ("pdf", "png")],
+        FIGURES,
     log:
         L.root / "logs" / "figures.log",
     shell:
@@ -283,8 +292,8 @@ rule figures:
 
 rule report:
     input:
-        rules.tables.output,
-        rules.figures.output,
+        TABLES,
+        FIGURES,
     output:
         L.root / "report.md",
     log:

@@ -58,23 +58,28 @@ def _known(benchmark: Benchmark, arguments: argparse.Namespace) -> None:
             raise unknown(key, given, available, f"--{key}")
 
 
-def check(benchmark: Benchmark, layout: Layout) -> None:
-    """Builds every method of every pair without weights; raises UserError naming the key that makes no sense."""
+def check(benchmark: Benchmark, layout: Layout, reach: bool = True) -> None:
+    """What can be known before the first job: the local data's files and columns, the models' configurations, and that
+    every method can be built for every pair, without weights.
+
+    Raises UserError naming the key or file. ``reach=False``: the hub is not asked (a dry run works without network).
+    """
     import torch
 
+    from railkd.data import check_files
     from railkd.methods import build
-    from railkd.runs import setting_for
+    from railkd.runs import setting_for, shape
 
+    check_files(benchmark)
+    shapes: dict[str, tuple[int, int]] = {}
+    for model in {spec[role] for spec in benchmark.pairs.values() for role in ("teacher", "student")}:
+        if reach or "hub" not in benchmark.models[model]:
+            shapes[model] = shape(benchmark, layout, model)
     for cell in benchmark.cells():
-        if benchmark.external(cell.method):
+        pair = benchmark.pairs[cell.pair]
+        if benchmark.external(cell.method) or not {pair["teacher"], pair["student"]} <= shapes.keys():
             continue
-        entry = {**benchmark.models[benchmark.pairs[cell.pair]["teacher"]]}
-        try:
-            setting = setting_for(benchmark, layout, cell.pair, cell.task, None)
-        except UserError:
-            if "hub" in entry:  # its shape is only known once it is downloaded: the job itself checks again
-                continue
-            raise
+        setting = setting_for(shapes[pair["teacher"]], shapes[pair["student"]], cell.task)
         try:
             with torch.device("meta"):
                 build(benchmark.method_class(cell.method), setting, benchmark.options(cell.method))

@@ -4,7 +4,7 @@ Reading and tokenising happen once for each (teacher, task), in the ``prepare`` 
 Dimensions: ``B`` batch, ``T`` tokens.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -117,12 +117,7 @@ def read_split(
                 "(data.root or RAILKD_DATA)"
             )
         frame, place = _from_hub(hub, split)
-    for column in (*columns, "label"):
-        if column not in frame.columns:
-            raise UserError(
-                f"{place}: no column '{column}' (expected {', '.join((*columns, 'label'))}; "
-                f"found {', '.join(map(str, frame.columns))})"
-            )
+    _check_columns(place, columns, frame.columns)
     if frame.empty:
         raise UserError(f"{place}: has no rows")
     return frame, place
@@ -140,6 +135,44 @@ def _from_hub(hub: Hub, split: str) -> "tuple[pd.DataFrame, str]":
             "without network, set data.root or RAILKD_DATA to a local mirror"
         ) from None
     return loaded.to_pandas(), place
+
+
+def check_files(benchmark: Benchmark) -> None:
+    """Whether a local mirror holds every file the benchmark reads, with its columns; reads the files' footers alone.
+
+    Raises UserError that names the file. Generated data and the hub's are checked when they are read.
+    """
+    root = data_root(benchmark)
+    if benchmark.synthetic or root is None:
+        return
+    import pyarrow
+    import pyarrow.parquet
+
+    wanted: list[tuple[str, str, tuple[str, ...]]] = []
+    for name in benchmark.tasks:
+        task = TASKS[name]
+        tests = task.test if benchmark.data["test"] == "labels" else ()
+        wanted += [(name, split, task.columns) for split in ("train", *task.dev, *tests)]
+        for ood in (OUT_OF_DOMAIN[o] for o in benchmark.out_of_domain(name)):
+            wanted.append((ood.folder, "test", ood.columns))
+    for folder, split, columns in wanted:
+        path = root / folder / f"{split}.parquet"
+        if not path.is_file():
+            raise UserError(f"{path}: no such file (expected the split '{split}' of {folder} in the local mirror)")
+        try:
+            found = pyarrow.parquet.read_schema(path).names
+        except (pyarrow.ArrowException, OSError) as error:
+            raise UserError(f"{path}: not a readable parquet file ({' '.join(str(error).split())[:120]})") from None
+        _check_columns(str(path), columns, found)
+
+
+def _check_columns(place: str, columns: tuple[str, ...], found: Iterable[str]) -> None:
+    for column in (*columns, "label"):
+        if column not in found:
+            raise UserError(
+                f"{place}: no column '{column}' (expected {', '.join((*columns, 'label'))}; "
+                f"found {', '.join(map(str, found))})"
+            )
 
 
 def _texts(frame: "pd.DataFrame", columns: tuple[str, ...], place: str) -> list[list[str]]:

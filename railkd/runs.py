@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
 
 from railkd import data, models, records
 from railkd.config import Benchmark, Cell, Layout
@@ -26,17 +27,11 @@ if TYPE_CHECKING:
 Log = Callable[[str], None]
 
 
-def setting_for(benchmark: Benchmark, layout: Layout, pair: str, task: str, prepared: Prepared | None) -> Setting:
-    """The facts a method may depend on. Reads the two checkpoints' configurations, not their weights."""
-    spec = benchmark.pairs[pair]
-    shapes = [shape(benchmark, layout, spec[role]) for role in ("teacher", "student")]
-    return Setting(
-        *shapes[0],
-        *shapes[1],
-        TASKS[task].outputs,
-        TASKS[task].regression,
-        prepared.splits["train"].labels if prepared else None,
-    )
+def setting_for(
+    teacher: tuple[int, int], student: tuple[int, int], task: str, train_labels: Tensor | None = None
+) -> Setting:
+    """The facts a method may depend on, from the (layers, width) of teacher and student."""
+    return Setting(*teacher, *student, TASKS[task].outputs, TASKS[task].regression, train_labels)
 
 
 def shape(benchmark: Benchmark, layout: Layout, model: str) -> tuple[int, int]:
@@ -54,12 +49,10 @@ def poolings_needed(benchmark: Benchmark, layout: Layout, teacher: str, task: st
     """The pooled vectors that the benchmark's cached methods read of this teacher on this task, and no more."""
     needed: set[Pooling] = set()
     for cell in benchmark.cells():
-        if (
-            benchmark.pairs[cell.pair]["teacher"] == teacher
-            and cell.task == task
-            and not benchmark.external(cell.method)
-        ):
-            setting = setting_for(benchmark, layout, cell.pair, task, None)
+        pair = benchmark.pairs[cell.pair]
+        if pair["teacher"] == teacher and cell.task == task and not benchmark.external(cell.method):
+            shapes = shape(benchmark, layout, teacher), shape(benchmark, layout, pair["student"])
+            setting = setting_for(*shapes, task)
             with torch.device("meta"):
                 pooling = build(benchmark.method_class(cell.method), setting, benchmark.options(cell.method)).pooling
             if pooling is not None:
@@ -151,9 +144,8 @@ def fine_tune(
     started, seed, settings = records.now(), config["seed"], config["training"]
     checkpoint = models.locate(benchmark, layout, teacher)
     model = models.load_classifier(checkpoint, prepared.task.outputs, seed, f"models.{teacher}", settings["dropout"])
-    depth, width = shape(benchmark, layout, teacher)
-    outputs = prepared.task.outputs, prepared.task.regression
-    method = build("no_kd", Setting(depth, width, depth, width, *outputs, None), {})
+    own = shape(benchmark, layout, teacher)
+    method = build("no_kd", setting_for(own, own, task), {})
     outcome = train(model, method, None, prepared, settings, seed, device, log)
     outcome.cost["regime"] = "none"
     folder = layout.teacher(teacher, task)
@@ -226,7 +218,8 @@ def distil(
         "student": models.fingerprint(checkpoint, prepared.facts["resolved"].get(student)),
         "method": records.sha256_file(source_file(benchmark.method_class(cell.method))),
     }
-    setting = setting_for(benchmark, layout, cell.pair, cell.task, prepared)
+    shapes = shape(benchmark, layout, teacher), shape(benchmark, layout, student)
+    setting = setting_for(*shapes, cell.task, prepared.splits["train"].labels)
     for seed in seeds:
         path = layout.run(cell, seed) if point is None else layout.point(cell, point)
         identity = {

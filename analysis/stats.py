@@ -1,0 +1,45 @@
+"""The numbers of a cell: mean, spread, and whether it is better than answering always the same."""
+
+import math
+
+import numpy as np
+import pandas as pd
+from scipy.special import chdtri  # scipy.stats takes a second to import
+
+
+def matrix(rows: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
+    """One table row's scores: (runs × tasks), a row for each seed, NaN where a run is missing; fractions."""
+    return rows.pivot(index="seed", columns="column", values="score").reindex(columns=columns).sort_index()
+
+
+def mean_sd(values: np.ndarray) -> tuple[float, float]:
+    """Mean and sample standard deviation (divisor n − 1) of scores: (runs,); the latter is NaN for one run."""
+    return float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else math.nan
+
+
+def sampling_error(metric: str, score: float, examples: int, accuracy: float | None = None) -> float:
+    """Standard error of a score that comes from having drawn these test examples and no others.
+
+    accuracy         √(p(1 − p)/N)
+    F1               delta method on the counts of true positives and errors, √(F(1 − F)²(2 − F) / (N(1 − accuracy)));
+                     the counts follow from F1 and accuracy. Without the accuracy: as if F1 were an accuracy
+    correlations     √((1 − r²)/(N − 2)), the error of the usual t-test; for Matthews, the correlation of two binary
+                     variables, exact at r = 0 for large N, which is where the constant answer lies
+    """
+    if metric == "f1" and accuracy is not None:
+        return math.sqrt(score * (1 - score) ** 2 * (2 - score) / (examples * (1 - accuracy))) if accuracy < 1 else 0.0
+    if metric in ("accuracy", "f1"):
+        return math.sqrt(max(score * (1 - score), 0.0) / examples)
+    return math.sqrt(max(1 - score**2, 0.0) / max(examples - 2, 1))
+
+
+def clears(mean: float, sd: float, n: int, baseline: float, sampling: float) -> bool:
+    """Whether a mean over n runs lies above a baseline by more than two standard errors, of runs and examples."""
+    of_runs = 0.0 if math.isnan(sd) else sd**2 / n
+    return mean - baseline > 2 * math.sqrt(sampling**2 + of_runs)
+
+
+def sd_factors(n: int, level: float = 0.95) -> tuple[float, float]:
+    """What to multiply a standard deviation of n normal runs by for its confidence interval (chi-square)."""
+    tail = (1 - level) / 2
+    return math.sqrt((n - 1) / chdtri(n - 1, tail)), math.sqrt((n - 1) / chdtri(n - 1, 1 - tail))

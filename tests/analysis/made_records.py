@@ -1,0 +1,219 @@
+"""A benchmark folder full of made-up records, whose numbers the tests can recompute from the JSON files alone."""
+
+import csv
+import functools
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from analysis.__main__ import main
+from railkd.records import SCHEMA_VERSION, canonical, sha256_text
+from railkd.tasks import OUT_OF_DOMAIN, TASKS
+
+PAPER_METHODS = ["no_kd", "vanilla_kd", "pkd", "alp_kd", "rail_kd_l", "rail_kd_c", "ckd", "codir"]
+
+
+def number(*key: object) -> float:
+    """A fixed pseudo-random number in [0, 1) for a key: the same on every machine."""
+    return int(hashlib.sha256(repr(key).encode()).hexdigest()[:8], 16) / 2**32
+
+
+def spec() -> dict[str, Any]:
+    """A benchmark with three pairs, as the default one has."""
+    return {
+        "name": "tiny",
+        "title": "MiniGLUE",
+        "seeds": [1, 2, 3],
+        "data": {
+            "source": "miniglue",
+            "test": "labels",
+            "tasks": {t: {"train_examples": 1000 + i} for i, t in enumerate(TASKS)},
+            "out_of_domain": ["scitail", "paws_wiki", "imdb"],
+        },
+        "methods": {m: {} for m in PAPER_METHODS} | {"my_kd": {"method": "my_kd", "title": "My|KD_1"}},
+        "pairs": {
+            "bert12-distilbert6": {
+                "teacher": "bert12",
+                "student": "distilbert6",
+                "methods": [*PAPER_METHODS, "my_kd"],
+                "tables": [1, 2, 5, 6, "figure2", "figure3"],
+            },
+            "roberta24-distilroberta6": {
+                "teacher": "roberta24",
+                "student": "distilroberta6",
+                "methods": PAPER_METHODS[:6],
+                "tables": [3, 6],
+            },
+            "roberta12-distilroberta6": {
+                "teacher": "roberta12",
+                "student": "distilroberta6",
+                "methods": ["no_kd", "rail_kd_c", "codir"],
+                "tasks": [t for t in TASKS if t != "stsb"],
+                "tables": [4],
+            },
+        },
+    }
+
+
+def record(pair: str, teacher: str, method: str, task: str, seed: int) -> dict[str, Any]:
+    """One valid record; every number follows from the arguments."""
+    config = {"pair": pair, "method": method, "task": task}
+    splits = ["dev", "test", *(o.name for o in OUT_OF_DOMAIN.values() if o.source == task and o.hub)]
+    scores, baselines, examples = {}, {}, {"train": 1000 + list(TASKS).index(task)}
+    for split in splits:
+        names = ["accuracy"] if split in OUT_OF_DOMAIN else [*TASKS[task].metrics, TASKS[task].shown]
+        level = 0.6 + 0.25 * number("level", method, task, split)
+        scores[split] = {m: level + 0.04 * number(pair, method, task, seed, split, m) for m in names}
+        baselines[split] = {m: {"accuracy": 0.55, "f1": 0.7}.get(m, 0.0) for m in names}
+        examples[split] = 400
+    depth = 24 if "24" in teacher else 12
+    attention = [[number(task, seed, i, j) + (j == depth - 2) for j in range(depth - 1)] for i in range(5)]
+    attention = [[w / sum(row) for w in row] for row in attention]
+    cosine = {
+        kind: [[0.3 + 0.5 * number(kind, method, seed // 9, i, j) + 0.05 * number(seed, j) for j in range(depth - 1)]
+               for i in range(5)]
+        for kind in ("mean", "cls")
+    }  # fmt: skip
+    teaching = method == "teacher"
+    return {
+        "schema": SCHEMA_VERSION,
+        "benchmark": "tiny",
+        "synthetic": True,
+        "stage": "teacher" if teaching else "distil",
+        "pair": pair,
+        "teacher": teacher,
+        "student": teacher if teaching else pair.partition("-")[2],
+        "method": method,
+        "task": task,
+        "seed": seed,
+        "config": config,
+        "config_hash": sha256_text(canonical(config)),
+        "shown": TASKS[task].shown,
+        "scores": scores,
+        "baselines": baselines,
+        "examples": examples,
+        "best_epoch": 2,
+        "epochs": [],
+        "method_record": {"attention": attention} if method == "alp_kd" else {},
+        "similarity": cosine if task == "sst2" and not teaching else {},
+        "cost": {
+            "train_seconds": 10 + 30 * number("time", method, task, seed),
+            "step_seconds": 0.01 + 0.02 * number("step", method, task, seed),
+            "steps": 100,
+            "eval_seconds": 1.0,
+            "peak_memory_bytes": 10**8,
+            "regime": "none" if method in ("teacher", "no_kd") else "cached",
+            "device": "cpu",
+        },
+        "fingerprints": {},
+        "predictions": {},
+        "provenance": {
+            "suite": "0.1.0",
+            "commit": "0123456789abcdef0123",
+            "dirty": False,
+            "python": "3.11.7",
+            "versions": {"torch": "2.5.0", "numpy": "2.0.0"},
+            "platform": "Linux",
+            "processor": "Some_CPU <2>",
+            "cores": 2,
+            "started": "2026-01-01T00:00:00Z",
+            "finished": "2026-01-01T00:01:00Z",
+        },
+    }
+
+
+@functools.cache
+def text_of(pair: str, teacher: str, method: str, task: str, seed: int) -> str:
+    """A record as JSON, made once for all tests."""
+    return json.dumps(record(pair, teacher, method, task, seed))
+
+
+class Folder:
+    """A benchmark file and its results in a temporary folder."""
+
+    def __init__(self, root: Path, content: dict[str, Any]) -> None:
+        self.root, self.spec = root, content
+        self.results = root / "results" / "tiny"
+        self.file = root / "tiny.yaml"
+        self.save()
+
+    def save(self) -> None:
+        """Writes the benchmark file."""
+        self.file.write_text(yaml.safe_dump(self.spec, sort_keys=False), encoding="utf-8")
+
+    def path(self, pair: str, method: str, task: str, seed: int = 1) -> Path:
+        """Where a record lies."""
+        if method == "teacher":
+            return self.results / "teachers" / self.spec["pairs"][pair]["teacher"] / task / "record.json"
+        return self.results / "runs" / pair / method / task / f"seed-{seed}.json"
+
+    def read(self, pair: str, method: str, task: str, seed: int = 1) -> dict[str, Any]:
+        """A record as plain JSON."""
+        return json.loads(self.path(pair, method, task, seed).read_text(encoding="utf-8"))
+
+    def edit(
+        self, change: Callable[[dict[str, Any]], object], pair: str, method: str, task: str, seed: int = 1
+    ) -> None:
+        """Changes a record in place."""
+        content = self.read(pair, method, task, seed)
+        change(content)
+        self.path(pair, method, task, seed).write_text(json.dumps(content), encoding="utf-8")
+
+    def fill(self) -> "Folder":
+        """Writes every record that the benchmark file asks for."""
+        for pair, options in self.spec["pairs"].items():
+            teacher = options["teacher"]
+            for task in options.get("tasks") or self.spec["data"]["tasks"]:
+                made = [(self.path(pair, "teacher", task), text_of(teacher, teacher, "teacher", task, 1))]
+                made += [
+                    (self.path(pair, method, task, seed), text_of(pair, teacher, method, task, seed))
+                    for method in options["methods"]
+                    if (method, task) != ("codir", "stsb")
+                    for seed in self.spec["seeds"]
+                ]
+                for path, content in made:
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    path.write_text(content, encoding="utf-8")
+        return self
+
+
+GLUE = list(TASKS)
+BERT, LARGE, ROBERTA = "bert12-distilbert6", "roberta24-distilroberta6", "roberta12-distilroberta6"
+OOD = {"scitail": "mnli", "paws_wiki": "qqp", "imdb": "sst2"}
+REFERENCE = Path(__file__).parents[2] / "benchmarks" / "reference"
+
+
+def cells(folder: Folder, number: int) -> dict[tuple[str, str, str, str], dict[str, str]]:
+    """(pair, block, row, column) -> CSV row."""
+    with open(folder.results / "tables" / f"table{number}.csv", encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    found = {(r["pair"], r["block"], r["row"], r["column"]): r for r in rows}
+    assert len(found) == len(rows)
+    return found
+
+
+def markdown(folder: Folder, number: int) -> str:
+    """The Markdown file, non-breaking spaces as spaces."""
+    return (folder.results / "tables" / f"table{number}.md").read_text(encoding="utf-8").replace("\xa0", " ")
+
+
+def run_all(folder: Folder, *numbers: int) -> None:
+    """Writes the tables; with numbers only those, to save time."""
+    pairs = folder.spec["pairs"]
+    for name, pair in list(pairs.items()):
+        pair["tables"] = [t for t in pair["tables"] if not numbers or t in numbers]
+        if not pair["tables"]:
+            del pairs[name]
+    folder.save()
+    assert main(["tables", str(folder.file), "--results", str(folder.results)]) == 0
+
+
+def scores(folder: Folder, pair: str, method: str, task: str, split: str) -> list[float]:
+    """scores: (runs,), in percent, of one cell."""
+    metric = "accuracy" if split in OOD else TASKS[task].shown
+    seeds = [1] if method == "teacher" else [1, 2, 3]
+    return [100 * folder.read(pair, method, task, s)["scores"][split][metric] for s in seeds]

@@ -1,0 +1,172 @@
+"""What is refused, and how: one line that names the file."""
+
+import json
+import math
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from made_records import Folder
+
+from analysis import stats
+from analysis.__main__ import main
+from analysis.benchmark import class_facts, outputs, read
+from railkd.records import canonical, sha256_text
+
+PAIR = "bert12-distilbert6"
+ROOT = Path(__file__).parents[2]
+
+
+def refusal(folder: Folder, capsys: pytest.CaptureFixture[str], step: str = "tables") -> str:
+    """The one line that a command fails with."""
+    assert main([step, str(folder.file), "--results", str(folder.results)]) == 1
+    printed = capsys.readouterr()
+    assert printed.out == "" and printed.err.startswith("error: ") and printed.err.count("\n") == 1
+    return printed.err
+
+
+def other_config(record: dict[str, Any]) -> None:
+    record["config"]["learning_rate"] = 1
+    record["config_hash"] = sha256_text(canonical(record["config"]))
+
+
+def test_two_configurations_in_one_cell_are_refused(small: Folder, capsys: pytest.CaptureFixture[str]) -> None:
+    small.edit(other_config, PAIR, "pkd", "cola", 2)
+    message = refusal(small, capsys)
+    assert str(small.path(PAIR, "pkd", "cola", 2)) in message and "another configuration" in message
+    for seed in (1, 3):
+        small.edit(other_config, PAIR, "pkd", "cola", seed)
+    assert main(["tables", str(small.file), "--results", str(small.results)]) == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "wanted"),
+    [
+        (lambda r: r.pop("shown"), "missing key 'shown'"),
+        (lambda r: r.update(config_hash="0"), "config_hash does not match"),
+        (lambda r: r["scores"]["dev"].update(matthews=58.8), "expected a fraction"),
+        (lambda r: r.update(seed=7), "'seed' is 7, but this place in the results is for 1"),
+        (lambda r: r.update(method="ckd"), "'method' is 'ckd'"),
+        (lambda r: r.update(benchmark="other"), "'benchmark' is 'other'"),
+        (lambda r: r["scores"]["dev"].pop("matthews"), "no number 'matthews'"),
+        (lambda r: r["examples"].update(dev=399), "scored on other dev data"),
+        (lambda r: r["baselines"]["test"].update(matthews=0.1), "scored on other test data"),
+        (lambda r: r.update(shown="accuracy"), "metric 'accuracy' against 'matthews'"),
+    ],
+)
+def test_a_wrong_record_is_refused(
+    small: Folder, capsys: pytest.CaptureFixture[str], change: Callable[[dict[str, Any]], object], wanted: str
+) -> None:
+    small.edit(change, PAIR, "pkd", "cola", 1)
+    message = refusal(small, capsys)
+    assert str(small.path(PAIR, "pkd", "cola", 1)) in message and wanted in message
+
+
+def test_a_broken_file_is_refused(small: Folder, capsys: pytest.CaptureFixture[str]) -> None:
+    small.path(PAIR, "pkd", "cola", 1).write_text('{"schema": 1,', encoding="utf-8")
+    assert str(small.path(PAIR, "pkd", "cola", 1)) in refusal(small, capsys)
+
+
+@pytest.mark.parametrize(
+    ("change", "wanted"),
+    [
+        (lambda s: s.pop("seeds"), "key 'seeds' is missing"),
+        (lambda s: s["pairs"][PAIR]["methods"].append("pdk"), "unknown method 'pdk'; did you mean 'pkd'?"),
+        (lambda s: s["pairs"][PAIR]["tables"].append("figure9"), "unknown table or figure 'figure9'"),
+        (lambda s: s["pairs"][PAIR].update(tasks=["colA"]), "unknown task 'colA'; did you mean 'cola'?"),
+        (lambda s: s["data"].update(out_of_domain=["imbd"]), "did you mean 'imdb'?"),
+        (lambda s: s["pairs"][PAIR].pop("teacher"), "pairs.bert12-distilbert6: expected keys"),
+        (lambda s: s["data"].update(out_of_domain=[]), "names 6, but data.out_of_domain has no set"),
+    ],
+)
+def test_a_wrong_benchmark_file_is_refused(
+    small: Folder, capsys: pytest.CaptureFixture[str], change: Callable[[dict[str, Any]], object], wanted: str
+) -> None:
+    change(small.spec)
+    small.save()
+    assert wanted in refusal(small, capsys)
+
+
+def test_files_that_are_not_there(small: Folder, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "tables' first" in refusal(small, capsys, "report")
+    small.results = small.root / "nowhere"
+    assert "no such results folder" in refusal(small, capsys)
+    small.file = small.root / "none.yaml"
+    assert "cannot be read" in refusal(small, capsys)
+
+
+def test_outputs_names_exactly_what_is_written(full: Folder) -> None:
+    found = {str(p.relative_to(full.results)) for p in full.results.rglob("*") if p.is_file()}
+    written = {p for p in found if not p.startswith(("runs/", "teachers/"))}
+    assert written == set(outputs(read(full.file)))
+
+
+def test_equal_records_give_equal_bytes_in_another_process_without_torch(full: Folder, folder: Folder) -> None:
+    code = (
+        "import sys; from analysis.__main__ import main; "
+        f"assert main(['all', {str(folder.file)!r}, '--results', {str(folder.results)!r}]) == 0; "
+        "assert not {'torch', 'transformers'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, timeout=120)
+    for name in outputs(read(full.file)):
+        assert (full.results / name).read_bytes() == (folder.results / name).read_bytes(), name
+
+
+def test_class_facts_are_read_without_importing(tmp_path: Path) -> None:
+    source = tmp_path / "mine.py"
+    source.write_text(
+        "import not_there\nclass Other:\n    complexity = 'O(1)'\n"
+        "class Mine:\n    regression: bool = False\n    complexity = 'O(m^2)'\n    limitation = 1 + 1\n",
+        encoding="utf-8",
+    )
+    assert class_facts(f"{source}:Mine") == {"regression": False, "complexity": "O(m^2)"}
+    assert class_facts("elsewhere.module:Mine") == {}
+
+
+def test_a_method_without_regression_gets_a_dash_and_an_external_one_does_not(small: Folder) -> None:
+    source = small.root / "mine.py"
+    source.write_text("class Mine:\n    regression = False\n", encoding="utf-8")
+    small.spec["methods"]["my_kd"] = {"method": f"{source}:Mine"}
+    small.save()
+    assert read(small.file).undefined("my_kd", "stsb") and not read(small.file).undefined("my_kd", "cola")
+    small.spec["methods"]["my_kd"]["external"] = True
+    small.save()
+    assert not read(small.file).undefined("my_kd", "stsb")
+
+
+def test_f1_sampling_error_is_that_of_resampled_examples() -> None:
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    hits, errors, rest = 250, 100, 58
+    drawn = rng.multinomial(408, np.array([hits, errors, rest]) / 408, size=20000)
+    f1 = 2 * drawn[:, 0] / (2 * drawn[:, 0] + drawn[:, 1])
+    exact = 2 * hits / (2 * hits + errors)
+    assert stats.sampling_error("f1", exact, 408, 1 - errors / 408) == pytest.approx(f1.std(), rel=0.03)
+
+
+def test_matthews_sampling_error_where_the_constant_answer_lies() -> None:
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    a, b = rng.random((2000, 1043)) < 0.7, rng.random((2000, 1043)) < 0.6
+    phi = [np.corrcoef(x, y)[0, 1] for x, y in zip(a, b, strict=True)]
+    assert stats.sampling_error("matthews", 0.0, 1043) == pytest.approx(np.std(phi), rel=0.06)
+
+
+def test_sd_interval_holds_what_it_says() -> None:
+    import numpy as np
+
+    low, high = stats.sd_factors(5)
+    sds = np.random.default_rng(0).normal(size=(20000, 5)).std(axis=1, ddof=1)
+    assert np.mean((sds * low < 1) & (sds * high > 1)) == pytest.approx(0.95, abs=0.005)
+    assert not stats.clears(0.5, math.nan, 1, 0.5, 0.0) and stats.clears(1.0, 0.0, 3, 0.5, 0.0)
+
+
+def test_records_of_other_seeds_and_methods_are_left_alone(small: Folder) -> None:
+    stray = small.path(PAIR, "pkd", "cola", 99)
+    stray.write_text(json.dumps({"broken": True}), encoding="utf-8")
+    assert main(["tables", str(small.file), "--results", str(small.results)]) == 0

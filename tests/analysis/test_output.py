@@ -1,0 +1,144 @@
+"""Escaping, figures (their plotted values read back) and the report."""
+
+import io
+import re
+import shutil
+import statistics
+
+import matplotlib
+import numpy as np
+import pytest
+from made_records import Folder
+
+from analysis import figures, layout, load
+from analysis.__main__ import main
+from analysis.benchmark import read
+
+PAIR = "bert12-distilbert6"
+
+
+def test_escaping() -> None:
+    assert layout.md("RAIL-KD^l") == "RAIL-KD<sup>l</sup>"
+    assert layout.md("a|b*_<i>`\n[x]$") == r"a\|b\*\_&lt;i&gt;\`" + r" \[x\]\$"
+    assert layout.tex("RAIL-KD^c 5%") == r"RAIL-KD$^{c}$ 5\%"
+    assert layout.tex("a_b&{c}\\ ±†") == r"a\_b\&\{c\}\textbackslash{} $\pm$$^{\dagger}$"
+    assert layout.number(-0.01, 1) == "0.0"
+
+
+def test_hostile_titles_break_no_table(folder: Folder) -> None:
+    folder.spec["title"] = "100% <b>GLUE</b> | _x_ $y$"
+    folder.spec["methods"]["my_kd"]["title"] = "A|B & C_1 \\ {x} <script> $5"
+    folder.save()
+    assert main(["tables", str(folder.file), "--results", str(folder.results)]) == 0
+    benchmark = read(folder.file)
+    figure = figures.similarity(benchmark, load.read(benchmark, folder.results))
+    figure.savefig(io.BytesIO(), format="png", dpi=30)  # "$" is no mathematics
+    for number in range(1, 7):
+        text = (folder.results / "tables" / f"table{number}.md").read_text(encoding="utf-8")
+        assert "<script>" not in text and "<b>" not in text
+        rows = [line for line in text.splitlines() if line.startswith("|")]
+        assert len({len(re.findall(r"(?<!\\)\|", row)) for row in rows}) == 1
+        latex = (folder.results / "tables" / f"table{number}.tex").read_text(encoding="utf-8")
+        bare = re.sub(r"\\[\\&%$#_{}]", "", latex)
+        assert bare.count("{") == bare.count("}") and bare.count("$") % 2 == 0
+        body = [line for line in latex.splitlines() if line.endswith(r"\\") and "multicolumn" not in line]
+        assert len({len(re.findall(r"(?<!\\)&", line)) for line in body}) == 1
+        assert not [line for line in latex.splitlines() if re.search(r"(?<!\\)%", line.lstrip("% "))][1:]
+        assert all(ord(c) < 128 for c in latex.replace("√", ""))
+
+
+def test_figure_files(full: Folder) -> None:
+    for name in ("figure2", "figure3"):
+        png, pdf = ((full.results / "figures" / f"{name}.{e}").read_bytes() for e in ("png", "pdf"))
+        assert png.startswith(b"\x89PNG") and len(png) > 10_000
+        assert pdf.startswith(b"%PDF") and b"CreationDate" not in pdf
+
+
+def test_figure_2_plots_the_means_and_deviations(full: Folder) -> None:
+    benchmark = read(full.file)
+    runs = load.read(benchmark, full.results)
+    with matplotlib.rc_context(figures.STYLE):
+        figure = figures.similarity(benchmark, runs)
+    assert [t.get_text() for t in figure.axes[1].get_xticklabels()] == ["1 – 2", "2 – 4", "3 – 6"]
+    for axis, pooling in zip(figure.axes, ("mean", "cls"), strict=True):
+        plotted = {c.get_label(): c for c in axis.containers}
+        for method in full.spec["pairs"][PAIR]["methods"]:
+            data = [full.read(PAIR, method, "sst2", s)["similarity"][pooling] for s in (1, 2, 3)]
+            values = [[d[i - 1][j - 1] for d in data] for i, j in ((1, 2), (2, 4), (3, 6))]
+            line, _, (bars,) = plotted[benchmark.title_of(method)].lines
+            assert line.get_ydata() == pytest.approx([statistics.mean(v) for v in values])
+            tops = [segment[1][1] for segment in bars.get_segments()]
+            assert tops == pytest.approx([statistics.mean(v) + statistics.stdev(v) for v in values])
+
+
+def test_figure_3_plots_the_mean_attention(full: Folder) -> None:
+    benchmark = read(full.file)
+    figure = figures.attention(benchmark, load.read(benchmark, full.results))
+    limits = set()
+    for axis, task, title in zip(figure.axes, ("cola", "rte", "mrpc"), ("CoLA", "RTE", "MRPC"), strict=False):
+        data = [full.read(PAIR, "alp_kd", task, s)["method_record"]["attention"] for s in (1, 2, 3)]
+        image = axis.images[0]
+        assert np.asarray(image.get_array()) == pytest.approx(np.mean(data, axis=0))
+        assert axis.get_title() == title and axis.get_xlabel() == "teacher layer"
+        assert [t.get_text() for t in axis.get_xticklabels()] == [str(j) for j in range(1, 12)]
+        assert [t.get_text() for t in axis.get_yticklabels()] == [str(i) for i in range(1, 6)]
+        limits.add(image.get_clim())
+    assert len(limits) == 1 and figure.axes[0].get_ylabel() == "student layer"
+
+
+def test_figures_say_what_is_missing(folder: Folder) -> None:
+    for seed in (1, 2, 3):
+        folder.path(PAIR, "alp_kd", "rte", seed).unlink()
+        for method in folder.spec["pairs"][PAIR]["methods"]:
+            folder.edit(lambda r: r.update(similarity={}), PAIR, method, "sst2", seed)
+    assert main(["figures", str(folder.file), "--results", str(folder.results)]) == 0
+    benchmark = read(folder.file)
+    runs = load.read(benchmark, folder.results)
+    assert "Missing (no run, or widths differ): PKD, ALP-KD" in figures.similarity_caption(benchmark, runs)
+    assert "Missing: ALP-KD RTE (bert12 → distilbert6)." in figures.attention_caption(benchmark, runs)
+    texts = [t.get_text() for axis in figures.similarity(benchmark, runs).axes for t in axis.texts]
+    assert texts == ["missing", "missing"]
+    assert figures.attention(benchmark, runs).axes[1].texts[0].get_text() == "missing"
+
+
+def test_figures_of_two_pairs_and_two_alp_methods(folder: Folder) -> None:
+    pair = "roberta24-distilroberta6"
+    folder.spec["pairs"][pair]["tables"] = ["figure2", "figure3"]
+    folder.spec["methods"]["my_kd"] = {"method": "alp_kd"}
+    folder.save()
+    benchmark = read(folder.file)
+    runs = load.read(benchmark, folder.results)
+    assert [m for _, m in figures.attention_rows(benchmark)] == ["alp_kd", "my_kd", "alp_kd"]
+    assert len(figures.attention(benchmark, runs).axes) == 10  # nine panels and the colour bar
+    axes = figures.similarity(benchmark, runs).axes
+    assert [t.get_text() for t in axes[3].get_xticklabels()] == ["1 – 4", "2 – 8", "3 – 12"]
+
+
+def test_report(full: Folder) -> None:
+    text = (full.results / "report.md").read_text(encoding="utf-8")
+    for part in (
+        "# MiniGLUE: results of benchmark tiny",
+        "420 of 420 student runs and 23 of 23 teachers are there.",
+        "> **Generated text (MiniGLUE): says nothing about English.**",
+        "![Figure 2: Layer similarity](figures/figure2.png)",
+        r"Some\_CPU &lt;2&gt;, 2 cores",
+        "torch 2.5.0",
+        "commit 0123456789ab",
+        "## How to read the tables",
+        "Run between | 2026-01-01T00:00:00Z",
+    ):
+        assert part in text
+    for number in range(1, 7):
+        assert (full.results / "tables" / f"table{number}.md").read_text(encoding="utf-8") in text
+    assert text.count("says nothing about English") == 1 + 6 + 2
+
+
+def test_report_lists_missing_runs(full: Folder, folder: Folder) -> None:
+    for made in ("tables", "figures"):
+        shutil.copytree(full.results / made, folder.results / made)
+    folder.path(PAIR, "pkd", "cola", 3).unlink()
+    folder.path(PAIR, "teacher", "rte").unlink()
+    assert main(["report", str(folder.file), "--results", str(folder.results)]) == 0
+    text = (folder.results / "report.md").read_text(encoding="utf-8")
+    assert "419 of 420 student runs and 22 of 23 teachers" in text
+    assert "| bert12-distilbert6 | PKD | 1 | cola |" in text and "Missing teachers: bert12: rte." in text

@@ -1,0 +1,173 @@
+"""The environment: pyproject.toml, requirements.lock and environment.yml agree, and setting up is done once."""
+
+import importlib.metadata
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
+from packaging.version import Version
+
+ROOT = Path(__file__).parent.parent
+MIB = 1 << 20
+
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+GROUPS = PROJECT["optional-dependencies"]
+DIRECT = [Requirement(line) for line in PROJECT["dependencies"] + GROUPS["test"]]
+PYTHONS = ["3.11", "3.12", "3.13"]  # as the lock's first lines say
+
+
+def pins(lines: list[str]) -> dict[str, Version]:
+    """`name==version` lines → {canonical name: version}; anything else in them is an error."""
+    found = {}
+    for line in lines:
+        match = re.fullmatch(r"([A-Za-z0-9._-]+)==([A-Za-z0-9.!]+)", line)
+        assert match, f"not of the form name==version: {line!r}"
+        name = canonicalize_name(match[1])
+        assert name not in found, f"{name} is pinned twice"
+        found[name] = Version(match[2])
+    return found
+
+
+def lock(file: str = "requirements.lock") -> dict[str, Version]:
+    lines = [line.partition("#")[0].strip() for line in (ROOT / file).read_text().splitlines()]
+    return pins([line for line in lines if line])
+
+
+def conda() -> tuple[list[str], list[str]]:
+    """environment.yml's conda packages and its pip section."""
+    *packages, last = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
+    return packages, last["pip"]
+
+
+@pytest.mark.parametrize("wanted", DIRECT, ids=lambda r: r.name)
+def test_lock_pins_each_direct_dependency_within_its_range(wanted: Requirement) -> None:
+    pinned = lock().get(canonicalize_name(wanted.name))
+    assert pinned is not None, f"pyproject.toml asks for {wanted.name}, requirements.lock has no pin for it"
+    assert wanted.specifier.contains(pinned), f"requirements.lock: {wanted.name} {pinned}; pyproject.toml: {wanted}"
+
+
+def test_lock_admits_every_build_of_torch() -> None:
+    assert lock()["torch"].local is None
+
+
+def test_lock_has_what_installing_the_project_itself_needs() -> None:
+    for line in tomllib.loads((ROOT / "pyproject.toml").read_text())["build-system"]["requires"]:
+        wanted = Requirement(line)
+        assert wanted.specifier.contains(lock()[canonicalize_name(wanted.name)])
+
+
+def test_realtext_group_is_pinned_beside_the_lock() -> None:
+    extra = lock("requirements-realtext.lock")
+    assert not extra.keys() & lock().keys()
+    for line in GROUPS["realtext"]:
+        wanted = Requirement(line)
+        assert wanted.specifier.contains(extra[canonicalize_name(wanted.name)])
+
+
+def test_conda_users_get_the_same_pins() -> None:
+    _, section = conda()
+    assert "--constraint requirements.lock" in section
+    assert "--editable ." in section
+    pinned = pins([line for line in section if not line.startswith("--")])
+    assert pinned.keys() == {canonicalize_name(r.name) for r in DIRECT}
+    locked = lock()
+    assert pinned == {name: locked[name] for name in pinned}
+
+
+def test_python_versions_agree() -> None:
+    supported = SpecifierSet(PROJECT["requires-python"])
+    assert all(version in supported for version in PYTHONS)
+    (python,) = [p.partition("=")[2] for p in conda()[0] if p.startswith("python=")]
+    assert python in PYTHONS
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]
+    oldest = min(PYTHONS, key=Version)
+    assert settings["mypy"]["python_version"] == oldest
+    assert settings["ruff"]["target-version"] == "py" + oldest.replace(".", "")
+
+
+@pytest.mark.parametrize("file", ["requirements.lock", "requirements-realtext.lock", "environment.yml"])
+def test_no_address_is_fixed(file: str) -> None:
+    assert "://" not in (ROOT / file).read_text()
+
+
+def test_installed_versions_are_the_locked_ones() -> None:
+    if Path(sys.prefix).resolve() != (ROOT / ".venv").resolve():
+        pytest.skip(f"runs in {sys.prefix}, not in .venv: `make test` uses the locked versions")
+    locked = lock()
+    installed = {n: Version(importlib.metadata.version(n)).public for n in locked}
+    assert installed == {n: v.public for n, v in locked.items()}
+
+
+def make(directory: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("MAKE", "MFLAGS"))}
+    return subprocess.run(
+        ["make", "-C", str(directory), *arguments], env=environment, capture_output=True, text=True, timeout=60
+    )
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """The files that setting up reads, all of one age, in a directory where it has not been done."""
+    for file in ("Makefile", "pyproject.toml", "requirements.lock", "requirements-realtext.lock"):
+        (tmp_path / file).write_bytes((ROOT / file).read_bytes())
+        os.utime(tmp_path / file, (1_000_000, 1_000_000))
+    (tmp_path / ".venv").mkdir()
+    return tmp_path
+
+
+def test_a_second_setup_does_nothing(checkout: Path) -> None:
+    assert make(checkout, "--question", "setup").returncode == 1
+    (checkout / ".venv" / ".ready").touch()
+    assert make(checkout, "--question", "setup").returncode == 0
+    planned = make(checkout, "--dry-run", "all").stdout
+    assert "snakemake --cores all" in planned
+    assert "pip" not in planned
+    assert "venv .venv" not in planned
+
+
+@pytest.mark.parametrize("file", ["requirements.lock", "pyproject.toml"])
+def test_a_changed_pin_is_installed(checkout: Path, file: str) -> None:
+    (checkout / ".venv" / ".ready").touch()
+    os.utime(checkout / file, (4_000_000_000, 4_000_000_000))
+    assert make(checkout, "--question", "setup").returncode == 1
+
+
+def test_an_old_python_is_refused_in_one_line(checkout: Path) -> None:
+    old = checkout / "python3.10"
+    old.write_text(
+        f'#!/bin/sh\nexec {sys.executable} -c "import sys; sys.version_info = (3, 10, 4); exec(sys.argv[1])" "$2"\n'
+    )
+    old.chmod(0o755)
+    result = make(checkout, "setup", f"PYTHON={old}")
+    assert result.returncode != 0
+    said = [line for line in result.stderr.splitlines() if not line.startswith("make")]
+    assert said == [f"railkd needs Python 3.11 or newer, and {old} is 3.10: try make PYTHON=python3.12"]
+    assert not (checkout / ".venv" / ".ready").exists()
+
+
+def test_no_tracked_file_is_large() -> None:
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True)
+    if listed.returncode != 0:
+        pytest.skip("not a git checkout")
+    files = [ROOT / name for name in listed.stdout.split("\0") if name]
+    large = {str(f.relative_to(ROOT)): f.stat().st_size for f in files if f.is_file() and f.stat().st_size > MIB}
+    assert not large
+
+
+def test_nothing_that_is_loaded_can_run_code() -> None:
+    unsafe = re.compile(
+        r"^\s*(import|from)\s+(c?pickle|dill|joblib|cloudpickle)\b|trust_remote_code(?!=False)|allow_pickle=True|weights_only=False",
+        re.MULTILINE,
+    )
+    sources = [f for package in ("railkd", "analysis") for f in (ROOT / package).rglob("*.py")]
+    assert sources
+    found = {str(f.relative_to(ROOT)): m[0].strip() for f in sources if (m := unsafe.search(f.read_text()))}
+    assert not found

