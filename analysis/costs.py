@@ -6,10 +6,11 @@ from dataclasses import replace
 from statistics import geometric_mean, mean, median
 
 from analysis import captions
-from analysis.benchmark import Benchmark, Pair, class_facts
+from analysis.benchmark import Benchmark, Pair
 from analysis.cells import Cell, column_title
 from analysis.load import Runs, reference
 from analysis.tables import Section, Table, caption, paper_setting, paper_values, prefix, score_rows, titles_of
+from railkd.registry import class_facts
 
 FACTS = ("layer_mapping", "complexity", "limitation")
 Costs = dict[int, tuple[float, str, str]]  # seed -> cost, regime, device
@@ -66,7 +67,7 @@ def characteristics(benchmark: Benchmark, runs: Runs) -> Table:
     order = [*printed.index, *(m for m in used if m not in printed.index and m != "no_kd")]
     titles, rows, missing, notes = titles_of(benchmark), [], [], []
     for method in order:
-        facts = class_facts(benchmark.base(method))
+        facts = class_facts(benchmark.base(method))  # a user's method may say what it is
         if method in printed.index:
             facts.update(printed.loc[method])
         row = [Cell("", "facts", method, key, "text", "text", "", text=str(facts.get(key) or "–")) for key in FACTS]

@@ -3,6 +3,7 @@
 import ast
 import importlib.util
 from pathlib import Path
+from typing import Any
 
 from railkd.errors import UserError, unknown
 
@@ -37,20 +38,29 @@ def source_file(name: str) -> Path:
     return path
 
 
-def declares_no_regression(name: str) -> bool:
-    """Whether the method's class body says ``regression = False``: it is undefined for STS-B."""
-    path = source_file(name)
+def class_facts(name: str) -> dict[str, Any]:
+    """Class attributes of a method that are plain constants (``regression``, ``complexity``, ...).
+
+    Read from its source, without importing it. Empty when the source is elsewhere; raises UserError when it is no
+    Python.
+    """
+    wanted = name.partition(":")[2]
+    try:
+        path = source_file(name)
+    except UserError:
+        return {}
     try:
         tree = ast.parse(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, SyntaxError, ValueError) as error:
         raise UserError(f"method '{name}': {path} is no Python source ({error})") from None
-    wanted = name.partition(":")[2]
-    for node in ast.walk(tree):
-        if isinstance(node, ast.ClassDef) and (not wanted or node.name == wanted):
-            for line in node.body:
-                targets = line.targets if isinstance(line, ast.Assign) else [getattr(line, "target", None)]
-                value = getattr(line, "value", None)
-                named = any(isinstance(t, ast.Name) and t.id == "regression" for t in targets)
-                if named and isinstance(value, ast.Constant) and value.value is False:
-                    return True
-    return False
+    facts: dict[str, Any] = {}
+    for node in tree.body:
+        if not isinstance(node, ast.ClassDef) or (wanted and node.name != wanted):
+            continue
+        for line in node.body:
+            targets = line.targets if isinstance(line, ast.Assign) else [getattr(line, "target", None)]
+            value = getattr(line, "value", None)
+            for target in targets:
+                if isinstance(target, ast.Name) and isinstance(value, ast.Constant):
+                    facts[target.id] = value.value
+    return facts

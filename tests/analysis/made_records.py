@@ -16,6 +16,8 @@ from railkd.tasks import OUT_OF_DOMAIN, TASKS
 
 PAPER_METHODS = ["no_kd", "vanilla_kd", "pkd", "alp_kd", "rail_kd_l", "rail_kd_c", "ckd", "codir"]
 
+MODELS = ["bert12", "roberta24", "roberta12", "distilbert6", "distilroberta6"]
+
 
 def number(*key: object) -> float:
     """A fixed pseudo-random number in [0, 1) for a key: the same on every machine."""
@@ -31,10 +33,12 @@ def spec() -> dict[str, Any]:
         "data": {
             "source": "miniglue",
             "test": "labels",
+            "max_length": 32,
             "tasks": {t: {"train_examples": 1000 + i} for i, t in enumerate(TASKS)},
             "out_of_domain": ["scitail", "paws_wiki", "imdb"],
         },
-        "methods": {m: {} for m in PAPER_METHODS} | {"my_kd": {"method": "my_kd", "title": "My|KD_1"}},
+        "models": {m: {"hub": f"made-up/{m}"} for m in MODELS},
+        "methods": {m: {} for m in PAPER_METHODS} | {"my_kd": {"external": True, "title": "My|KD_1"}},
         "pairs": {
             "bert12-distilbert6": {
                 "teacher": "bert12",
