@@ -4,10 +4,15 @@ data → pre-train (miniatures only) → prepare → fine-tune teachers → sign
 Each rule is one `railkd` step that can be run by hand; every method is a rule of its own: distil_<method>.
 """
 
+import atexit
 import logging
+import os
 import re
 import shlex
+import shutil
+import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 sys.path.insert(0, str(workflow.basedir))
@@ -55,6 +60,12 @@ onstart:
         check(B, L)  # now with the hub's checkpoints: a dry run needs no network
     except UserError as error:
         sys.exit(f"railkd: error: {error}")
+    # Local jobs fork from one process that has imported the libraries; it ends with this one.
+    folder = tempfile.mkdtemp(prefix="railkd-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    os.environ["RAILKD_WARM"] = os.path.join(folder, "socket")
+    warm = subprocess.Popen([sys.executable, "-m", "railkd.warm", os.environ["RAILKD_WARM"]])
+    atexit.register(warm.kill)
 
 
 wildcard_constraints:

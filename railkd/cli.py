@@ -162,6 +162,12 @@ def pretrain(benchmark: Benchmark, layout: Layout, model: str, log: Any) -> None
 
 def main(argv: list[str] | None = None) -> int:
     """Runs one step. A user's mistake is one line on standard error and exit status 1."""
+    if argv is None and "RAILKD_WARM" in os.environ:
+        from railkd import warm
+
+        status = warm.ask(os.environ["RAILKD_WARM"], sys.argv[1:])
+        if status is not None:
+            return status
     try:
         _run(_parser().parse_args(argv))
     except UserError as error:

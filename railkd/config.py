@@ -3,6 +3,7 @@
 import copy
 import importlib.util
 import json
+import math
 import os
 import re
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from typing import Any, Literal, NamedTuple
 import yaml
 
 from railkd.errors import UserError, unknown
+from railkd.registry import class_facts, source_file
 from railkd.tasks import OUT_OF_DOMAIN, TASKS
 
 ROOT = Path(__file__).parent.parent
@@ -159,9 +161,7 @@ class Benchmark:
 
     def refuses_regression(self, method: str) -> bool:
         """Whether the method's source declares ``regression = False`` (read as text: importing it would load torch)."""
-        from railkd.registry import declares_no_regression
-
-        return not self.external(method) and declares_no_regression(self.method_class(method))
+        return not self.external(method) and class_facts(self.method_class(method)).get("regression") is False
 
     def shards(self) -> Iterator[Shard]:
         """The jobs: each cell's seeds in groups of ``seeds_per_job``."""
@@ -250,7 +250,14 @@ def _location(error: Any) -> str:
 def _schema_error(path: Path, spec: Any) -> UserError | None:
     import jsonschema
 
-    validator = jsonschema.Draft202012Validator(json.loads(SCHEMA.read_text(encoding="utf-8")))
+    # JSON Schema counts 32.0 as an integer, and says nothing of YAML's .nan and .inf: neither is meant here.
+    base = jsonschema.Draft202012Validator
+    numbers = {
+        "integer": lambda _, value: isinstance(value, int) and not isinstance(value, bool),
+        "number": lambda _, v: isinstance(v, int | float) and not isinstance(v, bool) and math.isfinite(v),
+    }
+    strict = jsonschema.validators.extend(base, type_checker=base.TYPE_CHECKER.redefine_many(numbers))
+    validator = strict(json.loads(SCHEMA.read_text(encoding="utf-8")))
     errors = sorted(validator.iter_errors(spec), key=lambda e: (len(e.absolute_path), str(list(e.absolute_path))))
     if not errors:
         return None
@@ -272,8 +279,6 @@ def _check(benchmark: Benchmark) -> None:
     for name in benchmark.data.get("out_of_domain", []):
         if name not in OUT_OF_DOMAIN:
             raise unknown("out-of-domain set", name, OUT_OF_DOMAIN, f"{path}: data.out_of_domain")
-    from railkd.registry import source_file
-
     for method in spec["methods"]:
         if not benchmark.external(method):
             try:
@@ -284,6 +289,11 @@ def _check(benchmark: Benchmark) -> None:
         for key in ("layers_of", "from"):
             if key in model and model[key] not in spec["models"]:
                 raise unknown("model", model[key], spec["models"], f"{path}: models.{name}.{key}")
+        chain = [name]
+        while (entry := spec["models"].get(chain[-1], {})).keys() & {"layers_of", "from"}:
+            chain.append(entry.get("layers_of") or entry["from"])
+            if chain[-1] in chain[:-1]:
+                raise UserError(f"{path}: models.{name}: made from itself ({' <- '.join(chain)})")
         if "package" in model and importlib.util.find_spec(model["package"]) is None:
             raise UserError(
                 f"{path}: models.{name}.package: the Python package '{model['package']}' is not installed "

@@ -35,9 +35,11 @@ def matthews(predictions: Array, labels: Array) -> float:
 def pearson(predictions: Array, labels: Array) -> float:
     """Pearson correlation (STS-B); 0 when either side is constant."""
     x, y = predictions.astype(np.float64), labels.astype(np.float64)
+    if np.ptp(x) == 0 or np.ptp(y) == 0:
+        return 0.0
     x, y = x - x.mean(), y - y.mean()
-    scale = float(np.sqrt((x @ x) * (y @ y)))
-    return float(x @ y) / scale if scale else 0.0
+    scale = float(np.sqrt(x @ x) * np.sqrt(y @ y))
+    return float(np.clip(float(x @ y) / scale, -1, 1)) if scale else 0.0  # rounding may lead past 1
 
 
 def spearman(predictions: Array, labels: Array) -> float:

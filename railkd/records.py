@@ -113,14 +113,21 @@ def problems(record: Any) -> list[str]:
         return found
     if record["schema"] != SCHEMA_VERSION:
         found.append(f"schema version {record['schema']}, expected {SCHEMA_VERSION}")
-    if record["config_hash"] != sha256_text(canonical(record["config"])):
-        found.append("config_hash does not match config")
+    try:
+        hashed = sha256_text(canonical(record["config"]))
+    except (TypeError, ValueError) as error:
+        found.append(f"'config' is no JSON ({error})")
+    else:
+        if record["config_hash"] != hashed:
+            found.append("config_hash does not match config")
     for split, scores in record["scores"].items():
         for metric, score in scores.items() if isinstance(scores, Mapping) else [("", None)]:
             if not isinstance(score, int | float) or isinstance(score, bool) or not -1 <= score <= 1:
                 found.append(f"scores.{split}.{metric} is {score!r}, expected a fraction between -1 and 1")
     if "dev" not in record["scores"]:
         found.append("scores has no 'dev'")
+    elif isinstance(record["scores"]["dev"], Mapping) and record["shown"] not in record["scores"]["dev"]:
+        found.append(f"scores.dev has no '{record['shown']}', the metric that a table shows")
     return found
 
 

@@ -39,6 +39,9 @@ def shape(benchmark: Benchmark, layout: Layout, model: str) -> tuple[int, int]:
     entry = benchmark.models[model]
     if "pretrain" in entry:
         return entry["pretrain"]["layers"], entry["pretrain"]["width"]
+    if "layers_of" in entry:  # the parent may be one that is not pre-trained yet
+        depth, width = shape(benchmark, layout, entry["layers_of"])
+        return len(models.taken_layers(depth, entry["layers"], entry["keep"], model)), width
     checkpoint = models.locate(benchmark, layout, model)
     config = models.read_config(checkpoint, f"models.{model}")
     depth = len(checkpoint.layers) if checkpoint.layers else config.num_hidden_layers
@@ -298,7 +301,7 @@ def restore(
     kept = layout.kept(path)
     try:
         record = records.read(kept)
-        intact = records.sha256_file(kept.with_suffix(".safetensors")) == record["predictions"]["sha256"]
+        intact = records.sha256_file(kept.with_suffix(".safetensors")) == record["predictions"].get("sha256")
     except (UserError, OSError):
         return False
     same = all(record[key] == value for key, value in identity.items())
