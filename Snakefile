@@ -23,7 +23,7 @@ from railkd.config import Cell, Layout
 from railkd.errors import UserError
 from railkd.cli import check
 from railkd.progress import Progress
-from railkd.registry import source_file
+from railkd.registry import source_files
 
 BENCHMARK = str(config.pop("benchmark", Path(workflow.basedir) / "benchmarks" / "mini.yaml"))
 RESULTS = config.pop("results", None)
@@ -202,7 +202,7 @@ def cell_inputs(w):
 # A method is a rule: an edit of its file reruns its runs alone. Seeds are wildcards only through their shard, so that
 # one job, which has paid for importing the libraries, trains all the seeds of its shard.
 for _method in dict.fromkeys(cell.method for cell in CELLS):
-    _source = str(source_file(B.method_class(_method)))
+    _source = [str(path) for path in source_files(B.method_class(_method))]
 
     if B.search:
 

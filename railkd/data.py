@@ -284,7 +284,7 @@ def _tokenise(
         torch.tensor(tokens, dtype=torch.int32),
         torch.tensor(offsets),
         torch.tensor(second, dtype=torch.int32),
-        torch.from_numpy(np.ascontiguousarray(labels)),
+        torch.from_numpy(np.array(labels)),
     )
 
 

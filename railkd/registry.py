@@ -18,8 +18,7 @@ def available() -> list[str]:
 def source_file(name: str) -> Path:
     """The Python file of ``pkd``, ``package.module:Class`` or ``folder/file.py:Class``.
 
-    It is an input of the method's workflow rule, so that an edit reruns only that method's runs. Raises UserError
-    for an unknown name or a missing file.
+    Raises UserError for an unknown name or a missing file.
     """
     if ":" not in name:
         if name not in available():
@@ -38,6 +37,30 @@ def source_file(name: str) -> Path:
     return path
 
 
+def source_files(name: str) -> list[Path]:
+    """The method's file, and the suite's own modules that it imports, directly or not.
+
+    They are inputs of the method's workflow rule, and their hash is part of a run's fingerprints: an edit reruns that
+    method's runs alone. ``errors.py`` computes nothing and is left out.
+    """
+    found = [source_file(name)]
+    for path in found:  # grows while it is read
+        for node in ast.walk(_parsed(name, path)):
+            module = node.module if isinstance(node, ast.ImportFrom) else None
+            if module and module.startswith("railkd.") and module != "railkd.errors":
+                place = FOLDER.parent.parent / f"{module.replace('.', '/')}.py"
+                if place.is_file() and place not in found:
+                    found.append(place)
+    return found
+
+
+def _parsed(name: str, path: Path) -> ast.Module:
+    try:
+        return ast.parse(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, SyntaxError, ValueError) as error:
+        raise UserError(f"method '{name}': {path} is no Python source ({error})") from None
+
+
 def class_facts(name: str) -> dict[str, Any]:
     """Class attributes of a method that are plain constants (``regression``, ``complexity``, ...).
 
@@ -49,10 +72,7 @@ def class_facts(name: str) -> dict[str, Any]:
         path = source_file(name)
     except UserError:
         return {}
-    try:
-        tree = ast.parse(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, SyntaxError, ValueError) as error:
-        raise UserError(f"method '{name}': {path} is no Python source ({error})") from None
+    tree = _parsed(name, path)
     facts: dict[str, Any] = {}
     for node in tree.body:
         if not isinstance(node, ast.ClassDef) or (wanted and node.name != wanted):

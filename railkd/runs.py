@@ -15,7 +15,7 @@ from railkd.data import Prepared
 from railkd.errors import UserError
 from railkd.methods import build
 from railkd.methods.base import Method, Pooling, Setting
-from railkd.registry import source_file
+from railkd.registry import source_files
 from railkd.streams import seed_global
 from railkd.tasks import TASKS
 from railkd.teacher import LiveTeacher, SignalStore, layer_similarity, write_signals
@@ -216,10 +216,11 @@ def distil(
             "delete it and run again"
         )
     checkpoint = models.locate(benchmark, layout, student)
+    method_class = benchmark.method_class(cell.method)
     fingerprints = {
         "teacher": store.facts["fingerprints"]["teacher"],
         "student": models.fingerprint(checkpoint, prepared.facts["resolved"].get(student)),
-        "method": records.sha256_file(source_file(benchmark.method_class(cell.method))),
+        "method": records.sha256_text("".join(map(records.sha256_file, source_files(method_class)))),
     }
     shapes = shape(benchmark, layout, teacher), shape(benchmark, layout, student)
     setting = setting_for(*shapes, cell.task, prepared.splits["train"].labels)
@@ -241,7 +242,7 @@ def distil(
             checkpoint, prepared.task.outputs, seed, f"models.{student}", config["training"]["dropout"]
         )
         seed_global(seed, "method")  # the initialisation of the method's projections
-        method = build(benchmark.method_class(cell.method), setting, benchmark.options(cell.method))
+        method = build(method_class, setting, benchmark.options(cell.method))
         regime = config["training"]["regime"]
         source: Teacher | None = None
         if method.needs_logits or method.pooling is not None:

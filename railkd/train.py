@@ -184,7 +184,10 @@ def train(
         method.end_epoch()
         _check_finite(losses, names, step - len(history))
         started = time.perf_counter()
-        dev = scores_of(data, "dev", logits_of(model, data.splits["dev"], data.facts["pad_id"], device, dtype))
+        logits = logits_of(model, data.splits["dev"], data.facts["pad_id"], device, dtype)
+        if not np.isfinite(logits).all():  # a gradient that was not finite shows in no loss after the last step
+            raise UserError(f"the model's dev logits are not finite after step {step}")
+        dev = scores_of(data, "dev", logits)
         eval_seconds += time.perf_counter() - started
         outcome.epochs.append(
             {

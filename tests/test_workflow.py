@@ -156,10 +156,8 @@ def test_no_key_of_one_benchmark_leaks_into_another(tmp_path):
     benchmark = load(ROOT / "benchmarks" / "paper.yaml")
     cells, teachers = len(list(benchmark.cells())), sum(len(benchmark.teacher_tasks(t)) for t in benchmark.teachers)
     assert jobs == cells * (12 + 1 + 5) + 3 * teachers + 4
-    done = subprocess.run(
-        ["snakemake", "--snakefile", str(ROOT / "Snakefile"), "--directory", str(tmp_path), "-n", "--config", "sedes=1"],
-        capture_output=True, text=True, env=ENVIRONMENT,
-    )  # fmt: skip
+    command = ["snakemake", "--snakefile", str(ROOT / "Snakefile"), "-n", "--config", "sedes=1"]
+    done = subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT, cwd=tmp_path)
     assert done.returncode != 0 and "unknown key 'sedes'" in done.stderr
 
 

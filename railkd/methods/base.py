@@ -176,5 +176,7 @@ def check_range(key: str, value: float, low: float = 0.0, high: float = float("i
     """Raises UserError unless low <= value <= high (low < value with ``above``)."""
     if not (low < value if above else low <= value) or not value <= high:
         bound = f"above {low:g}" if above else f"at least {low:g}"
-        raise UserError(f"{key}: {value!r} is out of range, expected a number {bound}" + (
-            f" and at most {high:g}" if high != float("inf") else ""))
+        raise UserError(
+            f"{key}: {value!r} is out of range, expected a number {bound}"
+            + (f" and at most {high:g}" if high != float("inf") else "")
+        )

@@ -5,6 +5,7 @@ import torch
 
 from railkd.errors import UserError
 from railkd.methods import build
+from railkd.registry import source_files
 
 ELSEWHERE = "is out of range, expected a number"
 MISTAKES = [
@@ -128,3 +129,10 @@ def test_defaults_are_the_published_ones(make_setting):
     assert methods["rail_kd_c"].student_map.weight.shape == (1, 40, 128)
     assert codir.negatives == 100 and codir.bank.shape == (3, 128) and codir.layers == [2, 4, 6, 8, 10]
     assert codir.nce_temperature == 0.07 and codir.momentum == 0.5
+
+
+def test_a_run_depends_on_the_shared_code_of_its_method_and_on_no_other() -> None:
+    names = {name: {path.name for path in source_files(name)} for name in ("no_kd", "pkd", "rail_kd_l")}
+    assert names["no_kd"] == {"no_kd.py", "base.py"}
+    assert "rail.py" not in names["pkd"]
+    assert names["rail_kd_l"] >= {"rail_kd_l.py", "rail.py", "mapping.py", "projection.py", "base.py"}

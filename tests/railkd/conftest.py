@@ -1,0 +1,305 @@
+"""A tiny mirror of data, tiny random checkpoints with real fast tokenizers, and benchmark files that use them."""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from typing import Any
+
+os.environ["HF_HUB_OFFLINE"] = "1"  # before anything imports huggingface_hub
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+import pandas as pd
+import pytest
+import torch
+import yaml
+
+from railkd import config, data, models, runs
+from railkd.config import Benchmark, Layout
+
+REAL_DATA = os.environ.get("RAILKD_DATA")
+WORDS = ["film", "actor", "plot", "scene", "city", "river", "house", "music", "doctor", "lawyer", "garden", "train"]
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The mirrors of whoever runs the tests must not replace those of the tests."""
+    monkeypatch.delenv("RAILKD_DATA", raising=False)
+    monkeypatch.delenv("RAILKD_MODELS", raising=False)
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def quiet() -> None:
+    """No report of missing heads and no progress bars between a failure's lines."""
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The local mirror of the real data sets."""
+    if not REAL_DATA:
+        pytest.skip("needs the real data sets: set RAILKD_DATA to a local mirror")
+    return Path(REAL_DATA)
+
+
+def sentence(rng: Random, low: int = 2, high: int = 14) -> str:
+    return " ".join(rng.choice(WORDS) for _ in range(rng.randint(low, high)))
+
+
+def _frame(task: str, size: int, rng: Random, hidden: bool = False) -> pd.DataFrame:
+    """Labels can be learnt: a telling word stands in the (second) text."""
+    rows: list[dict[str, Any]] = []
+    for i in range(size):
+        first, second = sentence(rng), sentence(rng)
+        if task in {"sst2", "imdb"}:
+            row = {"sentence" if task == "sst2" else "text": f"{('bad', 'good')[i % 2]} {first}", "label": i % 2}
+        elif task == "stsb":
+            row = {
+                "sentence1": first,
+                "sentence2": f"{('bad', 'good')[i % 2]} {second}",
+                "label": i % 2 * 4.0 + i % 5 / 5,
+            }
+        elif task == "mnli":
+            row = {"premise": first, "hypothesis": f"{('yes', 'maybe', 'no')[i % 3]} {second}", "label": i % 3}
+        elif task == "scitail":
+            row = {"premise": first, "hypothesis": second, "label": ("entails", "neutral")[i % 2]}
+        else:
+            row = {"sentence1": first, "sentence2": f"{('bad', 'good')[i % 2]} {second}", "label": i % 2}
+        rows.append({**row, "idx": i, **({"label": -1} if hidden else {})})
+    rng.shuffle(rows)
+    return pd.DataFrame(rows)
+
+
+def write_mirror(root: Path, train: int = 72, dev: int = 30) -> Path:
+    """sst2, mrpc, stsb, mnli with their out-of-domain sets, as ``<root>/<folder>/<split>.parquet``."""
+    rng = Random(5)
+    for task in ("sst2", "mrpc", "stsb", "mnli"):
+        ends = ("_matched", "_mismatched") if task == "mnli" else ("",)
+        sizes = {"train": train, **{f"validation{e}": dev for e in ends}, **{f"test{e}": dev for e in ends}}
+        (root / task).mkdir(parents=True)
+        for split, size in sizes.items():
+            hidden = split.startswith("test") and task in {"sst2", "stsb"}
+            _frame(task, size, rng, hidden).to_parquet(root / task / f"{split}.parquet")
+    for name in ("imdb", "scitail"):
+        (root / name).mkdir()
+        _frame(name, dev, rng).to_parquet(root / name / "test.parquet")
+    return root
+
+
+@pytest.fixture(scope="session")
+def mirror(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny mirror; read only."""
+    return write_mirror(tmp_path_factory.mktemp("mirror") / "data")
+
+
+@pytest.fixture
+def own_mirror(tmp_path: Path) -> Path:
+    """A tiny mirror that a test may damage."""
+    return write_mirror(tmp_path / "own", train=20, dev=6)
+
+
+def _bert_tokenizer() -> Any:
+    from tokenizers import Tokenizer, normalizers, pre_tokenizers, processors
+    from tokenizers.models import WordPiece
+    from transformers import PreTrainedTokenizerFast
+
+    letters = [chr(c) for c in range(ord("a"), ord("z") + 1)]
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    vocabulary = [*special, *letters, *(f"##{c}" for c in letters), *WORDS, "good", "bad", "yes", "maybe", "no"]
+    tokenizer = Tokenizer(WordPiece({w: i for i, w in enumerate(dict.fromkeys(vocabulary))}, unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer()
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    names = dict(zip(("pad_token", "unk_token", "cls_token", "sep_token", "mask_token"), special, strict=True))
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, model_input_names=["input_ids", "token_type_ids", "attention_mask"], **names
+    )
+
+
+def _roberta_tokenizer() -> Any:
+    from tokenizers import Tokenizer, pre_tokenizers, processors, trainers
+    from tokenizers.models import BPE
+    from transformers import PreTrainedTokenizerFast
+
+    special = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+    tokenizer = Tokenizer(BPE(unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(
+        vocab_size=320, special_tokens=special, initial_alphabet=alphabet, show_progress=False
+    )
+    tokenizer.train_from_iterator([sentence(Random(i)) for i in range(50)], trainer)
+    tokenizer.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 0), add_prefix_space=False)
+    names = dict(zip(("cls_token", "pad_token", "sep_token", "unk_token", "mask_token"), special, strict=True))
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        model_input_names=["input_ids", "attention_mask"],
+        bos_token="<s>",
+        eos_token="</s>",
+        **names,
+    )
+
+
+@pytest.fixture(scope="session")
+def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folders bert4 (32 wide), bert2 (32), distilbert2 (16, no type ids), roberta3 (16): random weights."""
+    from transformers import BertConfig, BertModel, DistilBertConfig, DistilBertModel, RobertaConfig, RobertaModel
+
+    root = tmp_path_factory.mktemp("checkpoints")
+    bert, roberta = _bert_tokenizer(), _roberta_tokenizer()
+    torch.manual_seed(0)
+
+    def sized(layers: int, width: int) -> dict[str, Any]:
+        return {
+            "num_hidden_layers": layers,
+            "hidden_size": width,
+            "intermediate_size": 2 * width,
+            "num_attention_heads": 2,
+            "max_position_embeddings": 80,
+            "initializer_range": 0.2,  # random weights of the usual size say the same of every text
+        }
+
+    tiny = {
+        "bert4": (BertModel(BertConfig(vocab_size=len(bert), **sized(4, 32))), bert),
+        "bert2": (BertModel(BertConfig(vocab_size=len(bert), **sized(2, 32))), bert),
+        "distilbert2": (
+            DistilBertModel(
+                DistilBertConfig(
+                    vocab_size=len(bert), n_layers=2, dim=16, hidden_dim=32, n_heads=2, max_position_embeddings=80,
+                    initializer_range=0.2,
+                )
+            ),
+            bert,
+        ),
+        "roberta3": (
+            RobertaModel(
+                RobertaConfig(
+                    vocab_size=len(roberta), pad_token_id=1, bos_token_id=0, eos_token_id=2, type_vocab_size=1,
+                    **sized(3, 16),
+                )
+            ),
+            roberta,
+        ),
+    }  # fmt: skip
+    for name, (model, tokenizer) in tiny.items():
+        model.save_pretrained(root / name)
+        tokenizer.save_pretrained(root / name)
+    return root
+
+
+MakeSpec = Callable[..., dict[str, Any]]
+MakeBenchmark = Callable[..., Benchmark]
+
+
+def put(spec: dict[str, Any], dotted: str, value: Any) -> None:
+    """Sets ``a.b.c`` in nested dicts; ``...`` deletes."""
+    *parents, last = dotted.split(".")
+    for key in parents:
+        spec = spec.setdefault(key, {})
+    if value is ...:
+        del spec[last]
+    else:
+        spec[last] = value
+
+
+@pytest.fixture
+def make_spec(mirror: Path, checkpoints: Path) -> MakeSpec:
+    """A benchmark's content, with changes given as ``{"data.max_length": 16}``."""
+
+    def make(changes: dict[str, Any] | None = None) -> dict[str, Any]:
+        student = {"learning_rate": 3e-3, "batch_size": 16, "epochs": 2, "precision": "float32"}
+        spec: dict[str, Any] = {
+            "name": "tiny",
+            "title": "Tiny",
+            "seeds": [1, 2],
+            "data": {
+                "source": "glue",
+                "root": str(mirror),
+                "max_length": 32,
+                "test": "none",
+                "tasks": ["sst2", "mrpc"],
+            },
+            "models": {name: {"path": str(checkpoints / name)} for name in ("bert4", "bert2", "distilbert2")},
+            "training": {"teacher": {**student, "epochs": 1}, "student": student},
+            "methods": {"no_kd": {}, "pkd": {}},
+            "pairs": {"p": {"teacher": "bert4", "student": "distilbert2", "methods": ["no_kd", "pkd"], "tables": [2]}},
+        }
+        for dotted, value in (changes or {}).items():
+            put(spec, dotted, value)
+        return spec
+
+    return make
+
+
+@pytest.fixture
+def make_benchmark(make_spec: MakeSpec, tmp_path: Path) -> MakeBenchmark:
+    """A loaded benchmark, with changes as in ``make_spec``."""
+
+    def make(changes: dict[str, Any] | None = None) -> Benchmark:
+        path = tmp_path / "tiny.yaml"
+        path.write_text(yaml.safe_dump(make_spec(changes), sort_keys=False))
+        return config.load(path)
+
+    return make
+
+
+METHODS = ["no_kd", "vanilla_kd", "pkd", "ckd", "alp_kd", "codir", "rail_kd_l", "rail_kd_c"]
+
+
+@dataclass
+class Pipeline:
+    """A benchmark whose tasks are prepared, its teacher fine-tuned and its signals written."""
+
+    benchmark: Benchmark
+    layout: Layout
+    checkpoints: Path
+
+    def prepared(self, task: str) -> data.Prepared:
+        return data.load(self.layout.prepared("bert4", task))
+
+    def teacher(self, task: str, outputs: int = 2) -> Any:
+        return runs.fine_tuned(self.layout, "bert4", task, outputs)[0]
+
+    def student(self, name: str, seed: int = 1, outputs: int = 2, dropout: float | None = None) -> Any:
+        return models.load_classifier(models.Checkpoint(str(self.checkpoints / name)), outputs, seed, name, dropout)
+
+
+@pytest.fixture(scope="session")
+def pipeline(mirror: Path, checkpoints: Path, tmp_path_factory: pytest.TempPathFactory) -> Pipeline:
+    """All methods, teacher bert4, students distilbert2 (narrower, no type ids) and bert2, on mrpc and stsb."""
+    folder = tmp_path_factory.mktemp("pipeline")
+    settings = {"learning_rate": 3e-3, "batch_size": 16, "epochs": 2, "precision": "float32"}
+    pairs = {
+        name: {"teacher": "bert4", "student": name, "methods": METHODS, "tables": [2]}
+        for name in ("distilbert2", "bert2")
+    }
+    options = {"codir": {"negatives": 8, "projection_dim": 8}, "rail_kd_l": {"projection_dim": 8}}
+    spec = {
+        "name": "tiny",
+        "title": "Tiny",
+        "seeds": [1, 2],
+        "data": {"source": "glue", "root": str(mirror), "max_length": 32, "test": "heldout", "tasks": ["mrpc", "stsb"]},
+        "models": {name: {"path": str(checkpoints / name)} for name in ("bert4", "bert2", "distilbert2")},
+        "training": {"teacher": settings, "student": settings},
+        "methods": {method: options.get(method, {}) for method in METHODS},
+        "pairs": pairs,
+    }
+    path = folder / "tiny.yaml"
+    path.write_text(yaml.safe_dump(spec, sort_keys=False))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("RAILKD_DATA", raising=False)
+        patch.delenv("RAILKD_MODELS", raising=False)
+        benchmark, layout = config.load(path), Layout(folder / "results")
+        for task in benchmark.tasks:
+            runs.prepare(benchmark, layout, "bert4", task)
+            runs.fine_tune(benchmark, layout, "bert4", task, CPU, lambda line: None)
+            runs.signals(benchmark, layout, "bert4", task, CPU)
+    return Pipeline(benchmark, layout, checkpoints)
