@@ -4,21 +4,16 @@ data → pre-train (miniatures only) → prepare → fine-tune teachers → sign
 Each rule is one `railkd` step that can be run by hand; every method is a rule of its own: distil_<method>.
 """
 
-import atexit
 import logging
-import os
 import re
 import shlex
-import shutil
-import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 sys.path.insert(0, str(workflow.basedir))
 
 from railkd import config as benchmarks
-from railkd import records
+from railkd import records, warm
 from railkd.config import Cell, Layout
 from railkd.errors import UserError
 from railkd.cli import check
@@ -40,12 +35,14 @@ try:
 except UserError as error:
     sys.exit(f"railkd: error: {error}")
 
-RAILKD = f"OMP_NUM_THREADS={{threads}} {shlex.quote(sys.executable)} -m railkd"
+# this environment's Python, unless Snakemake is asked to make environments itself
+PYTHON = "python" if workflow.deployment_settings.deployment_method else shlex.quote(sys.executable)
+RAILKD = f"OMP_NUM_THREADS={{threads}} {PYTHON} -m railkd"
 COMMON = f"{shlex.quote(BENCHMARK)} --results {shlex.quote(str(L.root))}"
 COMPUTE = f"--device {shlex.quote(DEVICE)} --threads {{threads}}"
 LOG = "> {log} 2>&1 || {{ tail -n 3 {log} >&2; exit 1; }}"
 # auto: this machine's; for a cluster, whose login node has none, say --config device=cuda
-GPU = int(DEVICE.startswith("cuda") or (DEVICE == "auto" and Path("/dev/nvidia0").exists()))
+GPU = int(DEVICE.startswith("cuda") or (DEVICE == "auto" and benchmarks.has_gpu()))
 CELLS = [cell for cell in B.cells() if not B.external(cell.method)]
 RUNS = [str(L.run(cell, seed)) for cell in B.cells() for seed in B.seeds]
 TEACHERS = [(teacher, task) for teacher in B.teachers for task in B.teacher_tasks(teacher)]
@@ -61,11 +58,7 @@ onstart:
     except UserError as error:
         sys.exit(f"railkd: error: {error}")
     # Local jobs fork from one process that has imported the libraries; it ends with this one.
-    folder = tempfile.mkdtemp(prefix="railkd-")
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    os.environ["RAILKD_WARM"] = os.path.join(folder, "socket")
-    warm = subprocess.Popen([sys.executable, "-m", "railkd.warm", os.environ["RAILKD_WARM"]])
-    atexit.register(warm.kill)
+    warm.start()
 
 
 wildcard_constraints:
@@ -112,6 +105,8 @@ if B.synthetic:
             *generated(),
         params:
             settings=digest([B.data["seed"], B.data.get("sizes")]),
+        conda:
+            "environment.yml"
         log:
             L.root / "logs" / "data.log",
         shell:
@@ -126,6 +121,8 @@ rule pretrain:
         L.model("{model}") / "model.safetensors",
     params:
         settings=lambda w: digest([B.model_config(w.model), B.data["seed"]]),
+    conda:
+        "environment.yml"
     log:
         L.root / "logs" / "pretrain" / "{model}.log",
     resources:
@@ -150,6 +147,8 @@ rule prepare:
     params:
         settings=lambda w: digest([B.data_config(w.task), B.model_config(w.teacher)]),
     priority: 10  # a broken data file is found before the first hour of training, not after it
+    conda:
+        "environment.yml"
     log:
         L.root / "logs" / "prepare" / "{teacher}" / "{task}.log",
     shell:
@@ -166,6 +165,8 @@ rule teacher:
         L.teacher("{teacher}", "{task}") / "model.safetensors",
     params:
         settings=lambda w: digest(B.teacher_config(w.teacher, w.task)),
+    conda:
+        "environment.yml"
     log:
         L.root / "logs" / "teacher" / "{teacher}" / "{task}.log",
     resources:
@@ -185,6 +186,8 @@ rule signals:
         settings=lambda w: digest(
             [[c.method, B.spec["methods"][c.method]] for c in CELLS if B.pairs[c.pair]["teacher"] == w.teacher]
         ),
+    conda:
+        "environment.yml"
     log:
         L.root / "logs" / "signals" / "{teacher}" / "{task}.log",
     resources:
@@ -220,6 +223,8 @@ for _method in dict.fromkeys(cell.method for cell in CELLS):
                 seed=B.search["seed"],
             wildcard_constraints:
                 point=r"\d+",
+            conda:
+                "environment.yml"
             log:
                 L.root / "logs" / f"search_{_method}" / "{pair}" / "{task}-{point}.log",
             resources:
@@ -237,6 +242,8 @@ for _method in dict.fromkeys(cell.method for cell in CELLS):
                 L.best(Cell("{pair}", _method, "{task}")),
             params:
                 method=_method,
+            conda:
+                "environment.yml"
             log:
                 L.root / "logs" / f"select_{_method}" / "{pair}" / "{task}.log",
             shell:
@@ -259,6 +266,8 @@ for _method in dict.fromkeys(cell.method for cell in CELLS):
                 settings=lambda w, method=_method: digest(B.run_config(w.pair, method, w.task)),
                 method=_method,
                 seeds=" ".join(map(str, _seeds)),
+            conda:
+                "environment.yml"
             log:
                 L.root / "logs" / f"distil_{_method}" / "{pair}" / f"{{task}}-{_seeds[0]}.log",
             resources:
@@ -274,7 +283,7 @@ for _rules in B.spec.get("rules", []):
     include: str((Path(BENCHMARK).parent / _rules).resolve())
 
 
-ANALYSIS = f"{shlex.quote(sys.executable)} -m analysis"
+ANALYSIS = f"{PYTHON} -m analysis"
 
 
 rule tables:
@@ -283,6 +292,8 @@ rule tables:
         TEACHER_RECORDS,
     output:
         TABLES,
+    conda:
+        "environment.yml"
     log:
         L.root / "logs" / "tables.log",
     shell:
@@ -295,6 +306,8 @@ rule figures:
         TEACHER_RECORDS,
     output:
         FIGURES,
+    conda:
+        "environment.yml"
     log:
         L.root / "logs" / "figures.log",
     shell:
@@ -307,6 +320,8 @@ rule report:
         FIGURES,
     output:
         L.root / "report.md",
+    conda:
+        "environment.yml"
     log:
         L.root / "logs" / "report.log",
     shell:

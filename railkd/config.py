@@ -320,6 +320,11 @@ def _check(benchmark: Benchmark) -> None:
         raise UserError(f"{key}: no such folder {root}")
 
 
+def has_gpu() -> bool:
+    """Whether this machine has an NVIDIA GPU, without importing torch to ask."""
+    return Path("/dev/nvidia0").exists()
+
+
 def checkpoint_path(benchmark: Benchmark, model: str) -> Path:
     """The folder that a model's ``path:`` names, relative to the benchmark file."""
     path = _resolve(benchmark, str(benchmark.models[model]["path"]))

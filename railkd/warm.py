@@ -7,12 +7,16 @@ computed before the fork, so a step does exactly what it does in a process of it
 node of a cluster, a process that died) ``railkd`` runs the step itself.
 """
 
+import atexit
 import json
 import os
 import selectors
+import shutil
 import signal
 import socket
+import subprocess
 import sys
+import tempfile
 from contextlib import suppress
 
 
@@ -63,6 +67,16 @@ def _step(request: dict[str, object], descriptors: list[int]) -> int:
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
+
+
+def start() -> None:
+    """Starts the process, names its socket in RAILKD_WARM, and ends it when this process ends."""
+    folder = tempfile.mkdtemp(prefix="railkd-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    address = os.path.join(folder, "socket")
+    server = subprocess.Popen([sys.executable, "-m", "railkd.warm", address])
+    atexit.register(server.kill)
+    os.environ["RAILKD_WARM"] = address
 
 
 def serve(address: str) -> None:
