@@ -139,13 +139,14 @@ def sst2(rng: Random) -> Row:
 
 
 def imdb(rng: Random) -> Row:
-    """A review of three to eight sentences in which one side dominates."""
+    """A review of three to six sentences, mostly plain ones, in which one side dominates."""
     positive = rng.random() < 0.5
-    number = rng.randint(3, 8)
+    number = rng.randint(3, 6)
     against = rng.randint(0, (number - 1) // 2)
     sides = [True] * (number - against) + [False] * against
     rng.shuffle(sides)
-    return {"text": " ".join(f"{review(rng, positive == side)} ." for side in sides), "label": int(positive)}
+    said = [(opinion if rng.random() < 0.7 else review)(rng, positive == side) for side in sides]
+    return {"text": " ".join(f"{sentence} ." for sentence in said), "label": int(positive)}
 
 
 # --- pairs of sentences -------------------------------------------------------------------------------------------
@@ -348,7 +349,7 @@ def qnli(rng: Random) -> Row:
     )
     first, second = (replace(c, negated=False, adjective="", object_adjective="") for c in (first, second))
     answered = rng.random() < 0.5
-    if not answered and rng.random() < 0.4:  # of other things altogether
+    if not answered and rng.random() < 0.6:  # of other things altogether
         asked = random_clause(rng, elsewhere(topic), shape="item", general=0)
         clauses = [render(first, rng), render(second, rng)]
         asking = question(asked, rng.choice(("where", "who", "what")), rng)

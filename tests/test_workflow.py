@@ -63,16 +63,9 @@ def test_a_method_is_a_file_and_a_line_and_an_outsider_is_a_rule(micro, tmp_path
     results = tmp_path / "results"
     shutil.copytree(micro[0], results, symlinks=True)
     shutil.copytree(micro[0].parent / ".snakemake", tmp_path / ".snakemake", symlinks=True)
-    (tmp_path / "halfway.py").write_text(
-        "from railkd.methods.base import Method, cross_entropy\n\n\n"
-        "class Halfway(Method):\n"
-        '    """Half the cross-entropy."""\n\n'
-        "    def __init__(self, setting, share: float = 0.5):\n"
-        "        super().__init__(setting)\n"
-        '        self.weights = {"ce": share}\n\n'
-        "    def terms(self, batch, student, teacher):\n"
-        '        return {"ce": cross_entropy(student.logits_BC, batch.labels_B, self.setting.regression)}\n'
-    )
+    readme = (ROOT / "README.md").read_text()
+    code = re.search(r"```python\n(from railkd.*?)```", readme, re.DOTALL)
+    (tmp_path / "my_kd.py").write_text(code[1])
     (tmp_path / "outsider.smk").write_text(
         "rule outsider:\n"
         "    input:\n"
@@ -91,9 +84,9 @@ def test_a_method_is_a_file_and_a_line_and_an_outsider_is_a_rule(micro, tmp_path
         "pathlib.Path(sys.argv[2]).write_text(json.dumps(record))\n"
     )
     spec = yaml.safe_load(MICRO.read_text())
-    spec["methods"]["halfway"] = {"method": f"{tmp_path / 'halfway.py'}:Halfway", "title": "Halfway", "share": 0.25}
+    spec["methods"]["my_kd"] = {"method": f"{tmp_path / 'my_kd.py'}:MyKD", "title": "My KD", "sharpness": 2.0}
     spec["methods"]["outsider"] = {"external": True, "title": "Outsider"}
-    spec["pairs"]["bert4-distilbert2"]["methods"] += ["halfway", "outsider"]
+    spec["pairs"]["bert4-distilbert2"]["methods"] += ["my_kd", "outsider"]
     spec["rules"] = ["outsider.smk"]
     benchmark = tmp_path / "mine.yaml"
     benchmark.write_text(yaml.safe_dump(spec))
@@ -101,10 +94,10 @@ def test_a_method_is_a_file_and_a_line_and_an_outsider_is_a_rule(micro, tmp_path
     done = snakemake(benchmark, results, folder=tmp_path)
     assert done.returncode == 0, done.stderr[-3000:]
     table = (results / "tables" / "table2.md").read_text()
-    assert "Halfway" in table and "Outsider" in table
+    assert "My KD" in table and "Outsider" in table
     assert {p: p.stat().st_mtime_ns for p in before} == before
-    own = json.loads((results / "runs/bert4-distilbert2/halfway/sst2/seed-1.json").read_text())
-    assert own["config"]["method"]["share"] == 0.25
+    own = json.loads((results / "runs/bert4-distilbert2/my_kd/sst2/seed-1.json").read_text())
+    assert own["config"]["method"]["sharpness"] == 2.0 and set(own["epochs"][0]["loss"]) == {"total", "ce", "kd"}
     assert not (results / ".kept").exists() or not list((results / ".kept").rglob("*.json"))
 
 
