@@ -21,8 +21,11 @@ export HF_HUB_DISABLE_TELEMETRY := 1
 .DELETE_ON_ERROR:
 .PHONY: all test setup lint realtext setup-realtext
 
+# Only the progress line and what goes wrong; plain `snakemake --cores all` also says what each job reads and writes.
+QUIET := --quiet rules progress reason host
+
 all: setup
-	$(RUN) snakemake --cores all
+	$(RUN) snakemake --cores all $(QUIET)
 
 # One thread per worker: the tests' models are too small to gain from more.
 test: setup
@@ -39,7 +42,7 @@ lint: setup
 	$(RUN) snakemake --lint
 
 realtext: setup-realtext
-	$(RUN) snakemake --cores all --config benchmark=benchmarks/minilm.yaml
+	$(RUN) snakemake --cores all $(QUIET) --config benchmark=benchmarks/minilm.yaml
 
 # The stamps are written last, so an installation cut short is taken up again, and later calls do nothing.
 # --no-compile: Python compiles the modules that are used when they first are; all of them would take a minute more.

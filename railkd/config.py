@@ -315,6 +315,12 @@ def _check(benchmark: Benchmark) -> None:
             if task not in benchmark.tasks:
                 raise unknown("task", task, benchmark.tasks, f"{where}.tasks")
     root = data_root(benchmark)
+    for name in benchmark.data.get("out_of_domain", []):
+        if benchmark.data["source"] == "glue" and root is None and OUT_OF_DOMAIN[name].hub is None:
+            raise UserError(
+                f"{path}: data.out_of_domain: {name} is on no hub; expected data.root or RAILKD_DATA to name a mirror "
+                f"with {OUT_OF_DOMAIN[name].folder}/test.parquet"
+            )
     if benchmark.data["source"] == "glue" and root is not None and not root.is_dir():
         key = "RAILKD_DATA" if os.environ.get("RAILKD_DATA") else f"{path}: data.root"
         raise UserError(f"{key}: no such folder {root}")

@@ -48,15 +48,19 @@ class Progress(logging.Handler):
         if event == "job_info":
             self.busy[record.jobid] = (record.rule_name, self.now())  # type: ignore[attr-defined]
         elif event == "job_error":
-            rule, _ = self.busy.pop(getattr(record, "jobid", -1), ("a job", 0.0))
-            return f"railkd: failed: {rule}; the others go on (see results/*/logs)"
+            rule, _ = self.busy.pop(getattr(record, "jobid", -1), (getattr(record, "rule_name", "a job"), 0.0))
+            logs = [str(log) for log in getattr(record, "log", None) or []]
+            return f"railkd: failed: {rule}, the other jobs go on{'; log: ' if logs else ''}{', '.join(logs)}"
         elif event == "job_finished" and record.job_id in self.busy:  # type: ignore[attr-defined]
             rule, started = self.busy.pop(record.job_id)  # type: ignore[attr-defined]
             self.spent[rule].append(self.now() - started)
             self.left[rule] -= 1
             self.done += 1
             remaining = max(self.left.total(), 0)
-            return f"railkd: {self.done} jobs done, {remaining} left, about {spell(self.estimate())} to go: {rule}"
+            # the first jobs are of rules that say nothing about the others
+            known = self.done >= 0.05 * (self.done + remaining)
+            left = f"about {spell(self.estimate())} to go" if known else "time to go not known yet"
+            return f"railkd: {self.done} jobs done, {remaining} left, {left}: {rule}"
         return None
 
     def estimate(self) -> float:

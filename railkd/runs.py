@@ -129,7 +129,7 @@ def _record(
         "provenance": {
             **records.provenance(),
             "resolved": prepared.facts["resolved"],
-            "sources": {s: os.path.basename(p) if "/" in p else p for s, p in prepared.facts["sources"].items()},
+            "sources": {s: "/".join(p.split("/")[-2:]) for s, p in prepared.facts["sources"].items()},
             "started": started,
             "finished": records.now(),
         },

@@ -102,6 +102,32 @@ def test_a_method_is_a_file_and_a_line_and_an_outsider_is_a_rule(micro, tmp_path
 
 
 @pytest.mark.slow
+def test_the_search_is_a_stage_of_the_same_workflow(micro, tmp_path):
+    """Every point is trained once with the search's seed; the seeds then train with the point that is best on dev."""
+    results = tmp_path / "results"
+    shutil.copytree(micro[0], results, symlinks=True)
+    shutil.copytree(micro[0].parent / ".snakemake", tmp_path / ".snakemake", symlinks=True)
+    spec = yaml.safe_load(MICRO.read_text())
+    spec["data"]["tasks"], spec["data"]["out_of_domain"] = ["mrpc"], []
+    spec["search"] = {"seed": 5, "grid": {"learning_rate": [1.0e-4, 3.0e-3]}}
+    spec["pairs"]["bert4-distilbert2"].update(methods=["no_kd"], tables=[2])
+    benchmark = tmp_path / "searched.yaml"
+    benchmark.write_text(yaml.safe_dump(spec))
+    done = snakemake(benchmark, results, folder=tmp_path)
+    assert done.returncode == 0, done.stderr[-3000:]
+    layout, cell = Layout(results), next(load(benchmark).cells())
+    points = [records.read(layout.point(cell, k)) for k in (0, 1)]
+    assert [(p["stage"], p["seed"], p["config"]["training"]["learning_rate"]) for p in points] == [
+        ("search", 5, 1.0e-4),
+        ("search", 5, 3.0e-3),
+    ]
+    scores = [p["scores"]["dev"]["f1"] for p in points]
+    tuned = [1.0e-4, 3.0e-3][scores.index(max(scores))]
+    for seed in (1, 2):
+        assert records.read(layout.run(cell, seed))["config"]["training"]["learning_rate"] == tuned
+
+
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_bytes(micro, tmp_path):
     """Scores, losses and predictions of a cell trained again, from the same teacher, are byte-identical."""
     results = tmp_path / "results"

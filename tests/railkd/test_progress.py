@@ -30,13 +30,15 @@ def test_lines_of_a_run(capsys: pytest.CaptureFixture[str]) -> None:
     progress.emit(event("job_info", jobid=3, rule_name="distil"))
     clock[0] = 200.0
     progress.emit(event("job_finished", job_id=2))
-    progress.emit(event("job_error", jobid=3))
+    progress.emit(event("job_error", jobid=3, log=["d.log"]))
     progress.emit(event("job_error", jobid=42))
     lines = capsys.readouterr().err.splitlines()
     # 2 jobs left x 100 s, of which one has run for 100 s
     assert lines[0] == "railkd: 2 jobs done, 2 left, about 100 s to go: distil".replace("100 s", spell(100))
-    assert lines[1].startswith("railkd: failed: distil") and lines[2].startswith("railkd: failed: a job")
-    assert "failed" in lines[1] and len(lines) == 3
+    assert lines[1:] == [
+        "railkd: failed: distil, the other jobs go on; log: d.log",
+        "railkd: failed: a job, the other jobs go on",
+    ]
 
 
 def test_two_jobs_at_a_time_halve_the_estimate() -> None:
