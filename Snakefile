@@ -263,7 +263,7 @@ for _method in dict.fromkeys(cell.method for cell in CELLS):
                 [L.run(Cell("{pair}", _method, "{task}"), seed) for seed in _seeds],
                 [L.run(Cell("{pair}", _method, "{task}"), seed).with_suffix(".safetensors") for seed in _seeds],
             params:
-                settings=lambda w, method=_method: digest(B.run_config(w.pair, method, w.task)),
+                settings=lambda w, method=_method: digest([B.run_config(w.pair, method, w.task), B.search]),
                 method=_method,
                 seeds=" ".join(map(str, _seeds)),
             conda:

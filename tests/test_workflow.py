@@ -106,7 +106,7 @@ def test_the_search_is_a_stage_of_the_same_workflow(micro, tmp_path):
     """Every point is trained once with the search's seed; the seeds then train with the point that is best on dev."""
     results = tmp_path / "results"
     shutil.copytree(micro[0], results, symlinks=True)
-    shutil.copytree(micro[0].parent / ".snakemake", tmp_path / ".snakemake", symlinks=True)
+    shutil.rmtree(results / "runs")
     spec = yaml.safe_load(MICRO.read_text())
     spec["data"]["tasks"], spec["data"]["out_of_domain"] = ["mrpc"], []
     spec["search"] = {"seed": 5, "grid": {"learning_rate": [1.0e-4, 3.0e-3]}}
@@ -202,4 +202,5 @@ def test_a_slice_of_real_text(tmp_path):
     losses = [epoch["loss"]["rail"] for epoch in run["epochs"]]
     assert 0 < losses[0] < 8  # two layers, each squared distance of unit vectors at most 4
     teacher = records.read(tmp_path / "results/teachers/minilm6/cola/record.json")
-    assert teacher["scores"]["dev"]["matthews"] > 0.1  # a real teacher learns something of CoLA even from this
+    first, second = (epoch["loss"]["ce"] for epoch in teacher["epochs"])
+    assert second < first < 0.7  # it learns: always answering the frequent class costs about .61
