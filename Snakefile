@@ -95,6 +95,8 @@ localrules:
 
 rule all:
     input:
+        RUNS,  # by name: a record that was deleted is made again even if the report is there
+        TEACHER_RECORDS,
         L.root / "report.md",
 
 
