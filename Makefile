@@ -21,8 +21,8 @@ export HF_HUB_DISABLE_TELEMETRY := 1
 .DELETE_ON_ERROR:
 .PHONY: all test setup lint realtext setup-realtext
 
-# Only the progress line and what goes wrong; plain `snakemake --cores all` also says what each job reads and writes.
-QUIET := --quiet rules progress reason host
+# Progress and what goes wrong; plain `snakemake --cores all` also says what each job reads and writes.
+QUIET := --quiet rules reason host
 
 all: setup
 	$(RUN) snakemake --cores all $(QUIET)

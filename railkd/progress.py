@@ -5,6 +5,7 @@ A `logging.Handler` for the workflow engine's event records (attributes ``event`
 """
 
 import logging
+import re
 import sys
 import time
 from collections import Counter, defaultdict
@@ -45,14 +46,21 @@ class Progress(logging.Handler):
             self.left = Counter({rule: n for rule, n in stats.items() if rule != "total"})
             self.begun = self.now()
             return f"railkd: {self.left.total()} jobs to do"
-        if event == "job_info":
+        if event == "job_started":  # a quiet engine says no more than this before a job
+            for job in getattr(record, "jobs", []):
+                self.busy.setdefault(job, ("", self.now()))
+        elif event == "job_info":
             self.busy[record.jobid] = (record.rule_name, self.now())  # type: ignore[attr-defined]
         elif event == "job_error":
-            rule, _ = self.busy.pop(getattr(record, "jobid", -1), (getattr(record, "rule_name", "a job"), 0.0))
+            rule, _ = self.busy.pop(getattr(record, "jobid", -1), ("", 0.0))
+            rule = rule or getattr(record, "rule_name", "a job")
             logs = [str(log) for log in getattr(record, "log", None) or []]
             return f"railkd: failed: {rule}, the other jobs go on{'; log: ' if logs else ''}{', '.join(logs)}"
         elif event == "job_finished" and record.job_id in self.busy:  # type: ignore[attr-defined]
             rule, started = self.busy.pop(record.job_id)  # type: ignore[attr-defined]
+            if not rule:  # "Finished jobid: 7 (Rule: distil_pkd)"
+                named = re.search(r"Rule: ([^)]+)", record.getMessage())
+                rule = named[1] if named else "a job"
             self.spent[rule].append(self.now() - started)
             self.left[rule] -= 1
             self.done += 1

@@ -66,3 +66,13 @@ def test_never_raises(broken: logging.LogRecord, monkeypatch: pytest.MonkeyPatch
 
 def test_spell() -> None:
     assert [spell(s) for s in (0, 89, 600, 5400)] == ["0 s", "89 s", "10 min", "1.5 h"]
+
+
+def test_a_quiet_engine_names_the_rule_only_at_the_end() -> None:
+    progress = Progress()
+    progress.line(event("run_info", stats={"distil": 2}))
+    progress.line(event("job_started", jobs=[7, 8]))
+    finished = event("job_finished", job_id=7)
+    finished.msg = "Finished jobid: 7 (Rule: distil)"
+    line = progress.line(finished)
+    assert line is not None and line.startswith("railkd: 1 jobs done, 1 left, about") and line.endswith(": distil")
