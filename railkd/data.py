@@ -4,7 +4,7 @@ Reading and tokenising happen once for each (teacher, task), in the ``prepare`` 
 Dimensions: ``B`` batch, ``T`` tokens.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -91,25 +91,16 @@ def sorted_batches(lengths: Tensor, batch_size: int) -> Iterator[Tensor]:
 
 
 def read_split(
-    folder: str, split: str, columns: tuple[str, ...], root: Path | None, hub: Hub | None, optional: bool = False
-) -> "tuple[pd.DataFrame, str] | None":
+    folder: str, split: str, columns: tuple[str, ...], root: Path | None, hub: Hub | None
+) -> "tuple[pd.DataFrame, str]":
     """One split as a data frame, and where it came from: ``<root>/<folder>/<split>.parquet``, or the hub.
 
-    None when it is optional and absent. Raises UserError that names the file and what is wrong with it.
+    Raises UserError that names the file and what is wrong with it.
     """
     import pandas as pd
 
     if root is not None:
-        path = root / folder / f"{split}.parquet"
-        if not path.is_file():
-            if optional:
-                return None
-            raise UserError(f"{path}: no such file (expected the split '{split}' of {folder} in the local mirror)")
-        try:
-            frame = pd.read_parquet(path)
-        except Exception as error:  # pyarrow raises many kinds for a truncated or foreign file
-            raise UserError(f"{path}: not a readable parquet file ({' '.join(str(error).split())[:120]})") from None
-        place = str(path)
+        frame, place = _from_mirror(root, folder, split, pd.read_parquet)
     else:
         if hub is None:
             raise UserError(
@@ -121,6 +112,17 @@ def read_split(
     if frame.empty:
         raise UserError(f"{place}: has no rows")
     return frame, place
+
+
+def _from_mirror(root: Path, folder: str, split: str, read: Callable[[Path], Any]) -> tuple[Any, str]:
+    """What ``read`` makes of a mirror's file, and the file; UserError when it is missing or no parquet."""
+    path = root / folder / f"{split}.parquet"
+    if not path.is_file():
+        raise UserError(f"{path}: no such file (expected the split '{split}' of {folder} in the local mirror)")
+    try:
+        return read(path), str(path)
+    except Exception as error:  # pyarrow raises many kinds for a truncated or foreign file
+        raise UserError(f"{path}: not a readable parquet file ({' '.join(str(error).split())[:120]})") from None
 
 
 def _from_hub(hub: Hub, split: str) -> "tuple[pd.DataFrame, str]":
@@ -145,7 +147,6 @@ def check_files(benchmark: Benchmark) -> None:
     root = data_root(benchmark)
     if benchmark.synthetic or root is None:
         return
-    import pyarrow
     import pyarrow.parquet
 
     wanted: list[tuple[str, str, tuple[str, ...]]] = []
@@ -156,14 +157,8 @@ def check_files(benchmark: Benchmark) -> None:
         for ood in (OUT_OF_DOMAIN[o] for o in benchmark.out_of_domain(name)):
             wanted.append((ood.folder, "test", ood.columns))
     for folder, split, columns in wanted:
-        path = root / folder / f"{split}.parquet"
-        if not path.is_file():
-            raise UserError(f"{path}: no such file (expected the split '{split}' of {folder} in the local mirror)")
-        try:
-            found = pyarrow.parquet.read_schema(path).names
-        except (pyarrow.ArrowException, OSError) as error:
-            raise UserError(f"{path}: not a readable parquet file ({' '.join(str(error).split())[:120]})") from None
-        _check_columns(str(path), columns, found)
+        schema, place = _from_mirror(root, folder, split, pyarrow.parquet.read_schema)
+        _check_columns(place, columns, schema.names)
 
 
 def _check_columns(place: str, columns: tuple[str, ...], found: Iterable[str]) -> None:
@@ -186,13 +181,12 @@ def _texts(frame: "pd.DataFrame", columns: tuple[str, ...], place: str) -> list[
     return texts
 
 
-def _labels(frame: "pd.DataFrame", task: Task | OutOfDomain, place: str, hidden: bool) -> NDArray[Any]:
-    """Labels as classes or scores; -1 stands for a hidden label where ``hidden`` allows it."""
+def _labels(frame: "pd.DataFrame", task: Task | OutOfDomain, place: str) -> NDArray[Any]:
+    """Labels as classes or scores."""
     values = frame["label"].tolist()
     if isinstance(task, Task) and task.regression:
         for row, value in enumerate(values):
-            known = isinstance(value, int | float) and (0 <= value <= 5 or (hidden and value == -1))
-            if not known:
+            if not (isinstance(value, int | float) and 0 <= value <= 5):
                 raise UserError(f"{place}: row {row}: label {value!r}, expected a score from 0 to 5")
         return np.asarray(values, dtype=np.float32)
     allowed: dict[Any, int] = (
@@ -200,9 +194,7 @@ def _labels(frame: "pd.DataFrame", task: Task | OutOfDomain, place: str, hidden:
     )
     classes = np.empty(len(values), dtype=np.int64)
     for row, value in enumerate(values):
-        if hidden and value == -1:
-            classes[row] = -1
-        elif value in allowed:
+        if value in allowed:
             classes[row] = allowed[value]
         else:
             raise UserError(f"{place}: row {row}: label {value!r}, expected one of {', '.join(map(str, allowed))}")
@@ -228,21 +220,19 @@ def read_task(benchmark: Benchmark, task: Task, mirror: Path | None) -> Raw:
     data = benchmark.data
     raw: Raw = {}
 
-    def add(name: str, folder: str, split: str, source: Task | OutOfDomain, *, hidden: bool, optional: bool) -> None:
-        found = read_split(folder, split, source.columns, mirror, source.hub, optional)
-        if found is not None:
-            frame, place = found
-            raw[name] = (_texts(frame, source.columns, place), _labels(frame, source, place, hidden), place)
+    def add(name: str, folder: str, split: str, source: Task | OutOfDomain) -> None:
+        frame, place = read_split(folder, split, source.columns, mirror, source.hub)
+        raw[name] = (_texts(frame, source.columns, place), _labels(frame, source, place), place)
 
-    add("train", task.name, "train", task, hidden=False, optional=False)
+    add("train", task.name, "train", task)
     for suffix, split in zip(("", "_mismatched"), task.dev, strict=False):
-        add(f"dev{suffix}", task.name, split, task, hidden=False, optional=False)
+        add(f"dev{suffix}", task.name, split, task)
     if data["test"] == "labels":
         for suffix, split in zip(("", "_mismatched"), task.test, strict=False):
-            add(f"test{suffix}", task.name, split, task, hidden=False, optional=False)
+            add(f"test{suffix}", task.name, split, task)
     for name in benchmark.out_of_domain(task.name):
         ood = OUT_OF_DOMAIN[name]
-        add(name, ood.folder, "test", ood, hidden=False, optional=False)
+        add(name, ood.folder, "test", ood)
         limit = data.get("ood_examples")
         if limit:
             texts, labels, place = raw[name]

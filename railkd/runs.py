@@ -288,11 +288,15 @@ def distil(
 
 def keep(layout: Layout, path: Path) -> None:
     """Links a finished run to where the workflow, which deletes a job's outputs before it reruns it, does not look."""
-    kept = layout.kept(path)
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    for source, target in ((path.with_suffix(".safetensors"), kept.with_suffix(".safetensors")), (path, kept)):
-        target.unlink(missing_ok=True)
-        os.link(source, target)
+    _link(path, layout.kept(path))
+
+
+def _link(record: Path, target: Path) -> None:
+    """Links a record's predictions and then the record itself to another place."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    for source, link in ((record.with_suffix(".safetensors"), target.with_suffix(".safetensors")), (record, target)):
+        link.unlink(missing_ok=True)
+        os.link(source, link)
 
 
 def restore(
@@ -309,10 +313,7 @@ def restore(
     hashed = record["config_hash"] == records.sha256_text(records.canonical(config))
     if not (intact and same and hashed and record["fingerprints"] == fingerprints):
         return False
-    path.parent.mkdir(parents=True, exist_ok=True)
-    for source, target in ((kept.with_suffix(".safetensors"), path.with_suffix(".safetensors")), (kept, path)):
-        target.unlink(missing_ok=True)
-        os.link(source, target)
+    _link(kept, path)
     return True
 
 

@@ -55,12 +55,12 @@ class SignalStore:
     l at index l - 1; ``probe_<kind>.npy`` (probe examples, N, D) float16 with ``probe_rows.npy``, rows of dev.
     """
 
-    def __init__(self, folder: Path, device: torch.device, check: bool = True) -> None:
+    def __init__(self, folder: Path, device: torch.device) -> None:
         self.folder, self.device = folder, device
         self.facts: dict[str, Any] = read_json(folder / "signals.json")
         for name, digest in self.facts["sha256"].items():
             path = folder / name
-            if not path.is_file() or (check and sha256_file(path) != digest):
+            if not path.is_file() or sha256_file(path) != digest:
                 raise UserError(f"{path}: missing or not what was written (checksum); delete {folder} and run again")
         self._arrays: dict[str, NDArray[Any]] = {}
 
