@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from railkd.config import Benchmark, Layout, checkpoint_path, model_root
 from railkd.errors import UserError
+from railkd.exact import narrow_last_layer
 from railkd.methods.base import Pooling
 from railkd.records import sha256_file
 from railkd.streams import seed_global
@@ -124,11 +125,17 @@ def layer_list(model: nn.Module, depth: int) -> tuple[nn.Module, str]:
 
 
 def load_classifier(
-    checkpoint: Checkpoint, outputs: int, seed: int, where: str, dropout: float | None = None
+    checkpoint: Checkpoint,
+    outputs: int,
+    seed: int,
+    where: str,
+    dropout: float | None = None,
+    whole_last_layer: bool = False,
 ) -> "PreTrainedModel":
     """A sequence classifier with ``outputs`` logits; what the checkpoint lacks is drawn from the run's "head" stream.
 
-    Raises UserError for a missing, truncated or foreign checkpoint.
+    Unless ``whole_last_layer``, the last layer's hidden states are those of the first position alone, where
+    ``narrow_last_layer`` knows the architecture. Raises UserError for a missing, truncated or foreign checkpoint.
     """
     from transformers import AutoModelForSequenceClassification
 
@@ -165,6 +172,9 @@ def load_classifier(
         layers = getattr(owner, name)
         setattr(owner, name, nn.ModuleList([layers[i - 1] for i in checkpoint.layers]))
         model.config.num_hidden_layers = len(checkpoint.layers)
+    if not whole_last_layer:
+        owner, name = layer_list(model, model.config.num_hidden_layers)
+        narrow_last_layer(getattr(owner, name)[-1])
     return model
 
 
@@ -187,7 +197,10 @@ def uses_type_ids(model: "PreTrainedModel") -> bool:
 
 
 class Forward:
-    """One model's forward pass on a batch. ``hidden[l]`` is (B, T, D), l = 0 the embedding layer."""
+    """One model's forward pass on a batch. ``hidden[l]`` is (B, T, D), l = 0 the embedding layer.
+
+    The last one is (B, 1, D), its first position, unless the model was loaded with its whole last layer.
+    """
 
     def __init__(self, logits_BC: Tensor, hidden: Sequence[Tensor], mask_BT: Tensor) -> None:
         self.logits_BC = logits_BC

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from railkd.data import Prepared, Split, epoch_batches, sorted_batches
 from railkd.errors import UserError
+from railkd.exact import UsedRows
 from railkd.methods.base import Batch, Method, Signals
 from railkd.metrics import predicted, score
 from railkd.models import forward, outputs_of, place, uses_type_ids
@@ -143,6 +144,11 @@ def train(
     hidden = method.needs_hidden
     place(model, device).train()
     method.to(device).train()
+    embedding = model.get_input_embeddings()
+    assert isinstance(embedding, nn.Embedding)
+    rows = UsedRows(embedding, (split.tokens, data.splits["dev"].tokens))
+    model.set_input_embeddings(rows)
+    shrink = 1.0  # what weight decay has left of the embedding's other rows
     optimizer = torch.optim.AdamW(
         parameter_groups((model, method), settings["weight_decay"]), lr=settings["learning_rate"], fused=True
     )
@@ -150,7 +156,7 @@ def train(
     steps_per_epoch = math.ceil(len(split) / batch_size)
     total_steps = steps_per_epoch * epochs
     outcome = Outcome(best_epoch=0)
-    best_score, best_state = -math.inf, None
+    best_score, best_state, best_shrink = -math.inf, None, 1.0
     step = 0
     train_seconds: list[float] = []
     eval_seconds = 0.0
@@ -166,6 +172,7 @@ def train(
         for rows_B in epoch_batches(split.lengths, batch_size, stream(seed, "order", epoch)):
             for group in optimizer.param_groups:
                 group["lr"] = settings["learning_rate"] * learning_rate_factor(step, total_steps, settings["warmup"])
+            shrink *= 1 - optimizer.param_groups[0]["lr"] * settings["weight_decay"]
             inputs = to_device(split.collate(rows_B, data.facts["pad_id"], type_ids, pad_to), device)
             extra = to_device({"rows": rows_B, "labels": split.labels[rows_B]}, device)
             batch = Batch(extra["rows"], extra["labels"], inputs)
@@ -175,7 +182,7 @@ def train(
                 loss, terms = method.loss(batch, student, signals)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
-            nn.utils.clip_grad_norm_(clipped, settings["max_gradient_norm"])
+            nn.utils.clip_grad_norm_(clipped, settings["max_gradient_norm"], foreach=True)
             optimizer.step()
             names = ["total", *terms]
             history.append(torch.stack([loss.detach(), *(value.float() for value in terms.values())]))
@@ -202,13 +209,14 @@ def train(
         shown = dev[task.shown]
         log(f"epoch {epoch + 1}/{epochs} loss {losses[:, 0].mean():.3f} dev {task.shown} {shown:.3f}")
         if shown > best_score:
-            best_score, outcome.best_epoch = shown, epoch + 1
+            best_score, outcome.best_epoch, best_shrink = shown, epoch + 1, shrink
             if epoch + 1 < epochs:
                 best_state = copy.deepcopy(model.state_dict())
         elif settings["patience"] is not None and epoch + 1 - outcome.best_epoch >= settings["patience"]:
             break
     if outcome.best_epoch != len(outcome.epochs) and best_state is not None:
         model.load_state_dict(best_state)
+    model.set_input_embeddings(rows.restore(best_shrink))
     outcome.cost = {
         "train_seconds": sum(train_seconds),
         "step_seconds": float(np.median([s / steps_per_epoch for s in train_seconds])),

@@ -1,0 +1,96 @@
+"""What a step leaves out changes nothing: same logits, gradients and trained weights as with everything computed."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from railkd import train as training
+from railkd.config import TRAINING
+from railkd.exact import UsedRows, narrow_last_layer
+from railkd.methods import build
+from railkd.models import Checkpoint, forward, load_classifier
+from railkd.runs import setting_for
+
+
+def inputs() -> dict[str, torch.Tensor]:
+    ids = torch.randint(5, 60, (3, 9), generator=torch.Generator().manual_seed(0))
+    mask = torch.arange(9) < torch.tensor([9, 4, 6])[:, None]
+    return {"input_ids": ids.masked_fill(~mask, 1), "attention_mask": mask.long()}
+
+
+def said(model: Any) -> tuple[Any, dict[str, torch.Tensor]]:
+    model.eval().zero_grad()
+    result = forward(model, inputs())
+    nn.functional.cross_entropy(result.logits_BC, torch.tensor([0, 1, 1])).backward()
+    return result, {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+
+
+@pytest.mark.parametrize("name", ["bert4", "distilbert2", "roberta3"])
+def test_the_narrow_last_layer_is_exact(checkpoints: Path, name: str) -> None:
+    checkpoint = Checkpoint(str(checkpoints / name))
+    whole, gradients = said(load_classifier(checkpoint, 2, 1, "m", whole_last_layer=True))
+    narrow, same = said(load_classifier(checkpoint, 2, 1, "m"))
+    assert narrow.hidden[-1].shape[1] == 1 and whole.hidden[-1].shape[1] == 9
+    torch.testing.assert_close(narrow.logits_BC, whole.logits_BC, atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(narrow.hidden[-1][:, 0], whole.hidden[-1][:, 0], atol=1e-6, rtol=1e-5)
+    for ours, theirs in zip(narrow.hidden[:-1], whole.hidden[:-1], strict=True):
+        assert torch.equal(ours, theirs)
+    assert gradients.keys() == same.keys()
+    for key, gradient in gradients.items():
+        torch.testing.assert_close(same[key], gradient, atol=1e-6, rtol=1e-4, msg=key)
+
+
+def test_an_unknown_layer_is_left_whole() -> None:
+    assert not narrow_last_layer(nn.TransformerEncoderLayer(8, 2))
+
+
+class Whole(nn.Module):
+    """UsedRows without the idea."""
+
+    def __init__(self, full: nn.Embedding, tokens: Any) -> None:
+        super().__init__()
+        self.full = full
+
+    def forward(self, ids: torch.Tensor) -> torch.Tensor:
+        return self.full(ids)
+
+    def restore(self, shrink: float) -> nn.Embedding:
+        return self.full
+
+
+@pytest.mark.parametrize("student", ["bert2", "distilbert2"])
+def test_used_rows_train_as_the_whole_embedding(pipeline: Any, monkeypatch: pytest.MonkeyPatch, student: str) -> None:
+    data = pipeline.prepared("mrpc")
+    settings = {**TRAINING, "learning_rate": 3e-3, "batch_size": 16, "epochs": 3, "weight_decay": 0.1}
+    finished = []
+    for variant in (UsedRows, Whole):
+        monkeypatch.setattr(training, "UsedRows", variant)
+        model = pipeline.student(student)
+        start = model.get_input_embeddings().weight.detach().clone()
+        method = build("no_kd", setting_for((4, 32), (2, 32), "mrpc"), {})
+        training.train(model, method, None, data, settings, 1, torch.device("cpu"))
+        finished.append(model)
+    ours, theirs = (model.state_dict() for model in finished)
+    assert ours.keys() == theirs.keys() and type(finished[0].get_input_embeddings()) is nn.Embedding
+    for key in ours:
+        torch.testing.assert_close(ours[key], theirs[key], atol=1e-5, rtol=1e-4, msg=key)
+    met = torch.cat([data.splits[s].tokens for s in ("train", "dev")]).unique().long()
+    never = torch.ones(len(start), dtype=torch.bool)
+    never[met] = False
+    after = finished[0].get_input_embeddings().weight
+    ratio = (after[never].norm() / start[never].norm()).item()
+    assert never.any() and 0.9 < ratio < 0.9999  # weight decay alone
+    assert (after[met] - start[met]).abs().max() > 1e-3
+
+
+def test_used_rows_keep_the_padding_row_without_gradient() -> None:
+    full = nn.Embedding(10, 4, padding_idx=1)
+    rows = UsedRows(full, [torch.tensor([5, 7, 7])])
+    assert rows.weight.shape == (3, 4)
+    out = rows(torch.tensor([[5, 7, 1]]))
+    assert torch.equal(out, full(torch.tensor([[5, 7, 1]])))
+    out.sum().backward()
+    assert rows.weight.grad is not None and rows.weight.grad[0].abs().sum() == 0 and (rows.weight.grad[1:] == 1).all()
