@@ -101,7 +101,13 @@ def _record(
 
     dtype = precision(config["training"]["precision"], device, model.config.hidden_size)
     clock = time.perf_counter()
-    logits = {s: logits_of(model, prepared.splits[s], prepared.facts["pad_id"], device, dtype) for s in prepared.scored}
+    assert outcome.dev_logits is not None
+    logits = {
+        s: outcome.dev_logits
+        if s == "dev"
+        else logits_of(model, prepared.splits[s], prepared.facts["pad_id"], device, dtype)
+        for s in prepared.scored
+    }
     outcome.cost["eval_seconds"] += time.perf_counter() - clock
     predictions = path.with_suffix(".safetensors")
     payload = save(logits)

@@ -40,6 +40,7 @@ class Outcome:
 
     best_epoch: int  # 1-based
     epochs: list[dict[str, Any]] = field(default_factory=list)
+    dev_logits: NDArray[np.float32] | None = None  # (dev examples, C) of the best epoch
     cost: dict[str, Any] = field(default_factory=dict)
 
 
@@ -210,6 +211,7 @@ def train(
         log(f"epoch {epoch + 1}/{epochs} loss {losses[:, 0].mean():.3f} dev {task.shown} {shown:.3f}")
         if shown > best_score:
             best_score, outcome.best_epoch, best_shrink = shown, epoch + 1, shrink
+            outcome.dev_logits = logits
             if epoch + 1 < epochs:
                 best_state = copy.deepcopy(model.state_dict())
         elif settings["patience"] is not None and epoch + 1 - outcome.best_epoch >= settings["patience"]:
