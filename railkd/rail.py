@@ -3,7 +3,7 @@
 Dimensions as in ``railkd.methods.base``; ``G`` groups of layers: M for the layer-wise form, 1 for the concatenated.
 """
 
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -110,6 +110,11 @@ class Rail(Method):
         """Draws the layers of random_once: from the run's seed alone, so a resumed run has the same ones."""
         if self.mapping == "random_once":
             self.layers = draw_layers(self.setting, generator)
+
+    def resume(self, history: dict[str, list[Any]]) -> None:
+        """Goes on counting the layers of random_sorted_step."""
+        super().resume(history)
+        self.counts_MN = [list(row) for row in history.get("layer_counts", self.counts_MN)]
 
     def start_epoch(self, epoch: int, generator: torch.Generator) -> None:
         """Draws the epoch's layers from (seed, epoch) alone."""

@@ -16,6 +16,7 @@ from railkd.errors import UserError
 from railkd.methods import build
 from railkd.methods.base import Method, Pooling, Setting
 from railkd.registry import source_files
+from railkd.resume import State
 from railkd.streams import seed_global
 from railkd.tasks import TASKS
 from railkd.teacher import LiveTeacher, SignalStore, layer_similarity, write_signals
@@ -155,10 +156,7 @@ def fine_tune(
     model = models.load_classifier(checkpoint, prepared.task.outputs, seed, f"models.{teacher}", settings["dropout"])
     own = shape(benchmark, layout, teacher)
     method = build("no_kd", setting_for(own, own, task), {})
-    outcome = train(model, method, None, prepared, settings, seed, device, log)
-    outcome.cost["regime"] = "none"
     folder = layout.teacher(teacher, task)
-    models.save_classifier(model, folder)
     identity = {
         "stage": "teacher",
         "pair": teacher,
@@ -167,10 +165,27 @@ def fine_tune(
         "method": "teacher",
         "seed": seed,
     }
+    inputs = {
+        "data": prepared.facts["sha256"],
+        "backbone": models.fingerprint(checkpoint, prepared.facts["resolved"].get(teacher)),
+    }
+    state = _state(layout, folder / "record.json", identity, config, inputs)
+    outcome = train(model, method, None, prepared, settings, seed, device, log, state)
+    outcome.cost["regime"] = "none"
+    models.save_classifier(model, folder)
     fingerprints = {"teacher": records.sha256_file(folder / "model.safetensors")}
-    return _record(
+    record = _record(
         benchmark, prepared, model, outcome, device, folder / "record.json", started, identity, config, fingerprints
     )
+    state.clear()
+    return record
+
+
+def _state(
+    layout: Layout, path: Path, identity: dict[str, Any], config: dict[str, Any], inputs: dict[str, Any]
+) -> State:
+    """Where the state of an unfinished run is kept: beside its kept record, with all that its numbers depend on."""
+    return State(layout.kept(path).with_suffix(".state"), {**identity, "config": config, "inputs": inputs})
 
 
 def fine_tuned(layout: Layout, teacher: str, task: str, outputs: int) -> tuple["PreTrainedModel", str]:
@@ -240,9 +255,11 @@ def distil(
             "method": cell.method,
             "seed": seed,
         }
-        if restore(layout, path, identity, config, {"data": prepared.facts["sha256"], **fingerprints}):
+        inputs = {"data": prepared.facts["sha256"], **fingerprints}
+        if restore(layout, path, identity, config, inputs):
             log(f"seed {seed}: kept from before")
             continue
+        state = _state(layout, path, identity, config, inputs)
         started = records.now()
         model = models.load_classifier(
             checkpoint, prepared.task.outputs, seed, f"models.{student}", config["training"]["dropout"]
@@ -264,7 +281,7 @@ def distil(
             log(f"{prefix} {line}")
 
         try:
-            outcome = train(model, method, source, prepared, config["training"], seed, device, say)
+            outcome = train(model, method, source, prepared, config["training"], seed, device, say, state)
         except UserError as error:
             raise UserError(f"{prefix} {error}") from None
         outcome.cost["regime"] = regime if source is not None else "none"
@@ -286,6 +303,7 @@ def distil(
         if benchmark.spec.get("save_students") and point is None:
             models.save_classifier(model, path.with_suffix(""))
         keep(layout, path)
+        state.clear()
     for seed in seeds:  # the workflow knows them from here on; a forced rerun is to train anew
         path = layout.kept(layout.run(cell, seed) if point is None else layout.point(cell, point))
         path.unlink(missing_ok=True)

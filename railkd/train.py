@@ -20,6 +20,7 @@ from railkd.exact import UsedRows
 from railkd.methods.base import Batch, Method, Signals
 from railkd.metrics import predicted, score
 from railkd.models import forward, outputs_of, place, uses_type_ids
+from railkd.resume import State, below, optimizer_tensors, restore_optimizer, under
 from railkd.streams import seed_global, stream
 from railkd.tasks import OUT_OF_DOMAIN
 
@@ -183,6 +184,25 @@ class Steps:
         self.names = ["total", *terms]
         return torch.stack([loss.detach(), *(value.float() for value in terms.values())])
 
+    def facts(self) -> dict[str, Any]:
+        """What the steps so far have counted, for ``load``."""
+        return {"done": self.done, "shrink": self.shrink, "names": self.names}
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The state of model, method and optimizer, for ``load``."""
+        return (
+            under("model", self.model.state_dict())
+            | under("method", self.method.state_dict())
+            | under("optimizer", optimizer_tensors(self.optimizer))
+        )
+
+    def load(self, facts: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+        """Goes on where another process was."""
+        self.done, self.shrink, self.names = facts["done"], facts["shrink"], facts["names"]
+        self.model.load_state_dict(below("model", tensors))
+        self.method.load_state_dict(below("method", tensors))
+        restore_optimizer(self.optimizer, below("optimizer", tensors))
+
     @property
     def learning_rate(self) -> float:
         """Of the last step."""
@@ -202,21 +222,33 @@ def train(
     seed: int,
     device: torch.device,
     log: Callable[[str], None] = lambda line: None,
+    state: State | None = None,
 ) -> Outcome:
     """Trains a model with a method and leaves it with the weights of its best epoch on dev.
 
-    ``settings`` are those of ``config.TRAINING``. Raises UserError naming step and terms when the loss is not finite.
+    ``settings`` are those of ``config.TRAINING``; with ``state`` the run goes on from the last epoch kept there.
+    Raises UserError naming step and terms when the loss is not finite.
     """
     split, task, epochs = data.splits["train"], data.task, settings["epochs"]
     step = Steps(model, method, teacher, data, settings, device)
     outcome = Outcome(best_epoch=0)
     best_score, best_state, best_shrink = -math.inf, None, 1.0
-    train_seconds: list[float] = []
-    eval_seconds = 0.0
+    eval_seconds, resumed = 0.0, 0
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     method.start_training(stream(seed, "method"))
-    for epoch in range(epochs):
+    found = state.load() if state else None
+    if found is not None:
+        facts, tensors = found
+        step.load(facts["step"], tensors)
+        method.resume(facts["history"])
+        outcome.epochs, outcome.best_epoch = facts["epochs"], facts["best_epoch"]
+        outcome.dev_logits = tensors["dev_logits"].numpy()
+        best_score, best_shrink = facts["best_score"], facts["best_shrink"]
+        best_state = below("best", tensors) or copy.deepcopy(model.state_dict())
+        eval_seconds, resumed = facts["eval_seconds"], facts["resumed"] + 1
+        log(f"resumed after epoch {len(outcome.epochs)}")
+    for epoch in range(len(outcome.epochs), epochs):
         method.start_epoch(epoch, stream(seed, "method", epoch))
         seed_global(seed, "dropout", epoch)
         history: list[Tensor] = []  # (terms,) of each step, read once an epoch: no host sync in the step
@@ -224,7 +256,7 @@ def train(
         for rows_B in epoch_batches(split.lengths, settings["batch_size"], stream(seed, "order", epoch)):
             history.append(step(rows_B))
         losses = torch.stack(history).cpu()  # waits for the device
-        train_seconds.append(time.perf_counter() - started)
+        seconds = time.perf_counter() - started
         method.end_epoch()
         _check_finite(losses, step.names, step.done - len(history))
         started = time.perf_counter()
@@ -239,7 +271,7 @@ def train(
                 "dev": dev,
                 "loss": dict(zip(step.names, losses.double().mean(dim=0).tolist(), strict=True)),
                 "learning_rate": step.learning_rate,
-                "seconds": train_seconds[-1],
+                "seconds": seconds,
             }
         )
         shown = dev[task.shown]
@@ -251,13 +283,28 @@ def train(
                 best_state = copy.deepcopy(model.state_dict())
         elif settings["patience"] is not None and epoch + 1 - outcome.best_epoch >= settings["patience"]:
             break
+        if state and state.due and epoch + 1 < epochs:
+            facts = {
+                "step": step.facts(),
+                "history": method.history,
+                "epochs": outcome.epochs,
+                "best_epoch": outcome.best_epoch,
+                "best_score": best_score,
+                "best_shrink": best_shrink,
+                "eval_seconds": eval_seconds,
+                "resumed": resumed,
+            }
+            best = {} if outcome.best_epoch == epoch + 1 else under("best", best_state or {})
+            assert outcome.dev_logits is not None
+            state.save(epoch + 1, facts, step.tensors() | best | {"dev_logits": torch.from_numpy(outcome.dev_logits)})
     if outcome.best_epoch != len(outcome.epochs) and best_state is not None:
         model.load_state_dict(best_state)
     step.finish(best_shrink)
     outcome.cost = {
-        "train_seconds": sum(train_seconds),
-        "step_seconds": float(np.median([s / step.per_epoch for s in train_seconds])),
+        "train_seconds": sum(e["seconds"] for e in outcome.epochs),
+        "step_seconds": float(np.median([e["seconds"] / step.per_epoch for e in outcome.epochs])),
         "steps": step.done,
+        "resumed": resumed,
         "eval_seconds": eval_seconds,
         "peak_memory_bytes": peak_memory(device),
         "precision": str(step.dtype).removeprefix("torch."),

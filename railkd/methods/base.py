@@ -108,6 +108,14 @@ class Method(nn.Module):
     def end_epoch(self) -> None:
         """Called after the last step of each epoch: the place to move what was accumulated on the device."""
 
+    def resume(self, history: dict[str, list[Any]]) -> None:
+        """Called after ``start_training`` when a run resumes, with ``history`` as it was at the end of an epoch.
+
+        Parameters and persistent buffers are restored besides; a method that keeps more than these and ``history``
+        between epochs derives it here.
+        """
+        self.history = history
+
     def terms(self, batch: Batch, student: Signals, teacher: Signals | None) -> dict[str, Tensor]:
         """Unweighted loss terms by name, each a scalar."""
         raise NotImplementedError
