@@ -39,6 +39,7 @@ def _parser() -> argparse.ArgumentParser:
     distil.add_argument("--seeds", type=int, nargs="+", required=True)
     distil.add_argument("--point", type=int, help="a point of the hyper-parameter search, by index")
     step("select", "choose the best point of the hyper-parameter search", "pair", "method", "task")
+    step("verify", "recompute every score from the stored predictions; check schema, hashes and completeness")
     record = steps.add_parser("record", help="check run records, such as those of a method in another repository")
     record.add_argument("files", type=Path, nargs="+")
     return parser
@@ -104,6 +105,9 @@ def _run(arguments: argparse.Namespace) -> None:
         cells = sum(1 for _ in benchmark.cells())
         print(f"{benchmark.path}: valid; {len(benchmark.pairs)} pairs, {cells} cells, {len(benchmark.seeds)} seeds")
         return
+    if arguments.step == "verify":
+        _verify(benchmark, layout)
+        return
     if arguments.step == "data":
         from railkd import miniglue
 
@@ -146,6 +150,21 @@ def _run(arguments: argparse.Namespace) -> None:
         else:
             runs.distil(benchmark, layout, cell, arguments.seeds, log=log, point=arguments.point, **keywords)
     log("done")
+
+
+def _verify(benchmark: Benchmark, layout: Layout) -> None:
+    """Prints what does not hold, a line each, and raises UserError if anything does not."""
+    from railkd.verify import Verifier
+
+    if not layout.root.is_dir():
+        raise UserError(f"{layout.root}: no such results folder; run the benchmark first, or name it with --results")
+    verifier, found = Verifier(benchmark, layout), 0
+    for line in verifier.problems():
+        found += 1
+        print(line)
+    if found:
+        raise UserError(f"{layout.root}: {found} things do not hold; {verifier.checked} records were there")
+    print(f"{layout.root}: {verifier.checked} records, every score recomputed from its predictions: all hold")
 
 
 def pretrain(benchmark: Benchmark, layout: Layout, model: str, log: Any) -> None:

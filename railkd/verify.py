@@ -1,0 +1,132 @@
+"""What in a results folder does not hold: records, predictions and data against each other and the benchmark file."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from railkd import data, records
+from railkd.config import Benchmark, Cell, Layout
+from railkd.data import Prepared
+from railkd.errors import UserError
+from railkd.train import scores_of
+
+TOLERANCE = 1e-9  # of a score: room for another version of numpy or scipy, none for another prediction
+
+
+class Verifier:
+    """Checks every run that the benchmark file lists; reads prepared data and hashes a teacher's weights once."""
+
+    def __init__(self, benchmark: Benchmark, layout: Layout) -> None:
+        self.benchmark, self.layout = benchmark, layout
+        self.checked = 0  # records found
+        self._prepared: dict[tuple[str, str], Prepared | str] = {}
+        self._weights: dict[Path, str | None] = {}
+
+    def problems(self) -> Iterator[str]:
+        """One line for each thing that does not hold, beginning with the file."""
+        known: set[Path] = set()
+        for teacher in self.benchmark.teachers:
+            for task in self.benchmark.teacher_tasks(teacher):
+                path = self.layout.teacher(teacher, task) / "record.json"
+                config = {"data": self.benchmark.data_config(task), **self.benchmark.teacher_config(teacher, task)}
+                identity = {"stage": "teacher", "teacher": teacher, "task": task, "seed": config["seed"]}
+                known.add(path)
+                yield from self._run(path, identity, config, teacher)
+        for cell in self.benchmark.cells():
+            for seed in self.benchmark.seeds:
+                path = self.layout.run(cell, seed)
+                identity = {"stage": "distil", **cell._asdict(), "seed": seed}
+                known.add(path)
+                yield from self._run(path, identity, self._config(cell), self.benchmark.pairs[cell.pair]["teacher"])
+        for folder in ("runs", "teachers"):
+            for path in sorted((self.layout.root / folder).rglob("*.json")):
+                if path not in known and path.name != "config.json":
+                    yield f"{path}: no run of {self.benchmark.path}"
+
+    def _config(self, cell: Cell) -> dict[str, Any] | None:
+        """What the cell's runs must have been trained with; None for another repository's method."""
+        if self.benchmark.external(cell.method):
+            return None
+        chosen: dict[str, Any] = {}
+        if self.benchmark.grid():
+            try:
+                chosen = records.read_json(self.layout.best(cell))["point"]
+            except (UserError, KeyError, TypeError):
+                return None  # without the search's outcome nobody knows
+        return self.benchmark.run_config(*cell, chosen)
+
+    def _run(self, path: Path, identity: dict[str, Any], config: dict[str, Any] | None, teacher: str) -> Iterator[str]:
+        if not path.is_file():
+            yield f"{path}: missing"
+            return
+        self.checked += 1
+        try:
+            record = records.read(path)
+        except UserError as error:
+            yield str(error)
+            return
+        for key, expected in {**identity, "benchmark": self.benchmark.name}.items():
+            if record[key] != expected:
+                yield f"{path}: '{key}' is {record[key]!r}, expected {expected!r} in this place"
+        if config is not None and record["config_hash"] != records.sha256_text(records.canonical(config)):
+            changed = [k for k in sorted({*config, *record["config"]}) if config.get(k) != record["config"].get(k)]
+            yield f"{path}: trained with another configuration than {self.benchmark.path} ({', '.join(changed)} differ)"
+        yield from self._weight(path, record, teacher)
+        if record["predictions"]:
+            yield from self._predictions(path, record, teacher)
+        elif config is not None:
+            yield f"{path}: keeps no predictions"
+
+    def _weight(self, path: Path, record: dict[str, Any], teacher: str) -> Iterator[str]:
+        """The teacher whose signals were read is the one that lies there."""
+        weights = self.layout.teacher(teacher, record["task"]) / "model.safetensors"
+        if weights not in self._weights:
+            self._weights[weights] = records.sha256_file(weights) if weights.is_file() else None
+        there, said = self._weights[weights], record["fingerprints"].get("teacher")
+        if there and said and there != said:
+            yield f"{path}: its teacher was another than {weights}"
+
+    def _predictions(self, path: Path, record: dict[str, Any], teacher: str) -> Iterator[str]:
+        from safetensors import SafetensorError
+        from safetensors.numpy import load
+
+        file = path.with_name(str(record["predictions"].get("file")))
+        if not file.is_file():
+            yield f"{file}: missing (the predictions of {path.name})"
+            return
+        content = file.read_bytes()
+        if records.sha256_bytes(content) != record["predictions"].get("sha256"):
+            yield f"{file}: not what was written (checksum in {path.name})"
+            return
+        prepared = self._data(teacher, record["task"])
+        if isinstance(prepared, str):
+            yield f"{path}: its scores cannot be recomputed: {prepared}"
+            return
+        if record["fingerprints"].get("data") not in (None, prepared.facts["sha256"]):
+            yield f"{path}: was scored on other data than {self.layout.prepared(teacher, record['task'])}"
+            return
+        try:
+            logits = load(content)
+        except SafetensorError as error:
+            yield f"{file}: not safetensors ({error})"
+            return
+        for split, scores in record["scores"].items():
+            if split not in logits or split not in prepared.splits:
+                yield f"{path}: no predictions for its scores on {split}"
+            elif len(logits[split]) != len(prepared.splits[split]):
+                yield f"{path}: {len(logits[split])} predictions on {split}, expected {len(prepared.splits[split])}"
+            else:
+                again = scores_of(prepared, split, np.asarray(logits[split], np.float32))
+                for metric, score in scores.items():
+                    if metric not in again or abs(again[metric] - score) > TOLERANCE:
+                        yield f"{path}: {metric} on {split} is {score:.6f}, its predictions give {again.get(metric)}"
+
+    def _data(self, teacher: str, task: str) -> Prepared | str:
+        if (teacher, task) not in self._prepared:
+            try:
+                self._prepared[teacher, task] = data.load(self.layout.prepared(teacher, task))
+            except UserError as error:
+                self._prepared[teacher, task] = str(error)
+        return self._prepared[teacher, task]
