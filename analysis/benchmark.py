@@ -25,6 +25,11 @@ TITLES = {
     "codir": "CoDIR",
     "rail_kd_l": "RAIL-KD^l",
     "rail_kd_c": "RAIL-KD^c",
+    "cr_ild": "CR-ILD",
+    "mixkd": "MixKD",
+    "tinybert": "TinyBERT",
+    "minilm_v2": "MiniLMv2",
+    "distilbert_cos": "DistilBERT-cos",
 }
 METRICS = {
     "matthews": "Matthews correlation",

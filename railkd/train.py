@@ -162,6 +162,7 @@ def train(
     eval_seconds = 0.0
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
+    method.epochs = epochs
     method.start_training(stream(seed, "method"))
     for epoch in range(epochs):
         method.start_epoch(epoch, stream(seed, "method", epoch))
@@ -178,7 +179,7 @@ def train(
             batch = Batch(extra["rows"], extra["labels"], inputs)
             signals = teacher.signals(batch) if teacher is not None else None
             with autocast(device, dtype):
-                student = forward(model, inputs, hidden)
+                student = forward(model, inputs, hidden, method.attention[0])
                 loss, terms = method.loss(batch, student, signals)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
@@ -208,6 +209,8 @@ def train(
         )
         shown = dev[task.shown]
         log(f"epoch {epoch + 1}/{epochs} loss {losses[:, 0].mean():.3f} dev {task.shown} {shown:.3f}")
+        if not method.ready:
+            continue
         if shown > best_score:
             best_score, outcome.best_epoch, best_shrink = shown, epoch + 1, shrink
             if epoch + 1 < epochs:
