@@ -139,6 +139,7 @@ def _record(
         "provenance": {
             **records.provenance(),
             "resolved": prepared.facts["resolved"],
+            "initialisation": benchmark.initialisation(identity["student"]),
             "sources": {s: "/".join(p.split("/")[-2:]) for s, p in prepared.facts["sources"].items()},
             "started": started,
             "finished": records.now(),
