@@ -35,9 +35,9 @@ class CRILD(TwoStage):
     whole_last_layer = True
     mixes = True
     source = "Ko et al. (2023), CR-ILD"
-    layer_mapping = "Last Layer"
+    layer_mapping = "Last layer"
     complexity = "O(1)"
-    limitation = "Teacher Twice in Every Step"
+    limitation = "Teacher twice in every step"
 
     def __init__(
         self,

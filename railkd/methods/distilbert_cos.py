@@ -23,9 +23,9 @@ class DistilBERTCosine(Method):
     live = True
     whole_last_layer = True
     source = "Sanh et al. (2019), sec. 3; weights from the released script"
-    layer_mapping = "Last Layer"
+    layer_mapping = "Last layer"
     complexity = "O(1)"
-    limitation = "Teacher in Every Step"
+    limitation = "Teacher in every step"
 
     def __init__(
         self,

@@ -35,9 +35,9 @@ class MiniLMv2(Method):
     live = True
     whole_last_layer = True
     source = "Wang et al. (2021), sec. 3"
-    layer_mapping = "One Layer"
+    layer_mapping = "One layer"
     complexity = "O(1)"
-    limitation = "Teacher in Every Step"
+    limitation = "Teacher in every step"
 
     def __init__(
         self,

@@ -26,7 +26,7 @@ class MixKD(Method):
     source = "Liang et al. (2021), sec. 3"
     layer_mapping = "None"
     complexity = "O(1)"
-    limitation = "Teacher in Every Step"
+    limitation = "Teacher in every step"
 
     def __init__(
         self, setting: Setting, mixed_weight: float = 1.0, kd_weight: float = 1.0, concentration: float = 0.4

@@ -36,7 +36,7 @@ class TinyBERT(TwoStage):
     source = "Jiao et al. (2020), Eq. 7-11"
     layer_mapping = "Uniform"
     complexity = "O(m)"
-    limitation = "Teacher in Every Step, Equal Heads"
+    limitation = "Teacher in every step, equal head counts"
 
     def __init__(
         self,
