@@ -25,6 +25,11 @@ TITLES = {
     "codir": "CoDIR",
     "rail_kd_l": "RAIL-KD^l",
     "rail_kd_c": "RAIL-KD^c",
+    "cr_ild": "CR-ILD",
+    "mixkd": "MixKD",
+    "tinybert": "TinyBERT",
+    "minilm_v2": "MiniLMv2",
+    "distilbert_cos": "DistilBERT-cos",
 }
 METRICS = {
     "matthews": "Matthews correlation",
@@ -46,6 +51,7 @@ class Pair:
     methods: tuple[str, ...]  # in the order of the benchmark file
     tasks: tuple[str, ...]  # in the paper's order
     draws: tuple[int | str, ...]
+    initialisation: str = ""  # how the student's weights begin
 
     @property
     def title(self) -> str:
@@ -117,6 +123,7 @@ def read(path: Path) -> Benchmark:
                 tuple(spec["methods"]),
                 tuple(task for task in tasks if task in checked.pair_tasks(name)),
                 tuple(spec.get("tables", ())),
+                checked.initialisation(spec["student"]),
             )
             for name, spec in checked.pairs.items()
         ),

@@ -20,8 +20,8 @@ def synthetic(benchmark: Benchmark, runs: Runs) -> str:
 
 
 def backbones(pairs: Sequence[Pair]) -> str:
-    """Teacher and student of each pair."""
-    return "; ".join(pair.title for pair in pairs)
+    """Teacher and student of each pair, and how the student begins."""
+    return "; ".join(f"{pair.title} (student: {pair.initialisation})" for pair in pairs)
 
 
 def over_runs(benchmark: Benchmark) -> str:

@@ -91,9 +91,10 @@ def characteristics(benchmark: Benchmark, runs: Runs) -> Table:
             notes += _mixed_note(where, mixed)
         rows.append((titles[method], row))
     text = caption(
-        f"Characteristics of the methods as the paper states them (n, m: layers of teacher and student; K: negative "
-        f"samples), and the cost of a training step relative to {titles['no_kd']} on {benchmark.title}: median over "
-        "tasks of the ratio of median step times, with the least and the greatest task in brackets.",
+        "Characteristics of the methods as the paper states them, or this suite where the paper has no row (n, m: "
+        "layers of teacher and student; K: negative samples), and the cost of a training step relative to "
+        f"{titles['no_kd']} on {benchmark.title}: median over tasks of the ratio of median step times, with the least "
+        "and the greatest task in brackets.",
         captions.synthetic(benchmark, runs),
         measured(runs, pairs, benchmark, "step_seconds"),
     )

@@ -117,6 +117,7 @@ def _values(record: dict[str, Any]) -> dict[str, str]:
         ),
         "Suite": f"{origin.get('suite', '?')}, commit {str(commit)[:12] if commit else 'unknown'}"
         + (" with uncommitted changes" if dirty else ""),
+        "Initialisation": f"{record['student']}: {origin.get('initialisation', 'unknown')}",
         "Teacher signals": str(cost.get("regime", "unknown")).replace("none", "none in the training loop"),
     }
 

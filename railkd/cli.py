@@ -72,7 +72,7 @@ def check(benchmark: Benchmark, layout: Layout, reach: bool = True) -> None:
     from railkd.runs import setting_for, shape
 
     check_files(benchmark)
-    shapes: dict[str, tuple[int, int]] = {}
+    shapes: dict[str, tuple[int, ...]] = {}
     for model in {spec[role] for spec in benchmark.pairs.values() for role in ("teacher", "student")}:
         if reach or "hub" not in benchmark.models[model]:
             shapes[model] = shape(benchmark, layout, model)

@@ -213,6 +213,17 @@ class Benchmark:
             "seed": self.spec.get("teacher_seed", 1),
         }
 
+    def initialisation(self, model: str) -> str:
+        """How a model's weights begin, in words: results name it, because it moves them as much as a method does."""
+        entry = self.models[model]
+        if "layers_of" in entry:
+            which = "first {} layers of {}" if entry["keep"] == "first" else "every other layer, {} in all, of {}"
+            return which.format(entry["layers"], entry["layers_of"])
+        if "pretrain" in entry:
+            return f"distilled from {entry['from']} in pre-training" if "from" in entry else "pre-trained on its own"
+        place = Path(entry["path"]).name if "path" in entry else entry.get("hub") or entry["package"]
+        return f"checkpoint {place}"
+
     def model_config(self, model: str) -> dict[str, Any]:
         """A model's entry without its training settings, the parent's entry in place of its name."""
         entry = {k: v for k, v in self.models[model].items() if k != "training"}

@@ -5,7 +5,7 @@ Only safetensors are read (no pickled weights), and never code that comes with a
 """
 
 import importlib.util
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from railkd.attention import capture
 from railkd.config import Benchmark, Layout, checkpoint_path, model_root
 from railkd.errors import UserError
 from railkd.exact import narrow_last_layer
-from railkd.methods.base import Pooling
+from railkd.methods.base import Part, Pooling
+from railkd.mixing import mixed_inputs
 from railkd.records import sha256_file
 from railkd.streams import seed_global
 
@@ -124,6 +126,14 @@ def layer_list(model: nn.Module, depth: int) -> tuple[nn.Module, str]:
     raise UserError(f"{type(model).__name__}: no list of {depth} encoder layers found")
 
 
+def layers_of(model: "PreTrainedModel") -> nn.ModuleList:
+    """The encoder's layers."""
+    owner, name = layer_list(model, model.config.num_hidden_layers)
+    layers = getattr(owner, name)
+    assert isinstance(layers, nn.ModuleList)
+    return layers
+
+
 def load_classifier(
     checkpoint: Checkpoint,
     outputs: int,
@@ -150,6 +160,10 @@ def load_classifier(
             "attention_dropout",
             "seq_classif_dropout",
             "classifier_dropout",
+            "cls_dropout",  # DeBERTa's head
+            "pooler_dropout",
+            "embedding_dropout",  # ModernBERT
+            "mlp_dropout",
         ):
             if hasattr(config, key):
                 setattr(config, key, dropout)
@@ -173,8 +187,7 @@ def load_classifier(
         setattr(owner, name, nn.ModuleList([layers[i - 1] for i in checkpoint.layers]))
         model.config.num_hidden_layers = len(checkpoint.layers)
     if not whole_last_layer:
-        owner, name = layer_list(model, model.config.num_hidden_layers)
-        narrow_last_layer(getattr(owner, name)[-1])
+        narrow_last_layer(layers_of(model)[-1])
     return model
 
 
@@ -202,10 +215,36 @@ class Forward:
     The last one is (B, 1, D), its first position, unless the model was loaded with its whole last layer.
     """
 
-    def __init__(self, logits_BC: Tensor, hidden: Sequence[Tensor], mask_BT: Tensor) -> None:
+    def __init__(
+        self,
+        logits_BC: Tensor,
+        hidden: Sequence[Tensor],
+        mask_BT: Tensor,
+        attention: Mapping[tuple[Part, int], Tensor] | None = None,
+        mix: Callable[[Tensor, float], "Forward"] | None = None,
+    ) -> None:
         self.logits_BC = logits_BC
         self.hidden = hidden
         self.mask_BT = mask_BT
+        self._attention, self._mix = attention or {}, mix
+
+    def tokens(self, layer: int) -> Tensor:
+        """(B, T, D), in the precision of the run."""
+        states_BTD = self.hidden[layer]
+        if states_BTD.shape[1] != self.mask_BT.shape[1]:
+            raise RuntimeError(f"layer {layer} has its first position alone: declare whole_last_layer = True")
+        return states_BTD
+
+    def vectors(self, part: Part, layer: int) -> Tensor:
+        """(B, T, D), in the precision of the run."""
+        if (part, layer) not in self._attention:
+            raise RuntimeError(f"the {part} vectors of layer {layer} were not kept: name it in the property attention")
+        return self._attention[part, layer]
+
+    def mixed(self, partner_B: Tensor, share: float) -> "Forward":
+        """The same model on mixed word embeddings: another forward pass."""
+        assert self._mix is not None, "made of tensors, without a model"
+        return self._mix(partner_B, share)
 
     def pooled(self, kind: Pooling, layers: Sequence[int]) -> Tensor:
         """(B, len(layers), D) float32: ``cls``, ``mean`` over real tokens, or ``mean_padded`` over all positions."""
@@ -218,10 +257,17 @@ class Forward:
             return torch.cat([weight_B1T @ self.hidden[layer].float() for layer in layers], dim=1)
 
 
-def forward(model: "PreTrainedModel", inputs: dict[str, Tensor], hidden: bool = True) -> Forward:
-    """Runs a classifier and keeps its hidden states."""
-    output = model(**inputs, output_hidden_states=hidden)
-    return Forward(output.logits, output.hidden_states or (), inputs["attention_mask"])
+def forward(
+    model: "PreTrainedModel", inputs: dict[str, Tensor], hidden: bool = True, attention: Sequence[int] = ()
+) -> Forward:
+    """Runs a classifier and keeps its hidden states, and the queries, keys and values of some layers (1-based)."""
+    with capture(layers_of(model) if attention else (), attention) as kept:
+        output = model(**inputs, output_hidden_states=hidden)
+
+    def mix(partner_B: Tensor, share: float) -> Forward:
+        return forward(model, mixed_inputs(model.get_input_embeddings(), inputs, partner_B, share), hidden, attention)
+
+    return Forward(output.logits, output.hidden_states or (), inputs["attention_mask"], kept, mix)
 
 
 def save_classifier(model: "PreTrainedModel", folder: Path) -> None:

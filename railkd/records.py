@@ -50,7 +50,11 @@ FIELDS: dict[str, tuple[type | tuple[type, ...], str]] = {
     "cost": (dict, "train_seconds, step_seconds (median), steps, eval_seconds, peak_memory_bytes, regime, device"),
     "fingerprints": (dict, "data, teacher, student: SHA-256 of what was read"),
     "predictions": (dict, "file (relative to the record) and sha256 of the logits"),
-    "provenance": (dict, "suite version, commit, dirty, versions of libraries, host hardware, started, finished (UTC)"),
+    "provenance": (
+        dict,
+        "suite version, commit, dirty, versions of libraries, host hardware, started, finished (UTC); initialisation: "
+        "how the student's weights began, in words",
+    ),
 }
 
 

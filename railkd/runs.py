@@ -4,7 +4,7 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -28,25 +28,35 @@ if TYPE_CHECKING:
 Log = Callable[[str], None]
 
 
+class Shape(NamedTuple):
+    """A model's size, as far as methods depend on it."""
+
+    layers: int
+    width: int
+    heads: int = 1  # attention heads of a layer
+
+
 def setting_for(
-    teacher: tuple[int, int], student: tuple[int, int], task: str, train_labels: Tensor | None = None
+    teacher: tuple[int, ...], student: tuple[int, ...], task: str, train_labels: Tensor | None = None
 ) -> Setting:
-    """The facts a method may depend on, from the (layers, width) of teacher and student."""
-    return Setting(*teacher, *student, TASKS[task].outputs, TASKS[task].regression, train_labels)
+    """The facts a method may depend on, from the ``Shape`` of teacher and student."""
+    t, s, known = Shape(*teacher), Shape(*student), TASKS[task]
+    facts = (known.outputs, known.regression, train_labels)
+    return Setting(t.layers, t.width, s.layers, s.width, *facts, t.heads, s.heads)
 
 
-def shape(benchmark: Benchmark, layout: Layout, model: str) -> tuple[int, int]:
-    """(layers, width) of a model: from the benchmark file where it says so, else from the checkpoint."""
+def shape(benchmark: Benchmark, layout: Layout, model: str) -> Shape:
+    """A model's shape: from the benchmark file where it says so, else from the checkpoint."""
     entry = benchmark.models[model]
     if "pretrain" in entry:
-        return entry["pretrain"]["layers"], entry["pretrain"]["width"]
+        return Shape(*(entry["pretrain"][key] for key in ("layers", "width", "heads")))
     if "layers_of" in entry:  # the parent may be one that is not pre-trained yet
-        depth, width = shape(benchmark, layout, entry["layers_of"])
-        return len(models.taken_layers(depth, entry["layers"], entry["keep"], model)), width
+        parent = shape(benchmark, layout, entry["layers_of"])
+        return parent._replace(layers=len(models.taken_layers(parent.layers, entry["layers"], entry["keep"], model)))
     checkpoint = models.locate(benchmark, layout, model)
     config = models.read_config(checkpoint, f"models.{model}")
     depth = len(checkpoint.layers) if checkpoint.layers else config.num_hidden_layers
-    return depth, config.hidden_size
+    return Shape(depth, config.hidden_size, config.num_attention_heads)
 
 
 def poolings_needed(benchmark: Benchmark, layout: Layout, teacher: str, task: str) -> list[Pooling]:
@@ -58,9 +68,9 @@ def poolings_needed(benchmark: Benchmark, layout: Layout, teacher: str, task: st
             shapes = shape(benchmark, layout, teacher), shape(benchmark, layout, pair["student"])
             setting = setting_for(*shapes, task)
             with torch.device("meta"):
-                pooling = build(benchmark.method_class(cell.method), setting, benchmark.options(cell.method)).pooling
-            if pooling is not None:
-                needed.add(pooling)
+                method = build(benchmark.method_class(cell.method), setting, benchmark.options(cell.method))
+            if method.pooling is not None and not method.live:
+                needed.add(method.pooling)
     return sorted(needed)
 
 
@@ -136,6 +146,7 @@ def _record(
         "provenance": {
             **records.provenance(),
             "resolved": prepared.facts["resolved"],
+            "initialisation": benchmark.initialisation(identity["student"]),
             "sources": {s: "/".join(p.split("/")[-2:]) for s, p in prepared.facts["sources"].items()},
             "started": started,
             "finished": records.now(),
@@ -188,7 +199,9 @@ def _state(
     return State(layout.kept(path).with_suffix(".state"), {**identity, "config": config, "inputs": inputs})
 
 
-def fine_tuned(layout: Layout, teacher: str, task: str, outputs: int) -> tuple["PreTrainedModel", str]:
+def fine_tuned(
+    layout: Layout, teacher: str, task: str, outputs: int, whole_last_layer: bool = False
+) -> tuple["PreTrainedModel", str]:
     """A fine-tuned teacher and its fingerprint; raises UserError when its weights are not those of its record."""
     folder = layout.teacher(teacher, task)
     record = records.read(folder / "record.json")
@@ -196,7 +209,8 @@ def fine_tuned(layout: Layout, teacher: str, task: str, outputs: int) -> tuple["
     if not weights.is_file() or records.sha256_file(weights) != record["fingerprints"]["teacher"]:
         raise UserError(f"{weights}: missing or not what was written (checksum); delete {folder} and run again")
     checkpoint = models.Checkpoint(str(folder))
-    return models.load_classifier(checkpoint, outputs, 0, str(folder)), record["fingerprints"]["teacher"]
+    model = models.load_classifier(checkpoint, outputs, 0, str(folder), whole_last_layer=whole_last_layer)
+    return model, record["fingerprints"]["teacher"]
 
 
 def signals(benchmark: Benchmark, layout: Layout, teacher: str, task: str, device: torch.device) -> None:
@@ -261,20 +275,20 @@ def distil(
             continue
         state = _state(layout, path, identity, config, inputs)
         started = records.now()
-        model = models.load_classifier(
-            checkpoint, prepared.task.outputs, seed, f"models.{student}", config["training"]["dropout"]
-        )
         seed_global(seed, "method")  # the initialisation of the method's projections
         method = build(method_class, setting, benchmark.options(cell.method))
-        regime = config["training"]["regime"]
+        whole, outputs = method.whole_last_layer, prepared.task.outputs
+        model = models.load_classifier(
+            checkpoint, outputs, seed, f"models.{student}", config["training"]["dropout"], whole
+        )
+        regime = "live" if method.live else config["training"]["regime"]
         source: Teacher | None = None
-        if method.needs_logits or method.pooling is not None:
+        if method.needs_logits or method.needs_hidden or method.live:
             source = store
             if regime == "live":
-                live, _ = fine_tuned(layout, teacher, cell.task, prepared.task.outputs)
-                source = LiveTeacher(
-                    live, prepared, device, config["training"]["precision"], method.pooling is not None
-                )
+                live, _ = fine_tuned(layout, teacher, cell.task, outputs, whole)
+                floats = config["training"]["precision"]
+                source = LiveTeacher(live, prepared, device, floats, method.needs_hidden, method.attention[1])
         prefix = f"{cell.pair} {cell.method} {cell.task} seed {seed}:"
 
         def say(line: str, prefix: str = prefix) -> None:

@@ -1,14 +1,16 @@
 """A frozen teacher as a source of signals: cached (computed once per teacher and task, memory-mapped) or live.
 
-Signals are what a pooled-vector method reads: logits, and one vector per example and intermediate layer. They are
-taken in eval mode, without dropout or augmentation, so the two regimes give the same numbers.
+The cache holds what a pooled-vector method reads: logits, and one vector per example and intermediate layer. Signals
+are taken in eval mode, without dropout or augmentation, so the two regimes give the same numbers. Token states, vectors
+of the attention and mixed inputs are had live alone.
 """
 
 import os
 import shutil
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 import torch
@@ -17,8 +19,9 @@ from torch import Tensor
 
 from railkd.data import Prepared, sorted_batches
 from railkd.errors import UserError
-from railkd.methods.base import Batch, Pooling, Signals
-from railkd.models import forward, outputs_of, place, uses_type_ids
+from railkd.methods.base import Batch, Part, Pooling, Signals
+from railkd.mixing import mixed_inputs
+from railkd.models import Forward, forward, outputs_of, place, uses_type_ids
 from railkd.records import read_json, sha256_file, write_json
 from railkd.streams import stream
 from railkd.train import autocast, precision, to_device
@@ -28,6 +31,10 @@ if TYPE_CHECKING:
 
 PROBE_EXAMPLES = 100  # of dev, for the layer similarities of Figure 2
 POOLINGS: tuple[Pooling, ...] = ("cls", "mean")
+
+
+def _not_cached() -> NoReturn:
+    raise RuntimeError("a cache holds logits and pooled vectors alone: the method must declare live = True")
 
 
 class Cached:
@@ -46,6 +53,20 @@ class Cached:
         array = self._store.array(kind)
         picked = array[self._rows[:, None], np.asarray(layers)[None, :] - 1]
         return torch.from_numpy(picked).to(self._device, non_blocking=True).float()
+
+    @property
+    def mask_BT(self) -> NoReturn:
+        """Not in a cache, nor is what follows."""
+        _not_cached()
+
+    def tokens(self, layer: int) -> NoReturn:
+        _not_cached()
+
+    def vectors(self, part: Part, layer: int) -> NoReturn:
+        _not_cached()
+
+    def mixed(self, partner_B: Tensor, share: float) -> NoReturn:
+        _not_cached()
 
 
 class SignalStore:
@@ -76,14 +97,59 @@ class SignalStore:
         return Cached(self, batch.index_B.cpu().numpy(), self.device)
 
 
+class Live:
+    """One batch of a live teacher's signals: a forward pass when first read, so none that nothing reads."""
+
+    def __init__(self, teacher: "LiveTeacher", inputs: dict[str, Tensor]) -> None:
+        self._teacher, self._inputs = teacher, inputs
+
+    @cached_property
+    def _said(self) -> Forward:
+        return self._teacher.run(self._inputs)
+
+    @property
+    def logits_BC(self) -> Tensor:
+        """(B, C)."""
+        return self._said.logits_BC
+
+    @property
+    def mask_BT(self) -> Tensor:
+        """(B, T)."""
+        return self._inputs["attention_mask"]
+
+    def pooled(self, kind: Pooling, layers: Sequence[int]) -> Tensor:
+        """(B, len(layers), D) float32."""
+        return self._said.pooled(kind, layers)
+
+    def tokens(self, layer: int) -> Tensor:
+        """(B, T, D)."""
+        return self._said.tokens(layer)
+
+    def vectors(self, part: Part, layer: int) -> Tensor:
+        """(B, T, D)."""
+        return self._said.vectors(part, layer)
+
+    def mixed(self, partner_B: Tensor, share: float) -> "Live":
+        """The teacher on its own mixed word embeddings."""
+        with torch.no_grad():
+            embedding = self._teacher.model.get_input_embeddings()
+            return Live(self._teacher, mixed_inputs(embedding, self._inputs, partner_B, share))
+
+
 class LiveTeacher:
-    """The teacher run in every step, as published."""
+    """The teacher run in every step, as published. ``attention``: the layers whose vectors are kept, 1-based."""
 
     def __init__(
-        self, model: "PreTrainedModel", data: Prepared, device: torch.device, setting: str = "auto", hidden: bool = True
+        self,
+        model: "PreTrainedModel",
+        data: Prepared,
+        device: torch.device,
+        setting: str = "auto",
+        hidden: bool = True,
+        attention: Sequence[int] = (),
     ) -> None:
         self.model = place(model, device).eval().requires_grad_(False)
-        self.data, self.device, self.hidden = data, device, hidden
+        self.data, self.device, self.hidden, self.attention = data, device, hidden, attention
         self.dtype = precision(setting, device, model.config.hidden_size)
 
     def signals(self, batch: Batch) -> Signals:
@@ -96,8 +162,12 @@ class LiveTeacher:
                 position_T = torch.arange(inputs["input_ids"].shape[1], device=self.device)
                 ids_BT = (position_T >= second_B[:, None]) & inputs["attention_mask"].bool()
                 inputs["token_type_ids"] = ids_BT.long()
+        return Live(self, inputs)
+
+    def run(self, inputs: dict[str, Tensor]) -> Forward:
+        """One forward pass without gradient, in the teacher's own precision."""
         with torch.no_grad(), autocast(self.device, self.dtype):
-            return forward(self.model, inputs, self.hidden)
+            return forward(self.model, inputs, self.hidden, self.attention)
 
 
 def probe_rows(examples: int) -> Tensor:

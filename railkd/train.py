@@ -174,7 +174,7 @@ class Steps:
         batch = Batch(extra["rows"], extra["labels"], inputs)
         signals = self.teacher.signals(batch) if self.teacher is not None else None
         with autocast(self.device, self.dtype):
-            student = forward(self.model, inputs, self.hidden)
+            student = forward(self.model, inputs, self.hidden, self.method.attention[0])
             loss, terms = self.method.loss(batch, student, signals)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -236,6 +236,7 @@ def train(
     eval_seconds, resumed = 0.0, 0
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
+    method.epochs = epochs
     method.start_training(stream(seed, "method"))
     found = state.load() if state else None
     if found is not None:
@@ -243,9 +244,10 @@ def train(
         step.load(facts["step"], tensors)
         method.resume(facts["history"])
         outcome.epochs, outcome.best_epoch = facts["epochs"], facts["best_epoch"]
-        outcome.dev_logits = tensors["dev_logits"].numpy()
-        best_score, best_shrink = facts["best_score"], facts["best_shrink"]
-        best_state = below("best", tensors) or copy.deepcopy(model.state_dict())
+        if outcome.best_epoch:
+            outcome.dev_logits = tensors["dev_logits"].numpy()
+            best_score, best_shrink = facts["best_score"], facts["best_shrink"]
+            best_state = below("best", tensors) or copy.deepcopy(model.state_dict())
         eval_seconds, resumed = facts["eval_seconds"], facts["resumed"] + 1
         log(f"resumed after epoch {len(outcome.epochs)}")
     for epoch in range(len(outcome.epochs), epochs):
@@ -276,12 +278,12 @@ def train(
         )
         shown = dev[task.shown]
         log(f"epoch {epoch + 1}/{epochs} loss {losses[:, 0].mean():.3f} dev {task.shown} {shown:.3f}")
-        if shown > best_score:
+        if method.ready and shown > best_score:
             best_score, outcome.best_epoch, best_shrink = shown, epoch + 1, step.shrink
             outcome.dev_logits = logits
             if epoch + 1 < epochs:
                 best_state = copy.deepcopy(model.state_dict())
-        elif settings["patience"] is not None and epoch + 1 - outcome.best_epoch >= settings["patience"]:
+        elif method.ready and epoch + 1 - outcome.best_epoch >= (settings["patience"] or math.inf):
             break
         if state and state.due and epoch + 1 < epochs:
             facts = {
@@ -289,14 +291,15 @@ def train(
                 "history": method.history,
                 "epochs": outcome.epochs,
                 "best_epoch": outcome.best_epoch,
-                "best_score": best_score,
+                "best_score": best_score if outcome.best_epoch else None,
                 "best_shrink": best_shrink,
                 "eval_seconds": eval_seconds,
                 "resumed": resumed,
             }
-            best = {} if outcome.best_epoch == epoch + 1 else under("best", best_state or {})
-            assert outcome.dev_logits is not None
-            state.save(epoch + 1, facts, step.tensors() | best | {"dev_logits": torch.from_numpy(outcome.dev_logits)})
+            kept = {} if outcome.best_epoch == epoch + 1 else under("best", best_state or {})
+            if outcome.dev_logits is not None:
+                kept["dev_logits"] = torch.from_numpy(outcome.dev_logits)
+            state.save(epoch + 1, facts, step.tensors() | kept)
     if outcome.best_epoch != len(outcome.epochs) and best_state is not None:
         model.load_state_dict(best_state)
     step.finish(best_shrink)

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from railkd.errors import UserError
 
 Pooling = Literal["cls", "mean", "mean_padded"]
+Part = Literal["query", "key", "value"]
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,8 @@ class Setting:
     outputs: int  # C: classes, or 1 for regression
     regression: bool
     train_labels: Tensor | None = None  # (examples,), in dataset order; None while only options are checked
+    teacher_heads: int = 1  # attention heads of a layer
+    student_heads: int = 1
 
     @property
     def teacher_intermediate(self) -> list[int]:
@@ -51,7 +54,10 @@ class Batch:
 
 
 class Signals(Protocol):
-    """What a model says about a batch: the student's forward pass, or the teacher's, live or cached."""
+    """What a model says about a batch: the student's forward pass, or the teacher's, live or cached.
+
+    A cache holds ``logits_BC`` and ``pooled`` alone: a method that reads more says so (``live = True``).
+    """
 
     @property
     def logits_BC(self) -> Tensor:
@@ -64,16 +70,36 @@ class Signals(Protocol):
         positions, padding included.
         """
 
+    @property
+    def mask_BT(self) -> Tensor:
+        """1 at real tokens, 0 at padding."""
+
+    def tokens(self, layer: int) -> Tensor:
+        """(B, T, D): the states of a layer, 0 the embedding layer; at padding they mean nothing."""
+
+    def vectors(self, part: Part, layer: int) -> Tensor:
+        """(B, T, D): a layer's queries, keys or values, its heads side by side; see ``Method.attention``."""
+
+    def mixed(self, partner_B: Tensor, share: float) -> "Signals":
+        """What the model says when example b's word embeddings are share·own + (1 − share)·those of partner_B[b].
+
+        Student and teacher each mix their own embeddings; a position is real if it is so in an example that has a
+        share. Another forward pass.
+        """
+
 
 class Method(nn.Module):
     """A distillation objective: named loss terms, what they read from the teacher, and their trained projections.
 
-    Subclasses set ``needs`` and define ``terms``; options are the keyword arguments of ``__init__`` (typed, with
+    Subclasses say what they read and define ``terms``; options are the keyword arguments of ``__init__`` (typed, with
     defaults), and a value that makes no sense raises ``UserError``. The loss is the sum over terms of
     ``weights[name] * terms()[name]``. Sub-modules are trained with the student and dropped after training.
     """
 
     needs_logits: ClassVar[bool] = False  # reads the teacher's logits
+    live: ClassVar[bool] = False  # reads tokens, vectors or mixed: the teacher runs in each step, whatever the regime
+    whole_last_layer: ClassVar[bool] = False  # reads the last layer at more positions than the first
+    mixes: ClassVar[bool] = False  # mixes a batch's examples: a batch's loss is not the mean of its halves'
     source: ClassVar[str] = ""  # paper and equation
     regression: ClassVar[bool] = True  # False: undefined for STS-B; the cell becomes a dash with a footnote
     # the row of Table 1; empty for methods that are no row of it
@@ -86,6 +112,7 @@ class Method(nn.Module):
         self.setting = setting
         self.weights: dict[str, float] = {"ce": 1.0}
         self.generator = torch.Generator()  # replaced at each epoch by the run's "method" stream
+        self.epochs = 1  # of the run, at most; set by the training loop before start_training
         self.history: dict[str, list[Any]] = {}  # per-epoch facts for the record
 
     @property
@@ -100,6 +127,16 @@ class Method(nn.Module):
     def needs_hidden(self) -> bool:
         """Whether the student's forward pass keeps its hidden states."""
         return self.pooling is not None
+
+    @property
+    def attention(self) -> tuple[Sequence[int], Sequence[int]]:
+        """Layers of student and teacher, 1-based, whose ``vectors`` the method reads."""
+        return (), ()
+
+    @property
+    def ready(self) -> bool:
+        """False in a stage that trains no classifier: its epochs are neither chosen nor a reason to stop early."""
+        return True
 
     def start_epoch(self, epoch: int, generator: torch.Generator) -> None:
         """Called before each epoch (0-based) with the run's method stream, seeded by (seed, epoch) alone."""

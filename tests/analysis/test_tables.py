@@ -116,6 +116,7 @@ def test_caption_names_what_a_reader_must_know(full: Folder) -> None:
     text = markdown(full, 2)
     for part in ("says nothing about English", "n = 3 runs (seeds 1, 2, 3", "MRPC F1", "CoLA Matthews", "CoLA 1,000"):
         assert part in text
+    assert "bert12 → distilbert6 (student: checkpoint made-up/distilbert6)" in text
     assert "PAWS is PAWS-Wiki" in markdown(full, 6)
     assert all("says nothing about English" in markdown(full, n) for n in range(1, 7))
 

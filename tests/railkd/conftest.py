@@ -251,7 +251,8 @@ def make_benchmark(make_spec: MakeSpec, tmp_path: Path) -> MakeBenchmark:
     return make
 
 
-METHODS = ["no_kd", "vanilla_kd", "pkd", "ckd", "alp_kd", "codir", "rail_kd_l", "rail_kd_c"]
+LIVE = ["cr_ild", "mixkd", "tinybert", "minilm_v2", "distilbert_cos"]
+METHODS = ["no_kd", "vanilla_kd", "pkd", "ckd", "alp_kd", "codir", "rail_kd_l", "rail_kd_c", *LIVE]
 
 
 @dataclass

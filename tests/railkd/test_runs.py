@@ -69,6 +69,7 @@ def test_records_are_valid_and_predictions_give_the_scores(bench: Any, pipeline:
         assert record["fingerprints"]["teacher"] == records.sha256_file(weights)
         assert record["fingerprints"]["data"] == data.facts["sha256"]
         assert record["method_record"] and str(layout.root) not in path.read_text()
+        assert record["provenance"]["initialisation"] == "checkpoint distilbert2"
     assert found[0]["config_hash"] == found[1]["config_hash"]
     assert found[0]["scores"] != found[1]["scores"] or found[0]["epochs"] != found[1]["epochs"]
     assert [p for p in (layout.root / ".kept").rglob("*") if p.is_file()] == []
@@ -244,7 +245,13 @@ def test_shape_reads_no_weights(make_benchmark: Any) -> None:
     )
     layout = Layout("nowhere")
     shapes = {name: runs.shape(benchmark, layout, name) for name in ("mini", "half", "two", "bert4", "distilbert2")}
-    assert shapes == {"mini": (12, 64), "half": (6, 64), "two": (3, 32), "bert4": (4, 32), "distilbert2": (2, 16)}
+    assert shapes == {
+        "mini": (12, 64, 2),
+        "half": (6, 64, 2),
+        "two": (3, 32, 2),
+        "bert4": (4, 32, 2),
+        "distilbert2": (2, 16, 2),
+    }
 
 
 def test_vocabularies_must_agree(make_benchmark: Any, checkpoints: Path, tmp_path: Path) -> None:

@@ -7,7 +7,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from railkd.methods.base import Batch, Pooling, Setting
+from railkd.methods.base import Batch, Part, Pooling, Setting
+
+BEND = 2.0
 
 
 @dataclass
@@ -27,6 +29,26 @@ class FakeSignals:
             return states_BLTD.mean(2)
         mask_B1T1 = self.mask_BT[:, None, :, None].to(states_BLTD.dtype)
         return (states_BLTD * mask_B1T1).sum(2) / mask_B1T1.sum(2)
+
+    def tokens(self, layer: int) -> Tensor:
+        return self.hidden[layer]
+
+    def vectors(self, part: Part, layer: int) -> Tensor:
+        """A fixed map of the layer's input for each part, as a model's projections are."""
+        inputs_BTD = self.hidden[layer - 1]
+        g = torch.Generator().manual_seed(len(part))
+        return inputs_BTD @ torch.randn(2 * (inputs_BTD.shape[-1],), generator=g).to(inputs_BTD.dtype)
+
+    def mixed(self, partner_B: Tensor, share: float) -> "FakeSignals":
+        """As of a model that is linear but for ``BEND``·λ(1 − λ), the same everywhere."""
+
+        def mix(x: Tensor) -> Tensor:
+            return share * x + (1 - share) * x[partner_B] + BEND * share * (1 - share)
+
+        own_BT = self.mask_BT.bool()
+        real_BT = (own_BT & (share > 0)) | (own_BT[partner_B] & (share < 1))
+        hidden = [mix(h.masked_fill(~own_BT[..., None], 0)) for h in self.hidden]
+        return FakeSignals(mix(self.logits_BC), hidden, real_BT.long())
 
     def padded(self, extra: int) -> "FakeSignals":
         """The same examples in a batch that is longer by ``extra`` positions of padding, filled with large numbers."""

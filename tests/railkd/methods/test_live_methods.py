@@ -1,0 +1,525 @@
+"""Methods that read more than a cache holds: token states, vectors of the attention, mixed inputs, two stages."""
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+
+from railkd.errors import UserError
+from railkd.methods import build, cr_ild, find, mixkd
+from railkd.methods.base import Batch
+from railkd.mixing import draw_mix, mixed_inputs
+from railkd.tokens import token_mean
+
+BEND = 2.0  # of FakeSignals.mixed
+LIVE = ["cr_ild", "mixkd", "tinybert", "minilm_v2", "distilbert_cos"]
+STAGED = ["cr_ild", "tinybert"]
+OWN = {  # the terms that are neither CE nor KD
+    "cr_ild": ["ild", "mixed", "consistency"],
+    "mixkd": ["ce_mixed", "kd_mixed"],
+    "tinybert": ["hidden", "attention"],
+    "minilm_v2": ["relation"],
+    "distilbert_cos": ["cos"],
+}
+REACHED = {"cr_ild": {6}, "mixkd": set(), "tinybert": set(range(7)), "minilm_v2": {5}, "distilbert_cos": {6}}
+
+
+def started(name, setting, epoch=0, epochs=4, seed=0, **options):
+    """A method as the training loop has it in its first step of an epoch."""
+    torch.manual_seed(seed)
+    method = build(name, setting, options)
+    method.epochs = epochs
+    method.start_training(torch.Generator().manual_seed(seed))
+    method.start_epoch(epoch, torch.Generator().manual_seed(1000 * seed + epoch))
+    return method
+
+
+@pytest.fixture
+def case(make_setting, make_batch):
+    def make(**changes):
+        setting = replace(make_setting(**changes), teacher_heads=2, student_heads=2)
+        return setting, *make_batch(setting)
+
+    return make
+
+
+@pytest.fixture
+def mix(monkeypatch):
+    """Fixes what the next draws of a mix give."""
+
+    def make(partner, share):
+        for module in (cr_ild, mixkd):
+            monkeypatch.setattr(module, "draw_mix", lambda *_: (torch.tensor(partner), share))
+
+    return make
+
+
+# ---- plain-number arithmetic ----
+
+
+def dot(a, b):
+    return math.fsum(x * y for x, y in zip(a, b, strict=True))
+
+
+def log_softmax(v):
+    total = math.log(math.fsum(math.exp(x) for x in v))
+    return [x - total for x in v]
+
+
+def times(v, linear):
+    return [dot(v, row) for row in linear.weight.tolist()]
+
+
+def mse(a, b):
+    return math.fsum((x - y) ** 2 for x, y in zip(a, b, strict=True)) / len(a)
+
+
+def real(signals, b):
+    return [t for t, mark in enumerate(signals.mask_BT[b].tolist()) if mark]
+
+
+def average(values):
+    values = list(values)
+    return math.fsum(values) / len(values)
+
+
+def over_tokens(signals, of):
+    """Mean over each example's real tokens of ``of(b, t)``, then over the batch."""
+    examples = range(len(signals.mask_BT))
+    return average(average(of(b, t) for t in real(signals, b)) for b in examples)
+
+
+@pytest.fixture
+def small(make_setting, make_batch):
+    """A 4-layer teacher and a 2-layer student of two heads, widths 4 and 2."""
+
+    def make(**changes):
+        setting = make_setting(**{"teacher": 4, "student": 2, "d_T": 4, "d_S": 2, **changes})
+        setting = replace(setting, teacher_heads=2, student_heads=2)
+        return setting, *make_batch(setting, examples=3, tokens=4)
+
+    return make
+
+
+def test_distilbert_cos_by_hand(small):
+    setting, batch, student, teacher = small()
+    method = started("distilbert_cos", setting)
+
+    def gap(b, t):
+        ours, theirs = times(student.hidden[2][b, t].tolist(), method.project), teacher.hidden[4][b, t].tolist()
+        return 1 - dot(ours, theirs) / math.sqrt(dot(ours, ours) * dot(theirs, theirs))
+
+    total, terms = method.loss(batch, student, teacher)
+    assert terms["cos"].item() == pytest.approx(over_tokens(student, gap), rel=1e-4)
+    weighted = 0.25 * terms["ce"] + 0.625 * terms["kd"] + 0.125 * terms["cos"]
+    assert total.item() == pytest.approx(weighted.item())
+
+
+@pytest.mark.parametrize("attention_weight", [1.0, 0.0])
+def test_tinybert_by_hand(small, attention_weight):
+    setting, batch, student, teacher = small()
+    method = started("tinybert", setting, attention_weight=attention_weight)
+    assert method.layers == [0, 2, 4]
+
+    def hidden(i, j):
+        project = method.project if i else method.project_embedding
+        return over_tokens(
+            student,
+            lambda b, t: mse(times(student.hidden[i][b, t].tolist(), project), teacher.hidden[j][b, t].tolist()),
+        )
+
+    def score(signals, layer, b, head, width):
+        query, key = signals.vectors("query", layer)[b], signals.vectors("key", layer)[b]
+        part = slice(head * width, (head + 1) * width)
+        return lambda s, t: dot(query[s, part].tolist(), key[t, part].tolist()) / math.sqrt(width)
+
+    def attention(i, j):
+        found = []
+        for b in range(3):
+            gaps = []
+            for head in range(2):
+                ours, theirs = score(student, i, b, head, 1), score(teacher, j, b, head, 2)
+                gaps += [(ours(s, t) - theirs(s, t)) ** 2 for s in real(student, b) for t in real(student, b)]
+            found.append(average(gaps))
+        return average(found)
+
+    terms = method.terms(batch, student, teacher)
+    assert terms["hidden"].item() == pytest.approx(sum(hidden(i, j) for i, j in enumerate([0, 2, 4])), rel=1e-4)
+    if attention_weight:
+        assert terms["attention"].item() == pytest.approx(attention(1, 2) + attention(2, 4), rel=1e-4)
+    else:
+        assert set(terms) == set(method.weights) == {"hidden"} and method.attention == ([], [])
+
+
+@pytest.mark.parametrize(("heads", "layer"), [(1, None), (2, 3)])
+def test_minilm_v2_by_hand(small, heads, layer):
+    setting, batch, student, teacher = small()
+    method = started("minilm_v2", setting, relation_heads=heads, teacher_layer=layer)
+    total = 0.0
+    for part in ("query", "key", "value"):
+        ours, theirs = student.vectors(part, 2), teacher.vectors(part, layer or 4)
+        examples = []
+        for b in range(3):
+            found = []
+            for head in range(heads):
+                for s in real(student, b):
+                    rows = []
+                    for x in (ours[b], theirs[b]):
+                        width = x.shape[-1] // heads
+                        x = x[:, head * width : (head + 1) * width].tolist()
+                        rows.append(log_softmax([dot(x[s], x[t]) / math.sqrt(width) for t in real(student, b)]))
+                    found.append(math.fsum(math.exp(q) * (q - p) for p, q in zip(*rows, strict=True)))
+            examples.append(average(found))
+        total += average(examples)
+    assert method.terms(batch, student, teacher)["relation"].item() == pytest.approx(total, rel=1e-4)
+    assert method.record()["relation_heads"] == heads and method.attention == ([2], [layer or 4])
+
+
+def test_minilm_v2_takes_the_most_relation_heads_up_to_48(make_setting):
+    for d_T, d_S, heads in ((768, 768, 48), (768, 384, 48), (64, 64, 32), (32, 16, 16), (10, 8, 2), (9, 8, 1)):
+        assert build("minilm_v2", make_setting(d_T=d_T, d_S=d_S), {}).relation_heads == heads
+
+
+def ce(z, y):
+    return -log_softmax(z)[y]
+
+
+def test_mixkd_by_hand(small, mix):
+    setting, batch, student, teacher = small()
+    mix([2, 0, 1], 0.7)
+    y, offset = batch.labels_B.tolist(), BEND * 0.7 * 0.3
+    mixed = [
+        [[0.7 * a + 0.3 * b + offset for a, b in zip(z[i], z[p], strict=True)] for i, p in enumerate([2, 0, 1])]
+        for z in (student.logits_BC.tolist(), teacher.logits_BC.tolist())
+    ]
+    expected = {
+        "ce": average(ce(z, label) for z, label in zip(student.logits_BC.tolist(), y, strict=True)),
+        "ce_mixed": average(0.7 * ce(mixed[0][b], y[b]) + 0.3 * ce(mixed[0][b], y[p]) for b, p in enumerate([2, 0, 1])),
+        "kd_mixed": average(mse(mixed[0][b], mixed[1][b]) for b in range(3)),
+    }
+    method = started("mixkd", setting, mixed_weight=2, kd_weight=3)
+    total, terms = method.loss(batch, student, teacher)
+    assert {name: value.item() for name, value in terms.items()} == pytest.approx(expected, rel=1e-4)
+    weighted = expected["ce"] + 2 * expected["ce_mixed"] + 3 * expected["kd_mixed"]
+    assert total.item() == pytest.approx(weighted, rel=1e-4)
+
+
+def test_cr_ild_by_hand(small, mix):
+    setting, batch, student, teacher = small()
+    mix([2, 0, 1], 0.3)  # the greater of λ and 1 − λ is the example's own share: .7
+    method = started("cr_ild", setting, epoch=2, epochs=8, consistency_weight=0.4)
+
+    def gap(ours, theirs):
+        return over_tokens(
+            ours,
+            lambda b, t: mse(times(ours.hidden[2][b, t].tolist(), method.project), theirs.hidden[4][b, t].tolist()),
+        )
+
+    mixed = [signals.mixed(torch.tensor([2, 0, 1]), 0.7) for signals in (student, teacher)]
+    terms = method.terms(batch, student, teacher)
+    assert terms["ild"].item() == pytest.approx(gap(student, teacher), rel=1e-4)
+    assert terms["mixed"].item() == pytest.approx(gap(*mixed), rel=1e-4)
+    # the fake student is linear but for this, wherever both examples have a token
+    assert terms["consistency"].item() == pytest.approx((BEND * 0.7 * 0.3) ** 2, rel=1e-4)
+    assert method.weights == {"ild": 1, "mixed": 1, "consistency": pytest.approx(0.4 * 3 / 4)}
+
+
+# ---- identities ----
+
+
+@pytest.mark.parametrize("name", LIVE)
+def test_teacher_equal_to_student_leaves_nothing_to_learn(case, name):
+    setting, batch, student, _ = case(teacher=6, d_T=8)
+    terms = started(name, setting).terms(batch, student, student)
+    for term in OWN[name]:
+        if term not in ("ce_mixed", "consistency"):  # these compare with labels, and the student with itself
+            assert terms[term].item() == pytest.approx(0, abs=1e-6), term
+
+
+@pytest.mark.parametrize("outputs", [3, 1])
+def test_a_share_of_one_is_the_plain_batch(case, mix, outputs):
+    setting, batch, student, teacher = case(outputs=outputs)
+    mix([5, 4, 3, 2, 1, 0], 1.0)
+    terms = started("mixkd", setting).terms(batch, student, teacher)
+    assert terms["ce_mixed"].item() == pytest.approx(terms["ce"].item(), rel=1e-6)
+    plain = (student.logits_BC - teacher.logits_BC).square().mean()
+    assert terms["kd_mixed"].item() == pytest.approx(plain.item(), rel=1e-6)
+    terms = started("cr_ild", setting).terms(batch, student, teacher)
+    assert terms["mixed"].item() == pytest.approx(terms["ild"].item(), rel=1e-6)
+    assert terms["consistency"].item() == pytest.approx(0, abs=1e-9)
+
+
+@pytest.mark.parametrize("name", ["minilm_v2", "distilbert_cos"])
+def test_own_weight_zero_is_vanilla_kd(case, name):
+    setting, batch, student, teacher = case()
+    own = OWN[name][0]
+    options = {"ce_weight": 0.5, "kd_weight": 0.5, f"{own}_weight": 0}
+    expected = started("vanilla_kd", setting).loss(batch, student, teacher)[0].item()
+    assert started(name, setting, **options).loss(batch, student, teacher)[0].item() == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("name", STAGED)
+def test_the_second_stage_is_vanilla_kd(case, name):
+    setting, batch, student, teacher = case()
+    expected = started("vanilla_kd", setting).loss(batch, student, teacher)[0].item()
+    method = started(name, setting, epoch=2, ce_weight=0.5, kd_weight=0.5)
+    assert method.loss(batch, student, teacher)[0].item() == pytest.approx(expected)
+
+
+def test_mixkd_without_mixed_terms_is_plain_fine_tuning(case):
+    setting, batch, student, teacher = case()
+    expected = started("no_kd", setting).loss(batch, student, None)[0].item()
+    bare = started("mixkd", setting, mixed_weight=0, kd_weight=0)
+    assert bare.loss(batch, student, teacher)[0].item() == pytest.approx(expected)
+
+
+# ---- stages ----
+
+
+@pytest.mark.parametrize("name", STAGED)
+@pytest.mark.parametrize(
+    ("epochs", "share", "first"), [(2, 0.5, 1), (4, 0.5, 2), (10, 0.8, 8), (3, 0.99, 2), (3, 0.01, 1)]
+)
+def test_stages_split_the_epochs(case, name, epochs, share, first):
+    setting, batch, student, teacher = case()
+    method = build(name, setting, {"first_stage": share})
+    method.epochs = epochs
+    method.start_training(torch.Generator())
+    for epoch in range(epochs):
+        method.start_epoch(epoch, torch.Generator().manual_seed(epoch))
+        assert method.ready == (epoch >= first)
+        expected = set(OWN[name]) if epoch < first else {"ce", "kd"}
+        assert set(method.terms(batch, student, teacher)) == set(method.weights) == expected
+    assert method.record()["stage"] == [1] * first + [2] * (epochs - first)
+
+
+def test_consistency_is_ramped_up_in_the_first_stage(case):
+    weights = [started("cr_ild", case()[0], epoch, epochs=8).weights.get("consistency") for epoch in range(8)]
+    assert weights == [*(pytest.approx(0.1 * k / 4) for k in (1, 2, 3, 4)), None, None, None, None]
+
+
+@pytest.mark.parametrize("name", STAGED)
+def test_one_epoch_cannot_be_split(case, name):
+    with pytest.raises(UserError, match=r"^first_stage: two stages need at least 2 epochs, this run has 1$"):
+        started(name, case()[0], epochs=1)
+
+
+# ---- padding, batches, gradients, learning, precision ----
+
+
+@pytest.mark.parametrize("name", LIVE)
+def test_padding_does_not_matter(case, name):
+    setting, batch, student, teacher = case()
+    losses = []
+    for extra in (0, 4):
+        method = started(name, setting)
+        losses.append(method.loss(batch, student.padded(extra), teacher.padded(extra))[0].item())
+    assert losses[1] == pytest.approx(losses[0], rel=1e-5)
+
+
+@pytest.mark.parametrize("name", LIVE)
+def test_a_batch_is_the_mean_of_its_halves_unless_it_is_mixed(case, name):
+    setting, batch, student, teacher = case()
+    whole = started(name, setting).loss(batch, student, teacher)[0].item()
+    halves = []
+    for rows in (slice(0, 2), slice(2, 4), slice(4, 6)):
+        part = Batch(batch.index_B[rows], batch.labels_B[rows], {})
+        halves.append(started(name, setting).loss(part, student.rows(rows), teacher.rows(rows))[0].item())
+    assert (sum(halves) / 3 == pytest.approx(whole, rel=1e-5)) != find(name).mixes
+
+
+@pytest.mark.parametrize("name", LIVE)
+def test_gradient_reaches_the_student_and_the_projections_alone(case, name):
+    setting, batch, student, teacher = case()
+    for tensor in student.tensors():
+        tensor.requires_grad_()
+    copies = [t.clone() for t in teacher.tensors()]
+    method = started(name, setting)
+    method.loss(batch, student, teacher)[0].backward()
+    reached = {i for i, h in enumerate(student.hidden) if h.grad is not None and bool(h.grad.abs().sum() > 0)}
+    assert reached == REACHED[name]
+    assert (student.logits_BC.grad is not None) == (name not in STAGED)  # a first stage trains no classifier
+    for parameter_name, parameter in method.named_parameters():
+        assert parameter.grad is not None and parameter.grad.abs().sum() > 0, parameter_name
+    for tensor, copy in zip(teacher.tensors(), copies, strict=True):
+        assert tensor.grad is None and torch.equal(tensor, copy)
+    for layer in reached:  # the student's states at padding have no part in any loss
+        gradient = student.hidden[layer].grad
+        assert gradient is not None and gradient[student.mask_BT == 0].abs().sum() == 0
+
+
+def test_the_consistency_target_stays_where_it_is(case, mix):
+    setting, batch, student, teacher = case()
+    mix([1, 0, 3, 2, 5, 4], 0.75)
+    leaf = student.hidden[6].requires_grad_()
+    terms = started("cr_ild", setting).terms(batch, student, teacher)
+    (slope,) = torch.autograd.grad(terms["consistency"], leaf)
+    # the fake student is linear but for a constant: were the target pulled too, the two slopes would cancel
+    assert slope.abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("name", LIVE)
+def test_the_own_terms_alone_can_be_learned(case, name):
+    setting, batch, student, teacher = case()
+    method = started(name, setting)
+    for tensor in student.tensors():
+        tensor.requires_grad_()
+    trained = [*student.tensors(), *method.parameters()]
+    losses = []
+    for _ in range(60):
+        method.start_epoch(0, torch.Generator().manual_seed(0))  # the same mix in each step
+        terms = method.terms(batch, student, teacher)
+        loss = torch.stack([terms[term] for term in OWN[name] if term != "consistency"]).sum()
+        with torch.no_grad():
+            for p, slope in zip(trained, torch.autograd.grad(loss, trained, allow_unused=True), strict=True):
+                if slope is not None:
+                    p -= 0.03 * slope.sign()
+        losses.append(loss.item())
+    assert sum(losses[-5:]) < 0.7 * sum(losses[:5])
+
+
+@pytest.mark.parametrize("name", LIVE)
+def test_a_seed_decides_every_bit(case, name):
+    setting, batch, student, teacher = case()
+    first, again, other = (started(name, setting, seed=s).loss(batch, student, teacher)[0].item() for s in (0, 0, 1))
+    assert first == again
+    drawn = find(name).mixes or any(True for _ in build(name, setting, {}).parameters())
+    assert (first != other) == drawn
+
+
+@pytest.mark.parametrize("name", LIVE)
+def test_half_precision_stays_finite(case, name):
+    setting, batch, student, teacher = case(d_T=8)
+    exact = started(name, setting).loss(batch, student, teacher)[0].item()
+    for tensor in student.tensors():
+        tensor.requires_grad_()
+    method = started(name, setting)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        total, _ = method.loss(batch, student.to(torch.bfloat16), teacher.to(torch.bfloat16))
+    assert total.dtype == torch.float32 and total.item() == pytest.approx(exact, rel=0.1)
+    total.backward()
+    assert all(t.grad is None or t.grad.isfinite().all() for t in student.tensors())
+
+
+@pytest.mark.parametrize("name", LIVE)
+def test_zero_states_stay_finite(case, name):
+    setting, batch, student, teacher = case()
+    student.hidden = [torch.zeros_like(h, requires_grad=True) for h in student.hidden]
+    student.logits_BC.requires_grad_()
+    total = started(name, setting).loss(batch, student, teacher)[0]
+    total.backward()
+    assert total.isfinite()
+    assert all(h.grad is None or h.grad.isfinite().all() for h in student.hidden)
+
+
+@pytest.mark.parametrize("name", LIVE)
+def test_regression_works(case, name):
+    setting, batch, student, teacher = case(outputs=1)
+    for epoch in (0, 2):
+        total, terms = started(name, setting, epoch=epoch).loss(batch, student, teacher)
+        assert total.isfinite()
+    if "kd" in terms:
+        gap = (student.logits_BC - teacher.logits_BC).square().mean().item()
+        assert terms["kd"].item() == pytest.approx(gap, rel=1e-5)
+
+
+@pytest.mark.parametrize("name", LIVE)
+def test_what_a_method_says_of_itself(make_setting, name):
+    cls = find(name)
+    assert cls.live and cls.source and cls.layer_mapping and cls.complexity and cls.limitation and cls.needs_logits
+    with torch.device("meta"):
+        method = build(name, make_setting(teacher=24, d_T=1024, d_S=768), {})
+    assert method.pooling is None and all(p.device.type == "meta" for p in method.parameters())
+    assert cls.whole_last_layer == (name != "mixkd")
+
+
+# ---- mixing ----
+
+
+def test_a_mix_is_a_permutation_and_a_beta_draw():
+    g = torch.Generator().manual_seed(0)
+    draws = [draw_mix(5, 0.4, g) for _ in range(2000)]
+    assert all(sorted(partner.tolist()) == [0, 1, 2, 3, 4] for partner, _ in draws)
+    shares = torch.tensor([share for _, share in draws])
+    assert shares.mean().item() == pytest.approx(0.5, abs=0.03)
+    assert shares.var().item() == pytest.approx(1 / (4 * (2 * 0.4 + 1)), abs=0.01)  # of Beta(.4, .4)
+    g.manual_seed(0)
+    partner, share = draw_mix(5, 0.4, g)
+    assert partner.tolist() == draws[0][0].tolist() and share == draws[0][1]
+
+
+def test_mixed_inputs_by_hand():
+    embedding = torch.nn.Embedding(9, 2)
+    inputs = {
+        "input_ids": torch.tensor([[1, 2, 3], [4, 0, 0]]),
+        "attention_mask": torch.tensor([[1, 1, 1], [1, 0, 0]]),
+        "token_type_ids": torch.tensor([[0, 1, 1], [0, 0, 0]]),
+    }
+    mixed = mixed_inputs(embedding, inputs, torch.tensor([1, 0]), 0.75)
+    assert set(mixed) == {"inputs_embeds", "attention_mask", "token_type_ids"}
+    e = embedding.weight
+    torch.testing.assert_close(mixed["inputs_embeds"][1, 0], 0.75 * e[4] + 0.25 * e[1])
+    torch.testing.assert_close(mixed["inputs_embeds"][0, 2], 0.75 * e[3] + 0.25 * e[0])
+    assert mixed["attention_mask"].tolist() == [[1, 1, 1], [1, 1, 1]]  # the union
+    assert mixed["token_type_ids"].tolist() == [[0, 1, 1], [0, 1, 1]]  # the partner's past the end
+    for share, expected in ((1.0, inputs["attention_mask"]), (0.0, inputs["attention_mask"].flip(0))):
+        assert torch.equal(mixed_inputs(embedding, inputs, torch.tensor([1, 0]), share)["attention_mask"], expected)
+
+
+def test_token_mean_leaves_padding_out_whatever_it_is():
+    value = torch.tensor([[1.0, 3.0, float("inf")], [5.0, float("nan"), 7.0]], requires_grad=True)
+    mean = token_mean(value, torch.tensor([[1, 1, 0], [1, 0, 0]]))
+    assert mean.item() == (2 + 5) / 2
+    mean.backward()
+    assert value.grad.tolist() == [[0.25, 0.25, 0], [0.5, 0, 0]]
+
+
+# ---- mistakes ----
+
+
+MISTAKES = [
+    ("tinybert", {"first_stage": 1.0}, "first_stage: 1.0 is out of range, expected a share above 0 and below 1"),
+    ("cr_ild", {"first_stage": 0.0}, "first_stage: 0.0 is out of range, expected a share above 0 and below 1"),
+    ("tinybert", {"hidden_weight": -1}, "hidden_weight: -1 is out of range"),
+    ("tinybert", {"kd_weight": -1}, "kd_weight: -1 is out of range"),
+    ("tinybert", {"temperature": 0}, "temperature: 0 is out of range"),
+    ("cr_ild", {"mixed_weight": -1}, "mixed_weight: -1 is out of range"),
+    ("cr_ild", {"consistency_weight": -0.1}, "consistency_weight: -0.1 is out of range"),
+    ("cr_ild", {"concentration": 0}, "concentration: 0 is out of range, expected a number above 0"),
+    ("mixkd", {"concentration": 0}, "concentration: 0 is out of range, expected a number above 0"),
+    ("mixkd", {"kd_weight": -1}, "kd_weight: -1 is out of range"),
+    ("mixkd", {"alpha": 1}, ": unknown option 'alpha'"),
+    (
+        "minilm_v2",
+        {"relation_heads": 3},
+        "relation_heads: 3 does not divide both widths, 10 of the teacher and 8 of the",
+    ),
+    ("minilm_v2", {"relation_heads": 0}, "relation_heads: 0 does not divide both widths"),
+    (
+        "minilm_v2",
+        {"teacher_layer": 13},
+        "teacher_layer: 13 is out of range, expected a number at least 1 and at most 12",
+    ),
+    ("minilm_v2", {"teacher_layer": 0}, "teacher_layer: 0 is out of range"),
+    ("distilbert_cos", {"cos_weight": -1}, "cos_weight: -1 is out of range"),
+]
+
+
+@pytest.mark.parametrize(("name", "options", "message"), MISTAKES)
+def test_mistakes_are_named(make_setting, name, options, message):
+    with pytest.raises(UserError) as caught:
+        build(name, make_setting(), options)
+    text = str(caught.value)
+    assert text.startswith(f"methods.{name}{'' if message[0] == ':' else '.'}{message}") and "\n" not in text
+
+
+def test_head_counts_that_differ_are_refused_where_scores_are_compared(make_setting):
+    setting = replace(make_setting(), teacher_heads=12, student_heads=4)
+    with pytest.raises(UserError) as caught:
+        build("tinybert", setting, {})
+    assert str(caught.value).startswith(
+        "methods.tinybert.attention_weight: the scores of 12 teacher heads and 4 student heads cannot be compared"
+    )
+    build("tinybert", setting, {"attention_weight": 0.0})
+    build("minilm_v2", setting, {})
