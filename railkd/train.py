@@ -122,6 +122,76 @@ def learning_rate_factor(step: int, steps: int, warmup: float) -> float:
     return max(0.0, (steps - step) / max(1, steps - warm))
 
 
+class Steps:
+    """The training steps of one run: what ``train`` repeats, and what the benchmark of costs times.
+
+    Takes the model over: until ``finish``, its embedding has the rows alone that the run can meet. ``settings`` are
+    those of ``config.TRAINING``.
+    """
+
+    def __init__(
+        self,
+        model: "PreTrainedModel",
+        method: Method,
+        teacher: Teacher | None,
+        data: Prepared,
+        settings: dict[str, Any],
+        device: torch.device,
+    ) -> None:
+        self.model, self.method, self.teacher = model, method, teacher
+        self.split, self.pad_id = data.splits["train"], data.facts["pad_id"]
+        self.settings, self.device = settings, device
+        self.dtype = precision(settings["precision"], device, model.config.hidden_size)
+        self.type_ids = uses_type_ids(model)
+        self.pad_to = data.facts["max_length"] if method.pooling == "mean_padded" else None
+        self.hidden = method.needs_hidden
+        place(model, device).train()
+        method.to(device).train()
+        embedding = model.get_input_embeddings()
+        assert isinstance(embedding, nn.Embedding)
+        self.rows = UsedRows(embedding, (self.split.tokens, data.splits["dev"].tokens))
+        model.set_input_embeddings(self.rows)
+        self.shrink = 1.0  # what weight decay has left of the embedding's other rows
+        self.optimizer = torch.optim.AdamW(
+            parameter_groups((model, method), settings["weight_decay"]), lr=settings["learning_rate"], fused=True
+        )
+        self.clipped = [p for group in self.optimizer.param_groups for p in group["params"]]
+        self.per_epoch = math.ceil(len(self.split) / settings["batch_size"])
+        self.done = 0
+        self.names: list[str] = []  # of what a step returns
+
+    def __call__(self, rows_B: Tensor) -> Tensor:
+        """One step on these rows of the training set: the loss and its terms, (terms,), left on the device."""
+        settings, optimizer = self.settings, self.optimizer
+        total_steps = self.per_epoch * settings["epochs"]
+        for group in optimizer.param_groups:
+            group["lr"] = settings["learning_rate"] * learning_rate_factor(self.done, total_steps, settings["warmup"])
+        self.shrink *= 1 - optimizer.param_groups[0]["lr"] * settings["weight_decay"]
+        inputs = to_device(self.split.collate(rows_B, self.pad_id, self.type_ids, self.pad_to), self.device)
+        extra = to_device({"rows": rows_B, "labels": self.split.labels[rows_B]}, self.device)
+        batch = Batch(extra["rows"], extra["labels"], inputs)
+        signals = self.teacher.signals(batch) if self.teacher is not None else None
+        with autocast(self.device, self.dtype):
+            student = forward(self.model, inputs, self.hidden)
+            loss, terms = self.method.loss(batch, student, signals)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.clipped, settings["max_gradient_norm"], foreach=True)
+        optimizer.step()
+        self.done += 1
+        self.names = ["total", *terms]
+        return torch.stack([loss.detach(), *(value.float() for value in terms.values())])
+
+    @property
+    def learning_rate(self) -> float:
+        """Of the last step."""
+        return float(self.optimizer.param_groups[0]["lr"])
+
+    def finish(self, shrink: float) -> None:
+        """Gives the model its whole embedding back; ``shrink`` is that of the step whose weights it has."""
+        self.model.set_input_embeddings(self.rows.restore(shrink))
+
+
 def train(
     model: "PreTrainedModel",
     method: Method,
@@ -136,28 +206,10 @@ def train(
 
     ``settings`` are those of ``config.TRAINING``. Raises UserError naming step and terms when the loss is not finite.
     """
-    split, task = data.splits["train"], data.task
-    batch_size, epochs = settings["batch_size"], settings["epochs"]
-    dtype = precision(settings["precision"], device, model.config.hidden_size)
-    type_ids = uses_type_ids(model)
-    pad_to = data.facts["max_length"] if method.pooling == "mean_padded" else None
-    hidden = method.needs_hidden
-    place(model, device).train()
-    method.to(device).train()
-    embedding = model.get_input_embeddings()
-    assert isinstance(embedding, nn.Embedding)
-    rows = UsedRows(embedding, (split.tokens, data.splits["dev"].tokens))
-    model.set_input_embeddings(rows)
-    shrink = 1.0  # what weight decay has left of the embedding's other rows
-    optimizer = torch.optim.AdamW(
-        parameter_groups((model, method), settings["weight_decay"]), lr=settings["learning_rate"], fused=True
-    )
-    clipped = [p for group in optimizer.param_groups for p in group["params"]]
-    steps_per_epoch = math.ceil(len(split) / batch_size)
-    total_steps = steps_per_epoch * epochs
+    split, task, epochs = data.splits["train"], data.task, settings["epochs"]
+    step = Steps(model, method, teacher, data, settings, device)
     outcome = Outcome(best_epoch=0)
     best_score, best_state, best_shrink = -math.inf, None, 1.0
-    step = 0
     train_seconds: list[float] = []
     eval_seconds = 0.0
     if device.type == "cuda":
@@ -167,63 +219,46 @@ def train(
         method.start_epoch(epoch, stream(seed, "method", epoch))
         seed_global(seed, "dropout", epoch)
         history: list[Tensor] = []  # (terms,) of each step, read once an epoch: no host sync in the step
-        names: list[str] = []
         started = time.perf_counter()
-        for rows_B in epoch_batches(split.lengths, batch_size, stream(seed, "order", epoch)):
-            for group in optimizer.param_groups:
-                group["lr"] = settings["learning_rate"] * learning_rate_factor(step, total_steps, settings["warmup"])
-            shrink *= 1 - optimizer.param_groups[0]["lr"] * settings["weight_decay"]
-            inputs = to_device(split.collate(rows_B, data.facts["pad_id"], type_ids, pad_to), device)
-            extra = to_device({"rows": rows_B, "labels": split.labels[rows_B]}, device)
-            batch = Batch(extra["rows"], extra["labels"], inputs)
-            signals = teacher.signals(batch) if teacher is not None else None
-            with autocast(device, dtype):
-                student = forward(model, inputs, hidden)
-                loss, terms = method.loss(batch, student, signals)
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            nn.utils.clip_grad_norm_(clipped, settings["max_gradient_norm"], foreach=True)
-            optimizer.step()
-            names = ["total", *terms]
-            history.append(torch.stack([loss.detach(), *(value.float() for value in terms.values())]))
-            step += 1
+        for rows_B in epoch_batches(split.lengths, settings["batch_size"], stream(seed, "order", epoch)):
+            history.append(step(rows_B))
         losses = torch.stack(history).cpu()  # waits for the device
         train_seconds.append(time.perf_counter() - started)
         method.end_epoch()
-        _check_finite(losses, names, step - len(history))
+        _check_finite(losses, step.names, step.done - len(history))
         started = time.perf_counter()
-        logits = logits_of(model, data.splits["dev"], data.facts["pad_id"], device, dtype)
+        logits = logits_of(model, data.splits["dev"], data.facts["pad_id"], device, step.dtype)
         if not np.isfinite(logits).all():  # a gradient that was not finite shows in no loss after the last step
-            raise UserError(f"the model's dev logits are not finite after step {step}")
+            raise UserError(f"the model's dev logits are not finite after step {step.done}")
         dev = scores_of(data, "dev", logits)
         eval_seconds += time.perf_counter() - started
         outcome.epochs.append(
             {
                 "epoch": epoch + 1,
                 "dev": dev,
-                "loss": dict(zip(names, losses.double().mean(dim=0).tolist(), strict=True)),
-                "learning_rate": optimizer.param_groups[0]["lr"],
+                "loss": dict(zip(step.names, losses.double().mean(dim=0).tolist(), strict=True)),
+                "learning_rate": step.learning_rate,
                 "seconds": train_seconds[-1],
             }
         )
         shown = dev[task.shown]
         log(f"epoch {epoch + 1}/{epochs} loss {losses[:, 0].mean():.3f} dev {task.shown} {shown:.3f}")
         if shown > best_score:
-            best_score, outcome.best_epoch, best_shrink = shown, epoch + 1, shrink
+            best_score, outcome.best_epoch, best_shrink = shown, epoch + 1, step.shrink
             if epoch + 1 < epochs:
                 best_state = copy.deepcopy(model.state_dict())
         elif settings["patience"] is not None and epoch + 1 - outcome.best_epoch >= settings["patience"]:
             break
     if outcome.best_epoch != len(outcome.epochs) and best_state is not None:
         model.load_state_dict(best_state)
-    model.set_input_embeddings(rows.restore(best_shrink))
+    step.finish(best_shrink)
     outcome.cost = {
         "train_seconds": sum(train_seconds),
-        "step_seconds": float(np.median([s / steps_per_epoch for s in train_seconds])),
-        "steps": step,
+        "step_seconds": float(np.median([s / step.per_epoch for s in train_seconds])),
+        "steps": step.done,
         "eval_seconds": eval_seconds,
         "peak_memory_bytes": peak_memory(device),
-        "precision": str(dtype).removeprefix("torch."),
+        "precision": str(step.dtype).removeprefix("torch."),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
         "threads": torch.get_num_threads(),
     }
