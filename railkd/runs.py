@@ -181,11 +181,42 @@ def fine_tuned(layout: Layout, teacher: str, task: str, outputs: int) -> tuple["
 def signals(benchmark: Benchmark, layout: Layout, teacher: str, task: str, device: torch.device) -> None:
     """Computes a teacher's signals on a task, once for all its students, methods and seeds."""
     prepared = data.load(layout.prepared(teacher, task))
-    model, fingerprint = fine_tuned(layout, teacher, task, prepared.task.outputs)
+    model, _ = fine_tuned(layout, teacher, task, prepared.task.outputs)
     setting = benchmark.training("teacher", teacher, task)["precision"]
-    fingerprints = {"data": prepared.facts["sha256"], "teacher": fingerprint}
+    fingerprints = _signal_fingerprints(layout, teacher, task, prepared)
     poolings = poolings_needed(benchmark, layout, teacher, task)
     write_signals(model, prepared, poolings, layout.signals(teacher, task), device, setting, fingerprints)
+
+
+def _signal_fingerprints(layout: Layout, teacher: str, task: str, prepared: Prepared) -> dict[str, str]:
+    """What a teacher's signals depend on: the tokenised data, the tokenizer and the teacher's weights."""
+    record = records.read(layout.teacher(teacher, task) / "record.json")
+    return {
+        "data": prepared.facts["sha256"],
+        "tokenizer": prepared.facts.get("tokenizer", ""),  # absent from what earlier versions prepared
+        "teacher": record["fingerprints"]["teacher"],
+    }
+
+
+def _store(
+    benchmark: Benchmark, layout: Layout, teacher: str, task: str, prepared: Prepared, device: torch.device, log: Log
+) -> SignalStore:
+    """A teacher's signals; computed when they are not there, or were of other data, tokenizer or teacher.
+
+    In the workflow they always are there: this is for a step run by hand after the workflow has deleted them.
+    """
+    folder = layout.signals(teacher, task)
+    fingerprints = _signal_fingerprints(layout, teacher, task, prepared)
+    why = "not there"
+    if (folder / "signals.json").is_file():
+        facts = records.read_json(folder / "signals.json")
+        reasons = [f"other {key}" for key, value in fingerprints.items() if facts["fingerprints"].get(key) != value]
+        asked = poolings_needed(benchmark, layout, teacher, task)
+        why = ", ".join([*reasons, *(f"without {kind}" for kind in asked if kind not in facts["poolings"])])
+    if why:
+        log(f"{folder}: {why}; computed now")
+        signals(benchmark, layout, teacher, task, device)
+    return SignalStore(folder, device)
 
 
 def distil(
@@ -209,12 +240,7 @@ def distil(
         chosen = records.read_json(layout.best(cell))["point"] if point is None else grid[point]
     config = benchmark.run_config(cell.pair, cell.method, cell.task, chosen)
     prepared = data.load(layout.prepared(teacher, cell.task))
-    store = SignalStore(layout.signals(teacher, cell.task), device)
-    if store.facts["fingerprints"]["data"] != prepared.facts["sha256"]:
-        raise UserError(
-            f"{store.folder}: computed from other data than {layout.prepared(teacher, cell.task)}; "
-            "delete it and run again"
-        )
+    store = _store(benchmark, layout, teacher, cell.task, prepared, device, log)
     checkpoint = models.locate(benchmark, layout, student)
     method_class = benchmark.method_class(cell.method)
     fingerprints = {
@@ -224,6 +250,7 @@ def distil(
     }
     shapes = shape(benchmark, layout, teacher), shape(benchmark, layout, student)
     setting = setting_for(*shapes, cell.task, prepared.splits["train"].labels)
+    regime, live = config["training"]["regime"], None
     for seed in seeds:
         path = layout.run(cell, seed) if point is None else layout.point(cell, point)
         identity = {
@@ -243,15 +270,18 @@ def distil(
         )
         seed_global(seed, "method")  # the initialisation of the method's projections
         method = build(method_class, setting, benchmark.options(cell.method))
-        regime = config["training"]["regime"]
         source: Teacher | None = None
         if method.needs_logits or method.pooling is not None:
             source = store
             if regime == "live":
-                live, _ = fine_tuned(layout, teacher, cell.task, prepared.task.outputs)
-                source = LiveTeacher(
-                    live, prepared, device, config["training"]["precision"], method.pooling is not None
+                live = live or LiveTeacher(
+                    fine_tuned(layout, teacher, cell.task, prepared.task.outputs)[0],
+                    prepared,
+                    device,
+                    config["training"]["precision"],
+                    method.pooling is not None,
                 )
+                source = live
         prefix = f"{cell.pair} {cell.method} {cell.task} seed {seed}:"
 
         def say(line: str, prefix: str = prefix) -> None:
