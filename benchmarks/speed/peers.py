@@ -320,12 +320,16 @@ def run(options: argparse.Namespace, command: str) -> Path:
                     prepared = data.load(layout.prepared(teacher, task))
                     if options.steps is not None:
                         _cut(prepared, options.steps * settings["batch_size"])
+                    places = (
+                        _teacher(benchmark, layout, teacher, task, options.steps is not None),
+                        models.locate(benchmark, layout, student),
+                    )
+                    whole = tool != "railkd"
                     with tempfile.TemporaryDirectory(prefix="railkd-peers-") as folder:
                         loaded = [
-                            models.load_classifier(place, prepared.task.outputs, seed, str(place), None, tool != "railkd")
-                            for place in (_teacher(benchmark, layout, teacher, task, options.steps is not None),
-                                          models.locate(benchmark, layout, student))
-                        ]  # fmt: skip
+                            models.load_classifier(place, prepared.task.outputs, seed, place.place, None, whole)
+                            for place in places
+                        ]
                         loaded[0].eval().requires_grad_(False)
                         rows.append(_one(tool, best, task, prepared, loaded, settings, device, seed, Path(folder)))
                     print(_line(rows[-1]), flush=True)
@@ -372,11 +376,12 @@ def _one(
     method = build(METHOD, runs.setting_for(shapes[0], shapes[1], task, prepared.splits["train"].labels), {})
     job = Job(prepared, loaded[0], loaded[1], method.to(device), settings, device, seed, best, folder)
     package = PACKAGES[tool]
+    dtype = torch.bfloat16 if job.bfloat16 and tool == "trainer" else torch.float32
+    dtype = precision(settings["precision"], device, shapes[1][1]) if tool == "railkd" else dtype
     row: dict[str, Any] = {
         "tool": tool, "settings": "best" if best else "documented", "task": task, "seed": seed,
         "epochs": settings["epochs"], "batch_size": settings["batch_size"], "steps": job.steps,
-        "precision": str(precision(settings["precision"], device, shapes[1][1]) if tool == "railkd" else
-                         torch.bfloat16 if job.bfloat16 and tool == "trainer" else torch.float32).removeprefix("torch."),
+        "precision": str(dtype).removeprefix("torch."),
     }  # fmt: skip
     try:
         row["version"] = importlib.metadata.version(package) if package else records.provenance()["suite"]

@@ -9,6 +9,8 @@ import numpy as np
 import pandas as pd
 
 from analysis.figures import COLOURS, MARKERS, STYLE
+from analysis.figures import _plain as plain_title
+from analysis.layout import md
 from railkd.records import write_bytes
 
 GIB = 2**30
@@ -84,7 +86,7 @@ def _group(group: dict[str, Any], title: Callable[[str], str], complexity: dict[
         if job["regime"] != "cached":
             continue
         live = job_of(group, job["method"], "live", job["negatives"])
-        name = title(job["method"]) + (f", K = {job['negatives']:,}" if job["negatives"] else "")
+        name = md(title(job["method"])) + (f", K = {job['negatives']:,}" if job["negatives"] else "")
         lines.append(
             f"| {name} | {complexity.get(job['method'], '')} | {_number(ratio(job, unit))} | "
             f"{_number(ratio(live, unit))} | {_number(ratio(live, job))} | {_gib(job)} | {_gib(live)} |"
@@ -132,13 +134,15 @@ def figure(result: dict[str, Any], title: Callable[[str], str]) -> dict[str, byt
                 values = np.array(
                     [ratio(job_of(g, method, regime), job_of(g, "no_kd", "none")) for g in depths]
                 )  # (depths, 3)
-                _line(axis, at, values, COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)], title(method))
+                _line(
+                    axis, at, values, COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)], plain_title(title(method))
+                )
             axis.set(xlabel="teacher layers n", title=f"signals {regime}", xticks=at)
         for i, (method, regime) in enumerate((m, r) for m in drawing for r in ("cached", "live")):
             own = sorted({j["negatives"] for j in depths[0]["jobs"] if j["method"] == method})
             group = result["groups"][0]
             values = np.array([ratio(job_of(group, method, regime, k), job_of(group, "no_kd", "none")) for k in own])
-            _line(axes[2], own, values, COLOURS[i], MARKERS[i], f"{title(method)}, {regime}")
+            _line(axes[2], own, values, COLOURS[i], MARKERS[i], f"{plain_title(title(method))}, {regime}")
         axes[0].set_ylabel("step time / step time without KD")
         axes[2].set(xlabel="negatives K", title=result["groups"][0]["group"], xscale="log")
         if drawing:
