@@ -104,7 +104,7 @@ def test_a_measured_speedup_fills_table_4_in_both_regimes(folder: Folder) -> Non
     assert found[ROBERTA, "cost", "rail_kd_c", "speedup_live"]["paper"] == "1.96"
     assert not found[ROBERTA, "cost", "rail_kd_c", "speedup_cached"]["paper"]
     text = markdown(folder, 4)
-    assert "Speedup, cached" in text and "2.00× [1.50, 2.00] (1.96×)" in text and "3 rounds of 5 steps" in text
+    assert "Speedup, cached" in text and r"2.00× \[1.50, 2.00\] (1.96×)" in text and "3 rounds of 5 steps" in text
     assert (ROBERTA, "cost", "rail_kd_c", "speedup") not in found
 
 
