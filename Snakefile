@@ -183,7 +183,7 @@ rule signals:
         L.teacher("{teacher}", "{task}") / "record.json",
         L.teacher("{teacher}", "{task}") / "model.safetensors",
     output:
-        directory(L.signals("{teacher}", "{task}")),
+        temp(directory(L.signals("{teacher}", "{task}"))),  # large: deleted after the last run that reads it; --notemp
     params:
         settings=lambda w: digest(
             [[c.method, B.spec["methods"][c.method]] for c in CELLS if B.pairs[c.pair]["teacher"] == w.teacher]
@@ -201,7 +201,9 @@ rule signals:
 def cell_inputs(w):
     """What every run of a cell reads besides its method."""
     teacher, student = B.pairs[w.pair]["teacher"], B.pairs[w.pair]["student"]
-    return [L.prepared(teacher, w.task), L.signals(teacher, w.task), *checkpoint_of(student)]
+    # the signals follow from the first two: computing them again, for another method, is no reason to train again
+    followed = [L.prepared(teacher, w.task), L.teacher(teacher, w.task) / "record.json"]
+    return [*followed, ancient(L.signals(teacher, w.task)), *checkpoint_of(student)]
 
 
 # A method is a rule: an edit of its file reruns its runs alone. Seeds are wildcards only through their shard, so that
@@ -292,6 +294,7 @@ rule tables:
     input:
         RUNS,
         TEACHER_RECORDS,
+        [path for path in [L.root / "speed.json"] if path.exists()],  # benchmarks/speed, for Table 4
     output:
         TABLES,
     conda:

@@ -14,7 +14,7 @@ STEPS = ("tables", "figures", "report")
 
 def write_tables(benchmark: Benchmark, results: Path) -> None:
     """Writes every table that a pair names, as CSV, Markdown and LaTeX."""
-    from analysis import costs, layout, load, tables
+    from analysis import costs, layout, load, speed, tables
     from railkd.records import write_bytes
 
     runs = load.read(benchmark, results)
@@ -22,7 +22,7 @@ def write_tables(benchmark: Benchmark, results: Path) -> None:
         1: lambda: costs.characteristics(benchmark, runs),
         2: lambda: tables.glue(benchmark, runs, 2),
         3: lambda: tables.glue(benchmark, runs, 3),
-        4: lambda: costs.against_codir(benchmark, runs),
+        4: lambda: costs.against_codir(benchmark, runs, speed.read(benchmark, results)),
         5: lambda: tables.spread(benchmark, runs),
         6: lambda: tables.out_of_domain(benchmark, runs),
     }

@@ -4,14 +4,19 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 from statistics import geometric_mean, mean, median
+from typing import Any
 
-from analysis import captions
+from analysis import captions, speed
 from analysis.benchmark import Benchmark, Pair
 from analysis.cells import Cell, column_title
 from analysis.load import Runs, reference
 from analysis.tables import Section, Table, caption, paper_setting, paper_values, prefix, score_rows, titles_of
 from railkd.registry import class_facts
 
+BY_RUNS = (
+    "Speedup: training time of CoDIR over that of the row, whole runs without any search, geometric mean over the "
+    "tasks."
+)
 FACTS = ("layer_mapping", "complexity", "limitation")
 Costs = dict[int, tuple[float, str, str]]  # seed -> cost, regime, device
 
@@ -111,8 +116,11 @@ def _mixed_note(where: str, tasks: list[str]) -> list[str]:
     return [f"Not compared, because the two sides ran on different devices: {where}: {named}."]
 
 
-def against_codir(benchmark: Benchmark, runs: Runs) -> Table:
-    """Table 4: scores on the tasks that CoDIR is defined for, and CoDIR's training time relative to each row's."""
+def against_codir(benchmark: Benchmark, runs: Runs, timed: dict[str, Any] | None = None) -> Table:
+    """Table 4: scores on the tasks that CoDIR is defined for, and CoDIR's training time relative to each row's.
+
+    ``timed``: what ``speed.read`` found; without it the speed-up is that of the recorded runs.
+    """
     pairs = benchmark.drawn_from(4)
     block = "dev" if benchmark.test == "none" else "test"
     columns = [t for t in benchmark.tasks if t != "stsb" and any(t in pair.tasks for pair in pairs)]
@@ -126,30 +134,35 @@ def against_codir(benchmark: Benchmark, runs: Runs) -> Table:
         missing += [(prefix(pairs, pair) + title, what) for title, what in gone]
         extended = []
         for title, row in rows:
+            if timed is not None:
+                own, what = speed.cells(timed, pair, row[0].row, paper.get((row[0].row, "speedup"), math.nan))
+                extended.append((title, [*row, *own]))
+                missing.append((prefix(pairs, pair) + title, what))
+                continue
             cell, what, mixed = _speedup(benchmark, runs, pair, row[0].row, [t for t in columns if t in pair.tasks])
             cell = replace(cell, paper=paper.get((cell.row, "speedup"), math.nan))
             extended.append((title, [*row, cell]))
             missing.append((f"{prefix(pairs, pair)}{title}, training time", what))
             notes += _mixed_note(prefix(pairs, pair) + title, mixed)
         sections.append(Section(prefix(pairs, pair) + block.upper(), extended))
-    if any("codir" not in pair.methods for pair in pairs):
+    if timed is None and any("codir" not in pair.methods for pair in pairs):
         notes.append("Speedup is relative to CoDIR and missing where CoDIR is not run.")
+    heads = ["Speedup"] if timed is None else [f"Speedup, {regime}" for regime in speed.REGIMES]
     which = "TEST" if block == "test" else "DEV (no labelled test set, so the paper's test scores are not shown)"
     table = Table(
         4,
         caption(
             f"{which} scores on {benchmark.title}, in percent, {captions.backbones(pairs)}:"
-            f" {captions.over_runs(benchmark)}. Speedup: training time of CoDIR over that of the row, whole runs "
-            "without any search, geometric mean over the tasks.",
+            f" {captions.over_runs(benchmark)}." + ("" if timed is not None else " " + BY_RUNS),
             captions.synthetic(benchmark, runs),
-            measured(runs, pairs, benchmark, "train_seconds"),
+            speed.caption(timed) if timed is not None else measured(runs, pairs, benchmark, "train_seconds"),
             "Bold: the best student of a column.",
             paper_setting(benchmark, runs, "RoBERTa-base → DistilRoBERTa; its CoDIR row is copied from CoDIR's paper"),
             captions.metrics(runs, block, columns),
             captions.splits(benchmark, [block]),
             captions.training_sizes(benchmark, runs, columns),
         ),
-        [*(column_title("dev", c) for c in [*columns, "avg"]), "Speedup"],
+        [*(column_title("dev", c) for c in [*columns, "avg"]), *heads],
         sections,
         [],
     )

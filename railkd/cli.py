@@ -24,12 +24,13 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--results", type=Path, help="results folder (default: results/<name of the benchmark>)")
         for key in keys:
             command.add_argument(f"--{key}", required=True, help=f"name of the {key} in the benchmark file")
-        if name in {"pretrain", "teacher", "signals", "distil"}:
+        if name in {"pretrain", "teacher", "signals", "distil", "plan"}:
             command.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
             command.add_argument("--threads", type=int, default=1, help="CPU threads (default: 1)")
         return command
 
     step("check", "check a benchmark file and every method's options against it")
+    step("plan", "runs, hours and disk that a benchmark takes, from a minute of its steps on this machine")
     step("data", "generate MiniGLUE")
     step("pretrain", "pre-train a miniature backbone", "model")
     step("prepare", "check and tokenise a task for a teacher and its students", "teacher", "task")
@@ -137,6 +138,10 @@ def _run(arguments: argparse.Namespace) -> None:
         keywords["device"] = device_for(arguments.device)
     if arguments.step == "pretrain":
         pretrain(benchmark, layout, arguments.model, log)
+    elif arguments.step == "plan":
+        from railkd.plan import plan
+
+        plan(benchmark, layout, log=log, **keywords)
     elif arguments.step == "prepare":
         runs.prepare(benchmark, layout, arguments.teacher, arguments.task)
     elif arguments.step == "teacher":

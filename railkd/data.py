@@ -17,7 +17,7 @@ from torch import Tensor
 from railkd.config import Benchmark, data_root
 from railkd.errors import UserError
 from railkd.metrics import constant_baseline
-from railkd.records import read_json, sha256_file, write_bytes, write_json
+from railkd.records import read_json, sha256_file, sha256_text, write_bytes, write_json
 from railkd.tasks import OUT_OF_DOMAIN, TASKS, Hub, OutOfDomain, Task
 
 if TYPE_CHECKING:
@@ -289,7 +289,7 @@ def prepare(
     """Reads, checks and tokenises one task; writes ``out`` (safetensors) and ``out`` with suffix .json (its facts).
 
     Facts: examples, baselines (best constant answer per split and metric), max_length, pad_id, vocabulary, sources
-    (where each split was read), resolved (checkpoint commits), sha256 of the tensors.
+    (where each split was read), resolved (checkpoint commits), SHA-256 of the tokenizer and of the tensors.
     """
     from safetensors.torch import save
 
@@ -314,6 +314,7 @@ def prepare(
         "max_length": data["max_length"],
         "pad_id": tokenizer.pad_token_id,
         "vocabulary": len(tokenizer),
+        "tokenizer": sha256_text(tokenizer.backend_tokenizer.to_str()),
         "sources": {name: place for name, (_, _, place) in raw.items()},
         "resolved": resolved,
         "sha256": sha256_file(out),

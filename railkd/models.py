@@ -175,8 +175,7 @@ def load_classifier(
             use_safetensors=True,
             trust_remote_code=False,
             dtype=torch.float32,
-            # on a CPU the fused kernel gains nothing at these lengths, and at width 64 it costs a fifth of a step
-            attn_implementation="sdpa" if torch.cuda.is_available() else "eager",
+            attn_implementation=attention(),
             **checkpoint.options(),
         )
     except Exception as error:  # as above
@@ -187,8 +186,18 @@ def load_classifier(
         setattr(owner, name, nn.ModuleList([layers[i - 1] for i in checkpoint.layers]))
         model.config.num_hidden_layers = len(checkpoint.layers)
     if not whole_last_layer:
-        narrow_last_layer(layers_of(model)[-1])
+        narrow(model)
     return model
+
+
+def attention() -> str:
+    """On a CPU the fused kernel gains nothing at these lengths, and at width 64 it costs a fifth of a step."""
+    return "sdpa" if torch.cuda.is_available() else "eager"
+
+
+def narrow(model: "PreTrainedModel") -> None:
+    """Lets the last layer compute its first position alone: see ``narrow_last_layer``."""
+    narrow_last_layer(layers_of(model)[-1])
 
 
 def place(model: "PreTrainedModel", device: torch.device) -> "PreTrainedModel":

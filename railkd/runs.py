@@ -216,11 +216,42 @@ def fine_tuned(
 def signals(benchmark: Benchmark, layout: Layout, teacher: str, task: str, device: torch.device) -> None:
     """Computes a teacher's signals on a task, once for all its students, methods and seeds."""
     prepared = data.load(layout.prepared(teacher, task))
-    model, fingerprint = fine_tuned(layout, teacher, task, prepared.task.outputs)
+    model, _ = fine_tuned(layout, teacher, task, prepared.task.outputs)
     setting = benchmark.training("teacher", teacher, task)["precision"]
-    fingerprints = {"data": prepared.facts["sha256"], "teacher": fingerprint}
+    fingerprints = _signal_fingerprints(layout, teacher, task, prepared)
     poolings = poolings_needed(benchmark, layout, teacher, task)
     write_signals(model, prepared, poolings, layout.signals(teacher, task), device, setting, fingerprints)
+
+
+def _signal_fingerprints(layout: Layout, teacher: str, task: str, prepared: Prepared) -> dict[str, str]:
+    """What a teacher's signals depend on: the tokenised data, the tokenizer and the teacher's weights."""
+    record = records.read(layout.teacher(teacher, task) / "record.json")
+    return {
+        "data": prepared.facts["sha256"],
+        "tokenizer": prepared.facts.get("tokenizer", ""),  # absent from what earlier versions prepared
+        "teacher": record["fingerprints"]["teacher"],
+    }
+
+
+def _store(
+    benchmark: Benchmark, layout: Layout, teacher: str, task: str, prepared: Prepared, device: torch.device, log: Log
+) -> SignalStore:
+    """A teacher's signals; computed when they are not there, or were of other data, tokenizer or teacher.
+
+    In the workflow they always are there: this is for a step run by hand after the workflow has deleted them.
+    """
+    folder = layout.signals(teacher, task)
+    fingerprints = _signal_fingerprints(layout, teacher, task, prepared)
+    why = "not there"
+    if (folder / "signals.json").is_file():
+        facts = records.read_json(folder / "signals.json")
+        reasons = [f"other {key}" for key, value in fingerprints.items() if facts["fingerprints"].get(key) != value]
+        asked = poolings_needed(benchmark, layout, teacher, task)
+        why = ", ".join([*reasons, *(f"without {kind}" for kind in asked if kind not in facts["poolings"])])
+    if why:
+        log(f"{folder}: {why}; computed now")
+        signals(benchmark, layout, teacher, task, device)
+    return SignalStore(folder, device)
 
 
 def distil(
@@ -244,12 +275,7 @@ def distil(
         chosen = records.read_json(layout.best(cell))["point"] if point is None else grid[point]
     config = benchmark.run_config(cell.pair, cell.method, cell.task, chosen)
     prepared = data.load(layout.prepared(teacher, cell.task))
-    store = SignalStore(layout.signals(teacher, cell.task), device)
-    if store.facts["fingerprints"]["data"] != prepared.facts["sha256"]:
-        raise UserError(
-            f"{store.folder}: computed from other data than {layout.prepared(teacher, cell.task)}; "
-            "delete it and run again"
-        )
+    store = _store(benchmark, layout, teacher, cell.task, prepared, device, log)
     checkpoint = models.locate(benchmark, layout, student)
     method_class = benchmark.method_class(cell.method)
     fingerprints = {
@@ -259,6 +285,7 @@ def distil(
     }
     shapes = shape(benchmark, layout, teacher), shape(benchmark, layout, student)
     setting = setting_for(*shapes, cell.task, prepared.splits["train"].labels)
+    live: LiveTeacher | None = None  # loaded when the first seed needs it
     for seed in seeds:
         path = layout.run(cell, seed) if point is None else layout.point(cell, point)
         identity = {
@@ -277,18 +304,24 @@ def distil(
         started = records.now()
         seed_global(seed, "method")  # the initialisation of the method's projections
         method = build(method_class, setting, benchmark.options(cell.method))
+        regime = "live" if method.live else config["training"]["regime"]
         whole, outputs = method.whole_last_layer, prepared.task.outputs
         model = models.load_classifier(
             checkpoint, outputs, seed, f"models.{student}", config["training"]["dropout"], whole
         )
-        regime = "live" if method.live else config["training"]["regime"]
         source: Teacher | None = None
         if method.needs_logits or method.needs_hidden or method.live:
             source = store
             if regime == "live":
-                live, _ = fine_tuned(layout, teacher, cell.task, outputs, whole)
-                floats = config["training"]["precision"]
-                source = LiveTeacher(live, prepared, device, floats, method.needs_hidden, method.attention[1])
+                live = live or LiveTeacher(
+                    fine_tuned(layout, teacher, cell.task, outputs, whole)[0],
+                    prepared,
+                    device,
+                    config["training"]["precision"],
+                    method.needs_hidden,
+                    method.attention[1],
+                )
+                source = live
         prefix = f"{cell.pair} {cell.method} {cell.task} seed {seed}:"
 
         def say(line: str, prefix: str = prefix) -> None:

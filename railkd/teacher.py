@@ -5,10 +5,13 @@ are taken in eval mode, without dropout or augmentation, so the two regimes give
 of the attention and mixed inputs are had live alone.
 """
 
+import mmap
 import os
 import shutil
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import cached_property
+from io import FileIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -31,6 +34,7 @@ if TYPE_CHECKING:
 
 PROBE_EXAMPLES = 100  # of dev, for the layer similarities of Figure 2
 POOLINGS: tuple[Pooling, ...] = ("cls", "mean")
+SEEN = "seen.json"  # in a store: what its files looked like when their checksums were last computed
 
 
 def _not_cached() -> NoReturn:
@@ -46,12 +50,11 @@ class Cached:
     @property
     def logits_BC(self) -> Tensor:
         """(B, C) float32."""
-        return torch.from_numpy(self._store.array("logits")[self._rows]).to(self._device, non_blocking=True)
+        return torch.from_numpy(self._store.read("logits", self._rows)).to(self._device, non_blocking=True)
 
     def pooled(self, kind: Pooling, layers: Sequence[int]) -> Tensor:
-        """(B, len(layers), D) float32, read from disk for these rows and layers alone."""
-        array = self._store.array(kind)
-        picked = array[self._rows[:, None], np.asarray(layers)[None, :] - 1]
+        """(B, len(layers), D) float32, read from disk for these rows alone."""
+        picked = self._store.read(kind, self._rows)[:, np.asarray(layers) - 1]
         return torch.from_numpy(picked).to(self._device, non_blocking=True).float()
 
     @property
@@ -70,28 +73,49 @@ class Cached:
 
 
 class SignalStore:
-    """The signals of one (teacher, task) on disk, memory-mapped: memory stays flat however large they are.
+    """The signals of one (teacher, task) on disk, read row by row: memory stays flat however large they are.
 
     ``logits.npy`` (examples, C) float32; ``cls.npy``, ``mean.npy``, ``mean_padded.npy`` (examples, N, D) float16, layer
     l at index l - 1; ``probe_<kind>.npy`` (probe examples, N, D) float16 with ``probe_rows.npy``, rows of dev.
+
+    Opening one checks that its files are what was written: by SHA-256, or, where ``seen.json`` says that this was done,
+    by size, inode and the times of the last change of content and of status. Any write through the file system moves
+    the last, which no user can set back, so it is noticed; what is not: a disk that changes bits by itself, and someone
+    who rewrites ``seen.json`` too. Without it (a copy, another host's inodes) everything is read once.
     """
 
     def __init__(self, folder: Path, device: torch.device) -> None:
         self.folder, self.device = folder, device
         self.facts: dict[str, Any] = read_json(folder / "signals.json")
-        for name, digest in self.facts["sha256"].items():
-            path = folder / name
-            if not path.is_file() or sha256_file(path) != digest:
-                raise UserError(f"{path}: missing or not what was written (checksum); delete {folder} and run again")
-        self._arrays: dict[str, NDArray[Any]] = {}
+        _check(folder, self.facts["sha256"])
+        self._open: dict[str, tuple[FileIO, np.memmap[Any, Any]]] = {}
 
-    def array(self, name: str) -> NDArray[Any]:
-        if name not in self._arrays:
+    def _file(self, name: str) -> "tuple[FileIO, np.memmap[Any, Any]]":
+        if name not in self._open:
             path = self.folder / f"{name}.npy"
             if not path.is_file():
                 raise UserError(f"{path}: these signals were not asked for; delete {self.folder} and run again")
-            self._arrays[name] = np.load(path, mmap_mode="r", allow_pickle=False)
-        return self._arrays[name]
+            mapped = np.load(path, mmap_mode="r", allow_pickle=False)
+            self._open[name] = (FileIO(path), mapped)
+        return self._open[name]
+
+    def array(self, name: str) -> NDArray[Any]:
+        """The whole file, memory-mapped."""
+        return self._file(name)[1]
+
+    def read(self, name: str, rows_B: NDArray[np.int64]) -> NDArray[Any]:
+        """(B, …): these rows, read with one call each.
+
+        Not through the map: a touched page maps its neighbours, on a recent Linux megabytes, and they stay with the
+        process until memory is short.
+        """
+        file, array = self._file(name)
+        found = np.empty((len(rows_B), *array.shape[1:]), array.dtype)
+        size = found[0].nbytes
+        for row, target in zip(rows_B.tolist(), found, strict=True):
+            if os.preadv(file.fileno(), [memoryview(target).cast("B")], array.offset + row * size) != size:
+                raise UserError(f"{self.folder / name}.npy: row {row} cannot be read whole; delete it and run again")
+        return found
 
     def signals(self, batch: Batch) -> Signals:
         return Cached(self, batch.index_B.cpu().numpy(), self.device)
@@ -134,6 +158,34 @@ class Live:
         with torch.no_grad():
             embedding = self._teacher.model.get_input_embeddings()
             return Live(self._teacher, mixed_inputs(embedding, self._inputs, partner_B, share))
+
+
+def _let_go(array: Any) -> None:
+    """Unmaps a written file's pages, which the system still writes to disk: the process does not grow."""
+    if hasattr(mmap, "MADV_DONTNEED"):
+        array.base.madvise(mmap.MADV_DONTNEED)
+
+
+def _looks(folder: Path, names: Sequence[str]) -> dict[str, list[int]]:
+    """File -> size, inode, times of the last change of content and of status (ns)."""
+    found = {name: (folder / name).stat() for name in names}
+    return {name: [s.st_size, s.st_ino, s.st_mtime_ns, s.st_ctime_ns] for name, s in found.items()}
+
+
+def _check(folder: Path, digests: dict[str, str]) -> None:
+    """Raises UserError unless every file is what was written; reads no file that ``seen.json`` vouches for."""
+    try:
+        looks = _looks(folder, ["signals.json", *digests])
+        if (folder / SEEN).is_file() and read_json(folder / SEEN) == looks:
+            return
+    except (OSError, UserError):  # the loop below says which file is missing
+        looks = {}
+    for name, digest in digests.items():
+        path = folder / name
+        if not path.is_file() or sha256_file(path) != digest:
+            raise UserError(f"{path}: missing or not what was written (checksum); delete {folder} and run again")
+    with suppress(OSError):  # a folder that cannot be written to is read again by the next job
+        write_json(folder / SEEN, looks)
 
 
 class LiveTeacher:
@@ -213,6 +265,7 @@ def write_signals(
                     logits[rows.numpy()] = said.logits_BC.float().cpu().numpy()
                 for kind in kinds:
                     arrays[kind][rows.numpy()] = said.pooled(kind, layers).half().cpu().numpy()
+                    _let_go(arrays[kind])
         rows = probe_rows(len(data.splits["dev"]))
         np.save(temporary / "probe_rows.npy", rows.numpy())
         said = forward(model, to_device(data.splits["dev"].collate(rows, pad_id, type_ids), device))
@@ -220,16 +273,22 @@ def write_signals(
             np.save(temporary / f"probe_{kind}.npy", said.pooled(kind, layers).half().cpu().numpy())
     for array in (logits, *arrays.values()):
         array.flush()  # type: ignore[attr-defined]
+    seal(temporary, folder, fingerprints, poolings, str(dtype).removeprefix("torch."))
+
+
+def seal(
+    temporary: Path, folder: Path, fingerprints: dict[str, str], poolings: Sequence[Pooling], precision: str
+) -> None:
+    """Writes the checksums of a finished store and puts it in the place of the old one."""
     files = sorted(p.name for p in temporary.iterdir())
-    write_json(
-        temporary / "signals.json",
-        {
-            "fingerprints": fingerprints,
-            "poolings": list(poolings),
-            "precision": str(dtype).removeprefix("torch."),
-            "sha256": {name: sha256_file(temporary / name) for name in files},
-        },
-    )
+    facts = {
+        "fingerprints": fingerprints,
+        "poolings": list(poolings),
+        "precision": precision,
+        "sha256": {name: sha256_file(temporary / name) for name in files},
+    }
+    write_json(temporary / "signals.json", facts)
+    write_json(temporary / SEEN, _looks(temporary, ["signals.json", *files]))
     shutil.rmtree(folder, ignore_errors=True)
     os.replace(temporary, folder)
 

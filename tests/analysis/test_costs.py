@@ -1,7 +1,9 @@
 """Tables 1 and 4: costs, recomputed from the JSON files with plain Python."""
 
+import json
 import math
 import statistics
+from typing import Any
 
 import pytest
 from made_records import BERT, GLUE, ROBERTA, Folder, cells, markdown, run_all
@@ -56,3 +58,68 @@ def test_times_of_different_devices_are_not_compared(folder: Folder) -> None:
     assert "different devices: RAIL-KD<sup>c</sup>: RTE" in markdown(folder, 4)
     assert cells(folder, 1)[BERT, "cost", "pkd", "step_seconds"]["n"] == "7"
     assert "different devices: PKD: RTE" in markdown(folder, 1)
+
+
+def timed(folder: Folder, **changes: Any) -> dict[str, Any]:
+    """A ``speed.json`` of made-up times, three rounds."""
+    seconds = {
+        ("no_kd", "none"): [1.0, 2.0, 4.0],
+        ("codir", "cached"): [1.5, 3.0, 8.0],
+        ("codir", "live"): [4.0, 8.0, 8.0],
+        ("rail_kd_c", "cached"): [1.0, 2.0, 2.0],
+        ("rail_kd_c", "live"): [2.0, 4.0, 8.0],
+    }
+    jobs = [{"method": m, "regime": r, "own": True, "seconds": s} for (m, r), s in seconds.items()]
+    jobs.append({"method": "codir", "regime": "cached", "own": False, "seconds": [99.0] * 3})  # another K
+    content = {
+        "schema": 1,
+        "benchmark": "tiny",
+        "shapes": "own",
+        "environment": {"device": "cpu", "processor": "P", "threads": 2, "versions": {"torch": "2"}},
+        "settings": {"rounds": 3, "steps": 5, "batch_size": 8},
+        "groups": [
+            {"pair": ROBERTA, "kind": "pair", "jobs": jobs},
+            {"pair": ROBERTA, "kind": "depth", "jobs": [{**jobs[0], "seconds": [77.0] * 3}]},
+        ],
+        **changes,
+    }
+    (folder.results / "speed.json").write_text(json.dumps(content))
+    return content
+
+
+def test_a_measured_speedup_fills_table_4_in_both_regimes(folder: Folder) -> None:
+    timed(folder)
+    run_all(folder, 4)
+    found = cells(folder, 4)
+    wanted = {
+        ("rail_kd_c", "cached"): (1.5, 1.5, 2.75),
+        ("rail_kd_c", "live"): (2.0, 1.5, 2.0),
+        ("no_kd", "cached"): (1.5, 1.5, 1.75),
+        ("codir", "live"): (1.0, 1.0, 1.0),
+    }
+    for (method, regime), numbers in wanted.items():
+        row = found[ROBERTA, "cost", method, f"speedup_{regime}"]
+        assert tuple(float(row[k]) for k in ("value", "low", "high")) == pytest.approx(numbers)
+        assert row["statistic"] == "median" and row["n"] == "3"
+    assert found[ROBERTA, "cost", "rail_kd_c", "speedup_live"]["paper"] == "1.96"
+    assert not found[ROBERTA, "cost", "rail_kd_c", "speedup_cached"]["paper"]
+    text = markdown(folder, 4)
+    assert "Speedup, cached" in text and r"2.00× \[1.50, 2.00\] (1.96×)" in text and "3 rounds of 5 steps" in text
+    assert (ROBERTA, "cost", "rail_kd_c", "speedup") not in found
+
+
+@pytest.mark.parametrize("changes", [{"shapes": "mini"}, {"benchmark": "other"}])
+def test_times_of_another_benchmark_or_shape_are_left_out(folder: Folder, changes: dict[str, Any]) -> None:
+    timed(folder, **changes)
+    run_all(folder, 4)
+    assert (ROBERTA, "cost", "rail_kd_c", "speedup") in cells(folder, 4)
+
+
+def test_a_foreign_speed_file_is_one_line(folder: Folder, capsys: pytest.CaptureFixture[str]) -> None:
+    from analysis.__main__ import main
+
+    timed(folder, groups=[{}])
+    folder.save()
+    assert main(["tables", str(folder.file), "--results", str(folder.results)]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"error: {folder.results / 'speed.json'}: not what `python -m benchmarks.speed` writes")

@@ -262,13 +262,47 @@ def test_vocabularies_must_agree(make_benchmark: Any, checkpoints: Path, tmp_pat
         runs.prepare(benchmark, Layout(tmp_path / "r"), "bert4", "mrpc")
 
 
-def test_inputs_that_do_not_belong_together(bench: Any) -> None:
+@pytest.mark.parametrize("key", ["data", "tokenizer", "teacher"])
+def test_signals_of_other_inputs_are_computed_anew(bench: Any, key: str) -> None:
+    made = bench()
+    folder = made[1].signals("bert4", "mrpc")
+    facts = records.read_json(folder / "signals.json")
+    assert set(facts["fingerprints"]) == {"data", "tokenizer", "teacher"} and all(facts["fingerprints"].values())
+    records.write_json(folder / "signals.json", {**facts, "fingerprints": {**facts["fingerprints"], key: "0" * 64}})
+    assert f"{folder}: other {key}; computed now" in distil(made, [1])
+    assert records.read_json(folder / "signals.json") == facts  # and the same bytes again
+    assert not any("computed now" in line for line in distil(made, [2]))
+
+
+def test_signals_that_are_gone_or_too_few_are_computed_anew(bench: Any) -> None:
+    made = bench()
+    folder = made[1].signals("bert4", "mrpc")
+    shutil.rmtree(folder)
+    assert f"{folder}: not there; computed now" in distil(made, [1])
+    only_mean = bench(
+        lambda spec: spec["pairs"]["distilbert2"].update(methods=["rail_kd_l"]) or spec["pairs"].pop("bert2")
+    )
+    runs.signals(*only_mean, "bert4", "mrpc", CPU)
+    made = bench()
+    assert f"{folder}: without cls; computed now" in distil(made, [2])
+
+
+def test_the_live_teacher_is_loaded_once_a_job(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = bench(lambda spec: spec["training"]["student"].update(regime="live"))
+    real, loaded = runs.fine_tuned, []
+
+    def fine_tuned(*arguments: Any) -> Any:
+        loaded.append(arguments)
+        return real(*arguments)
+
+    monkeypatch.setattr(runs, "fine_tuned", fine_tuned)
+    distil(made, [1, 2])
+    assert len(loaded) == 1
+    assert all(records.read(made[1].run(CELL, s))["cost"]["regime"] == "live" for s in (1, 2))
+
+
+def test_a_damaged_teacher_is_noticed(bench: Any) -> None:
     benchmark, layout = bench()
-    facts = records.read_json(layout.signals("bert4", "mrpc") / "signals.json")
-    other = {**facts, "fingerprints": {**facts["fingerprints"], "data": "0" * 64}}
-    records.write_json(layout.signals("bert4", "mrpc") / "signals.json", other)
-    with pytest.raises(UserError, match="computed from other data"):
-        distil((benchmark, layout), [1])
     weights = layout.teacher("bert4", "mrpc") / "model.safetensors"
     content = bytearray(weights.read_bytes())
     content[-1] ^= 1

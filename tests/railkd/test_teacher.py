@@ -1,5 +1,7 @@
 """A teacher's signals: cached and live say the same, and a damaged cache is noticed."""
 
+import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -7,10 +9,14 @@ import numpy as np
 import pytest
 import torch
 
+from railkd import teacher as signals
 from railkd.errors import UserError
+from railkd.methods import build
 from railkd.methods.base import Batch
 from railkd.models import forward, uses_type_ids
+from railkd.runs import setting_for
 from railkd.teacher import LiveTeacher, SignalStore, layer_similarity, probe_rows, write_signals
+from railkd.train import autocast
 
 CPU = torch.device("cpu")
 
@@ -61,7 +67,15 @@ def test_only_what_was_asked_is_stored(pipeline: Any, tmp_path: Path, store_fold
     model, prepared = pipeline.teacher("mrpc"), pipeline.prepared("mrpc")
     write_signals(model, prepared, ["cls"], tmp_path / "s", CPU, "float32", {"data": "d"})
     names = {p.name for p in (tmp_path / "s").iterdir()}
-    assert names == {"logits.npy", "cls.npy", "probe_rows.npy", "probe_cls.npy", "probe_mean.npy", "signals.json"}
+    assert names == {
+        "logits.npy",
+        "cls.npy",
+        "probe_rows.npy",
+        "probe_cls.npy",
+        "probe_mean.npy",
+        "signals.json",
+        "seen.json",
+    }
     assert not list(tmp_path.glob(".s*"))
     store = SignalStore(tmp_path / "s", CPU)
     assert store.array("cls").shape == (len(prepared.splits["train"]), 3, 32) and store.facts["poolings"] == ["cls"]
@@ -85,6 +99,91 @@ def test_a_damaged_store_is_noticed(store_folder: Path) -> None:
         SignalStore(store_folder, CPU)
     with pytest.raises(UserError, match=r"signals.json: no such file"):
         SignalStore(store_folder.parent, CPU)
+
+
+def test_a_checked_store_is_not_read_again(store_folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """But any write to it, and any copy of it, is: also a write whose time was set back."""
+    read: list[str] = []
+    real = signals.sha256_file
+
+    def sha256_file(path: Path) -> str:
+        read.append(path.name)
+        return real(path)
+
+    monkeypatch.setattr(signals, "sha256_file", sha256_file)
+    SignalStore(store_folder, CPU)
+    assert read == []
+    copy = tmp_path / "copy"
+    shutil.copytree(store_folder, copy)
+    SignalStore(copy, CPU)
+    assert sorted(read) == sorted(SignalStore(copy, CPU).facts["sha256"])  # each file once, none the second time
+    before = (copy / "mean.npy").stat()
+    content = bytearray((copy / "mean.npy").read_bytes())
+    content[-1] ^= 1
+    with open(copy / "mean.npy", "r+b") as file:
+        file.write(bytes(content))
+    os.utime(copy / "mean.npy", ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert (copy / "mean.npy").stat().st_mtime_ns == before.st_mtime_ns
+    with pytest.raises(UserError, match=r"mean.npy: missing or not what was written"):
+        SignalStore(copy, CPU)
+    facts = (store_folder / "signals.json").read_text()
+    (store_folder / "signals.json").write_text(facts.replace('"cls.npy": "', '"cls.npy": "0'))
+    with pytest.raises(UserError, match=r"cls.npy: missing or not what was written"):
+        SignalStore(store_folder, CPU)
+
+
+def resident() -> int:
+    """Bytes of this process in RAM, mapped files included."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs /proc to see its own memory")
+def test_memory_stays_flat_however_large_the_store(tmp_path: Path) -> None:
+    """192 MiB of signals are read in less than 24 MiB; through the map they would all be resident."""
+    examples, batch_size = 6144, 32
+    (tmp_path / "new").mkdir()
+    shape = (examples, 16, 1024)
+    array = np.lib.format.open_memmap(tmp_path / "new" / "mean.npy", mode="w+", dtype=np.float16, shape=shape)
+    for row in range(examples):
+        array[row] = row % 100
+    array.flush()
+    del array
+    signals.seal(tmp_path / "new", tmp_path / "store", {}, ["mean"], "float32")
+
+    store, before, most = SignalStore(tmp_path / "store", CPU), resident(), 0
+    for rows in torch.randperm(examples, generator=torch.Generator().manual_seed(0)).split(batch_size):
+        picked = store.signals(Batch(rows, rows, {})).pooled("mean", [1, 8, 16])
+        assert torch.equal(picked[:, 1, 5], (rows % 100).float())
+        most = max(most, resident() - before)
+    assert most < 24 << 20
+    store.array("mean")[:, 0].max()
+    assert resident() - before > 96 << 20  # so the measurement sees mapped pages
+
+
+@pytest.mark.parametrize("method", ["vanilla_kd", "pkd", "ckd", "alp_kd", "codir", "rail_kd_l", "rail_kd_c"])
+def test_losses_agree_in_half_precision(pipeline: Any, tmp_path: Path, method: str) -> None:
+    """An epoch's mean to 1e-3, with the teacher's signals stored as float16 and both models in bfloat16."""
+    data, teacher = pipeline.prepared("mrpc"), pipeline.teacher("mrpc")
+    write_signals(teacher, data, ["cls", "mean"], tmp_path / "s", CPU, "bfloat16", {}, batch_size=16)
+    student = pipeline.student("bert2").eval()
+    setting = setting_for((4, 32), (2, 32), "mrpc", data.splits["train"].labels)
+    sources = SignalStore(tmp_path / "s", CPU), LiveTeacher(teacher, data, CPU, "bfloat16")
+    losses = []
+    for source in sources:
+        torch.manual_seed(3)
+        objective = build(method, setting, pipeline.benchmark.options(method)).eval()
+        objective.start_epoch(0, torch.Generator().manual_seed(3))
+        of_batches = []
+        for rows in torch.arange(64).split(16):
+            batch = batch_of(data, rows, True)
+            with torch.no_grad(), autocast(CPU, torch.bfloat16):
+                said = forward(student, batch.inputs)
+                of_batches.append(float(objective.loss(batch, said, source.signals(batch))[0]))
+        losses.append(of_batches)
+    assert np.mean(losses[0]) == pytest.approx(np.mean(losses[1]), rel=1e-3)
+    assert losses[0] == pytest.approx(losses[1], rel=3e-3)  # CoDIR's θ = .07 magnifies the rounding of a batch
+    assert method == "vanilla_kd" or losses[0] != losses[1]  # they are two computations; its logits are not rounded
 
 
 def test_a_failed_write_keeps_the_old_store(pipeline: Any, store_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

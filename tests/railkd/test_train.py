@@ -250,6 +250,17 @@ def test_cached_and_live_teachers_train_alike_and_stay_frozen(pipeline: Any, met
     assert max(difference) < 0.05
 
 
+@pytest.mark.parametrize("method", ["vanilla_kd", "rail_kd_c"])
+def test_the_regime_moves_a_score_less_than_the_seed(pipeline: Any, method: str) -> None:
+    seeds = (1, 2, 3)
+    cached, live = (
+        [Run(pipeline, method, student="bert2", seed=seed, live=live).dev()["accuracy"] for seed in seeds]
+        for live in (False, True)
+    )
+    noise = float(np.std(cached, ddof=1))
+    assert noise > 0 and abs(np.mean(cached) - np.mean(live)) <= noise
+
+
 def test_logits_keep_the_splits_order_and_the_models_mode(pipeline: Any) -> None:
     data, model = pipeline.prepared("mrpc"), pipeline.student("bert2")
     split = data.splits["dev"]

@@ -1,0 +1,120 @@
+"""``python -m benchmarks.speed``: times every method of a benchmark in both regimes, at its models' real shapes.
+
+Writes ``results/<benchmark>/speed.{json,csv,md,png,pdf}``; Table 4 takes its speed-up from the JSON file. On a CPU of
+two cores the shapes of ``paper.yaml`` take hours: ``--rounds 3 --steps 1 --batch-size 8`` is a first look.
+"""
+
+import argparse
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from railkd import config, records
+from railkd.config import Layout
+from railkd.errors import UserError
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    made = argparse.ArgumentParser(prog="python -m benchmarks.speed", description=__doc__.partition("\n")[0])
+    add = made.add_argument
+    add("benchmark", nargs="?", default="benchmarks/paper.yaml", help="benchmark file (default: %(default)s)")
+    add("--results", type=Path, help="results folder (default: results/<name of the benchmark>)")
+    add("--shapes", choices=("own", "mini"), default="own", help="mini: its depths at a width of 64, in seconds")
+    add("--device", default="auto", help="auto, cpu or cuda (default: auto)")
+    add("--threads", type=int, default=os.cpu_count(), help="CPU threads (default: all)")
+    add("--precision", choices=("auto", "float32", "bfloat16"), default="auto", help="of student and teacher")
+    add("--batch-size", type=int, default=32)
+    add("--mean-length", type=float, default=40.0, help="tokens of an example (default: %(default)s)")
+    add("--max-length", type=int, default=128)
+    add("--rounds", type=int, default=7, help="(default: %(default)s)")
+    add("--steps", type=int, default=5, help="timed steps of a job in a round (default: %(default)s)")
+    add("--warmup", type=int, default=2, help="steps before the clock starts (default: %(default)s)")
+    add("--groups", nargs="+", help="only these pairs or depths, by name")
+    return made
+
+
+def _check(options: argparse.Namespace) -> None:
+    for name in ("threads", "batch_size", "rounds", "steps", "warmup"):
+        if getattr(options, name) < 1:
+            raise UserError(f"--{name.replace('_', '-')}: {getattr(options, name)}, expected a number of at least 1")
+    if not 6 <= options.mean_length <= options.max_length:
+        raise UserError(f"--mean-length: {options.mean_length:g}, expected a number from 6 to --max-length")
+
+
+def run(options: argparse.Namespace, command: str) -> Path:
+    """Measures, writes and returns the results folder."""
+    _check(options)
+    benchmark = config.load(options.benchmark)
+    folder = options.results or Path("results") / benchmark.name
+    os.environ.setdefault("OMP_NUM_THREADS", str(options.threads))
+    started = time.perf_counter()
+
+    def say(line: str) -> None:
+        print(f"[{time.perf_counter() - started:7.1f} s] {line}", flush=True)
+
+    import torch
+
+    torch.set_num_threads(options.threads)
+    from transformers.utils import logging
+
+    from analysis import benchmark as titles
+    from benchmarks.speed import measure, show, work
+    from railkd.train import device_for
+
+    logging.set_verbosity_error()
+    device = device_for(options.device)
+    settings = measure.Settings(
+        device, options.precision, options.batch_size, options.mean_length, options.max_length,
+        options.batch_size * max(64, options.steps + 2), options.rounds, options.steps, options.warmup,
+    )  # fmt: skip
+    jobs = work.jobs(benchmark)
+    groups = work.groups(benchmark, Layout(folder), options.shapes, say)
+    for name in options.groups or []:
+        if name not in [group.name for group in groups]:
+            raise UserError(f"--groups: unknown group '{name}'; available: {', '.join(g.name for g in groups)}")
+    say(f"{len(groups)} groups of {len(jobs)} jobs on {device}")
+    found = []
+    for group in groups:
+        if options.groups is None or group.name in options.groups:
+            with tempfile.TemporaryDirectory(prefix="railkd-speed-") as temporary:
+                found.append(measure.measure(benchmark, group, jobs, settings, Path(temporary) / "signals", say))
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+    result: dict[str, Any] = {
+        "schema": 1,
+        "benchmark": benchmark.name,
+        "title": benchmark.spec["title"],
+        "shapes": options.shapes,
+        "command": command,
+        "settings": {k: v for k, v in vars(settings).items() if k != "device"},
+        "environment": {
+            **records.provenance(),
+            "device": name,
+            "threads": torch.get_num_threads(),
+            "measured": records.now(),
+        },
+        "complexity": {job.method: work.table_1(benchmark, job.method) for job in jobs},
+        "groups": found,
+    }
+    records.write_json(folder / "speed.json", result)
+    show.write(result, folder, titles.read(benchmark.path).title_of)
+    say(f"wrote {folder}/speed.{{json,csv,md,png,pdf}}")
+    return folder
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the command line; a user's mistake is one line on standard error and exit status 1."""
+    given = sys.argv[1:] if arguments is None else arguments
+    try:
+        run(parser().parse_args(given), " ".join(["python -m benchmarks.speed", *given]))
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

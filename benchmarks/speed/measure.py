@@ -1,0 +1,250 @@
+"""Timing a group: its jobs one after the other, round after round, each a few steps of the project's own loop.
+
+Only one job's optimizer lives at a time, so memory does not grow with their number; the student, the teacher and the
+batches are the same for all. Nothing inside a step is synchronised: the clock is read after the device has finished a
+job's steps. What a job needs to start (optimizer, first allocations) happens in steps outside the clock.
+"""
+
+import gc
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmarks.speed.work import Group, Job, objective, store
+from railkd.config import TRAINING, Benchmark
+from railkd.data import Prepared, epoch_batches
+from railkd.methods.base import Batch, Pooling, Signals
+from railkd.models import place
+from railkd.shapes import made_up, settle, untrained
+from railkd.streams import seed_global, stream
+from railkd.teacher import LiveTeacher
+from railkd.train import Steps, Teacher, precision, to_device
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+TEACHER = Job("teacher", "forward", None, True)  # the teacher's forward pass alone, with its hidden states
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to measure."""
+
+    device: torch.device
+    precision: str  # float32 | bfloat16 | auto
+    batch_size: int
+    mean_length: float  # tokens of an example
+    max_length: int
+    examples: int
+    rounds: int
+    steps: int  # a job and round
+    warmup: int  # steps before the clock starts
+
+
+class Memory:
+    """The most memory that a job takes, weights of the models it uses included, in bytes; None where unknown.
+
+    On a GPU: the allocator's peak. On a CPU: the growth of the resident set over what it was before the job, whose
+    high-water mark Linux can reset, and the weights, which were there before.
+    """
+
+    def __init__(self, device: torch.device, weights: int) -> None:
+        self.device, self.weights = device, weights
+        if device.type == "cuda":
+            torch.cuda.empty_cache()
+            torch.cuda.reset_peak_memory_stats(device)
+            return
+        gc.collect()
+        self.before = _status("VmRSS")
+        try:
+            Path("/proc/self/clear_refs").write_text("5")
+        except OSError:
+            self.before = None
+
+    def peak(self) -> int | None:
+        if self.device.type == "cuda":
+            return int(torch.cuda.max_memory_allocated(self.device))
+        most = _status("VmHWM")
+        return None if most is None or self.before is None else most - self.before + self.weights
+
+
+def _status(key: str) -> int | None:
+    try:
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith(f"{key}:"):
+                return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    return None
+
+
+def _weights(model: "PreTrainedModel") -> int:
+    return sum(p.numel() * p.element_size() for p in model.parameters())
+
+
+class Bench:
+    """One group, ready to be timed."""
+
+    def __init__(self, benchmark: Benchmark, group: Group, jobs: list[Job], settings: Settings, folder: Path) -> None:
+        self.benchmark, self.group, self.settings = benchmark, group, settings
+        config = group.student
+        self.data: Prepared = made_up(
+            settings.examples,
+            settings.mean_length,
+            min(settings.max_length, config.max_position_embeddings - 2),
+            config.vocab_size,
+            config.pad_token_id or 0,
+        )
+        self.student = untrained(config, 2)
+        self.teacher = untrained(group.teacher, 2)
+        self.dtype = precision(settings.precision, settings.device, config.hidden_size)
+        poolings: set[Pooling] = set()
+        for job in jobs:
+            pooling = objective(benchmark, group, job, self.data).pooling
+            if pooling is not None:
+                poolings.add(pooling)
+        self.store = store(group, self.data, sorted(poolings), folder, settings.device)
+        batches = epoch_batches(self.data.splits["train"].lengths, settings.batch_size, stream(0, "order", 0))
+        full = [rows for rows in batches if len(rows) == settings.batch_size]
+        self.batches = full[: settings.steps]  # the same in every round and for every job
+        lengths = self.data.splits["train"].lengths
+        self.tokens = [len(rows) * int(lengths[rows].max()) for rows in self.batches]  # padded
+        self.warm_batches = [max(self.batches, key=lambda rows: int(lengths[rows].max()))] * settings.warmup
+
+    def _steps(self, job: Job) -> Steps:
+        settings = self.settings
+        seed_global(0, "method")
+        method = objective(self.benchmark, self.group, job, self.data)
+        method.start_training(stream(0, "method"))
+        method.start_epoch(0, stream(0, "method", 0))
+        source: Teacher | None = None
+        live = job.regime == "live"
+        place(self.teacher, settings.device if live else torch.device("cpu"))
+        if live:
+            source = LiveTeacher(
+                self.teacher, self.data, settings.device, settings.precision, method.pooling is not None
+            )
+        elif job.regime == "cached":
+            source = self.store
+        training = {**TRAINING, "batch_size": settings.batch_size, "precision": settings.precision, "epochs": 1000}
+        return Steps(self.student, method, source, self.data, training, settings.device)
+
+    def time(self, job: Job) -> tuple[float, int | None]:
+        """Seconds of a step, and bytes of memory at most."""
+        if job == TEACHER:
+            return self._time_teacher(), None
+        live = job.regime == "live"
+        memory = Memory(self.settings.device, _weights(self.student) + (_weights(self.teacher) if live else 0))
+        steps = self._steps(job)
+        try:
+            seconds, last = self._clock(lambda rows: steps(rows))
+        finally:
+            steps.finish(1.0)
+        if not bool(torch.isfinite(last).all()):
+            raise RuntimeError(f"{self.group.name}: the loss of {job.method} is not finite, so its time means nothing")
+        return seconds, memory.peak()
+
+    def _time_teacher(self) -> float:
+        live = LiveTeacher(self.teacher, self.data, self.settings.device, self.settings.precision)
+        return self._clock(lambda rows: self._signals(live, rows).logits_BC)[0]
+
+    def _signals(self, live: LiveTeacher, rows_B: Tensor) -> Signals:
+        split = self.data.splits["train"]
+        inputs = to_device(split.collate(rows_B, self.data.facts["pad_id"], False), self.settings.device)
+        return live.signals(Batch(rows_B, split.labels[rows_B], inputs))
+
+    def _clock(self, step: Callable[[Tensor], Tensor]) -> tuple[float, Tensor]:
+        last = torch.zeros(())
+        for rows in self.warm_batches:
+            last = step(rows)
+        settle(self.settings.device)
+        started = time.perf_counter()
+        for rows in self.batches:
+            last = step(rows)
+        settle(self.settings.device)
+        return (time.perf_counter() - started) / len(self.batches), last
+
+    def operations(self) -> dict[str, float]:
+        """Floating-point operations of a step's matrix products: the student's step, the teacher's forward pass."""
+        steps = self._steps(Job("no_kd", "none", None, True))
+        with FlopCounterMode(display=False) as student:
+            for rows in self.batches:
+                steps(rows)
+        steps.finish(1.0)
+        live = LiveTeacher(self.teacher, self.data, self.settings.device, self.settings.precision)
+        with FlopCounterMode(display=False) as teacher:
+            for rows in self.batches:
+                self._signals(live, rows)
+        counted = {"student": student.get_total_flops(), "teacher": teacher.get_total_flops()}
+        return {name: value / len(self.batches) for name, value in counted.items()}
+
+    def matrix_rate(self, repeats: int = 3) -> float:
+        """Operations a second of the products of the student's layers, forward and backward, by themselves.
+
+        (T, D) times D × D (four times), D × F and F × D, each with its two gradients; T: padded tokens of a mean batch.
+        """
+        config, device = self.group.student, self.settings.device
+        width, inner = config.hidden_size, getattr(config, "intermediate_size", None) or config.hidden_dim
+        tokens = round(sum(self.tokens) / len(self.tokens))
+        operations, seconds = 0.0, 0.0
+        for into, out, count in ((width, width, 4), (width, inner, 1), (inner, width, 1)):
+            x_TD, w_FD = (torch.randn(rows, into, device=device, dtype=self.dtype) for rows in (tokens, out))
+            y_TF = torch.randn(tokens, out, device=device, dtype=self.dtype)
+            products = (lambda x=x_TD, w=w_FD: x @ w.T, lambda y=y_TF, w=w_FD: y @ w, lambda y=y_TF, x=x_TD: y.T @ x)
+            for product in products:
+                product()
+                settle(device)
+                started = time.perf_counter()
+                for _ in range(repeats):
+                    product()
+                settle(device)
+                seconds += count * (time.perf_counter() - started) / repeats
+                operations += count * 2.0 * tokens * into * out
+        return operations / seconds
+
+
+def measure(
+    benchmark: Benchmark, group: Group, jobs: list[Job], settings: Settings, folder: Path, say: Callable[[str], None]
+) -> dict[str, Any]:
+    """Times every job of a group in every round, A B C … A B C …; a round begins one job further than the last."""
+    bench = Bench(benchmark, group, jobs, settings, folder)
+    operations = bench.operations()
+    order = [*jobs, TEACHER]
+    seconds: dict[Job, list[float]] = {job: [] for job in order}
+    memory: dict[Job, list[int | None]] = {job: [] for job in order}
+    rates: list[float] = []
+    for turn in range(settings.rounds):
+        rates.append(bench.matrix_rate())
+        first = turn % len(order)
+        for job in [*order[first:], *order[:first]]:
+            took, peak = bench.time(job)
+            seconds[job].append(took)
+            memory[job].append(peak)
+        say(f"{group.name}: round {turn + 1} of {settings.rounds}, no_kd {seconds[jobs[0]][-1]:.4f} s a step")
+    return {
+        "group": group.name,
+        "pair": group.pair,
+        "kind": group.kind,
+        "teacher_layers": group.teacher.num_hidden_layers,
+        "teacher_width": group.teacher.hidden_size,
+        "student_layers": group.student.num_hidden_layers,
+        "student_width": group.student.hidden_size,
+        "precision": str(bench.dtype).removeprefix("torch."),
+        "tokens": bench.tokens,
+        "operations": operations,
+        "matrix_rate": rates,
+        "jobs": [
+            {
+                **vars(job),
+                "seconds": seconds[job],
+                "peak_memory_bytes": max((m for m in memory[job] if m), default=None),
+            }
+            for job in order
+        ],
+    }

@@ -1,0 +1,458 @@
+"""``python -m benchmarks.speed.peers``: the same distillation by this suite and by other tools, end to end.
+
+One job: PKD's objective (cross entropy, logits, first-token vectors of matched layers) on real text, the same teacher,
+student weights, token ids, batch size, epochs, learning rate and schedule. The clock runs from loaded models and tokens
+in memory to a trained student: for this suite it includes computing the teacher's signals, reading them, and a dev
+evaluation each epoch; the peers are not asked to evaluate. Each is run as its documentation shows (padding to the
+maximal length, float32, random batches) and, where it has the settings, at its best (padding to the longest of a batch,
+batches grouped by length, the precision this suite would choose). Then all are scored by the same code.
+
+Peers are optional: ``pip install -e .[peers]``; one that is missing or cannot run is named with its error.
+"""
+
+import argparse
+import importlib.metadata
+import math
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from railkd import config, data, models, records, runs
+from railkd.config import Layout
+from railkd.data import Prepared, Split
+from railkd.errors import UserError, unknown
+from railkd.methods import build
+from railkd.methods.base import Batch, Method
+from railkd.models import Forward
+from railkd.streams import seed_global
+from railkd.teacher import SignalStore, write_signals
+from railkd.train import device_for, learning_rate_factor, logits_of, precision, scores_of, to_device, train
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+METHOD = "pkd"
+PACKAGES = {"railkd": "", "trainer": "transformers", "textbrewer": "textbrewer", "torchdistill": "torchdistill"}
+
+
+@dataclass
+class Job:
+    """What every tool is given."""
+
+    prepared: Prepared
+    teacher: "PreTrainedModel"
+    student: "PreTrainedModel"
+    method: Method
+    settings: dict[str, Any]
+    device: torch.device
+    seed: int
+    best: bool  # the tool's best settings, not those of its documentation
+    folder: Path
+
+    @property
+    def split(self) -> Split:
+        return self.prepared.splits["train"]
+
+    @property
+    def steps(self) -> int:
+        return math.ceil(len(self.split) / self.settings["batch_size"]) * int(self.settings["epochs"])
+
+    @property
+    def bfloat16(self) -> bool:
+        """Whether this suite would train in bfloat16 here, and the peer is at its best settings."""
+        return self.best and precision("auto", self.device, self.student.config.hidden_size) == torch.bfloat16
+
+    def collate(self, features: list[dict[str, Any]]) -> dict[str, Tensor]:
+        """A batch as `transformers` models take it, made by this suite's code: faster than padding lists."""
+        rows_B = torch.tensor([feature["index"] for feature in features])
+        pad_to = None if self.best else self.prepared.facts["max_length"]
+        inputs = self.split.collate(rows_B, self.prepared.facts["pad_id"], models.uses_type_ids(self.student), pad_to)
+        return {**inputs, "labels": self.split.labels[rows_B]}
+
+    def loss(self, labels_B: Tensor, student: Any, teacher: Any) -> Tensor:
+        """PKD's loss of two `transformers` outputs with hidden states; first-token vectors need no mask."""
+        said = [Forward(o.logits, o.hidden_states, labels_B) for o in (student, teacher)]
+        return self.method.loss(Batch(labels_B, labels_B, {}), said[0], said[1])[0]
+
+
+class Rows:
+    """The training set as a map of features: token ids (read for their length) and the row."""
+
+    def __init__(self, split: Split) -> None:
+        self.split = split
+
+    def __len__(self) -> int:
+        return len(self.split)
+
+    def __getitem__(self, row: int) -> dict[str, Any]:
+        return {"input_ids": self.split.tokens[self.split.offsets[row] : self.split.offsets[row + 1]], "index": row}
+
+
+def railkd(job: Job) -> dict[str, float]:
+    """This suite, cached; seconds of the cache apart."""
+    started = time.perf_counter()
+    assert job.method.pooling is not None
+    folder = job.folder / "signals"
+    write_signals(job.teacher, job.prepared, [job.method.pooling], folder, job.device, job.settings["precision"], {})
+    cache = time.perf_counter() - started
+    store = SignalStore(folder, job.device)
+    train(job.student, job.method, store, job.prepared, job.settings, job.seed, job.device)
+    return {"cache_seconds": cache}
+
+
+def trainer(job: Job) -> dict[str, float]:
+    """`transformers.Trainer` with ``compute_loss`` overridden, the teacher run in it."""
+    from transformers import Trainer, TrainingArguments
+
+    class Distiller(Trainer):
+        def compute_loss(self, model: Any, inputs: Any, return_outputs: bool = False, **_: Any) -> Any:
+            labels_B = inputs.pop("labels")
+            student = model(**inputs, output_hidden_states=True)
+            with torch.no_grad():
+                teacher = job.teacher(**inputs, output_hidden_states=True)
+            loss = job.loss(labels_B, student, teacher)
+            return (loss, student) if return_outputs else loss
+
+    settings = job.settings
+    arguments = TrainingArguments(
+        output_dir=str(job.folder),
+        per_device_train_batch_size=settings["batch_size"],
+        num_train_epochs=settings["epochs"],
+        learning_rate=settings["learning_rate"],
+        weight_decay=settings["weight_decay"],
+        warmup_steps=math.ceil(settings["warmup"] * job.steps),
+        max_grad_norm=settings["max_gradient_norm"],
+        train_sampling_strategy="group_by_length" if job.best else "random",
+        bf16=job.bfloat16,
+        use_cpu=job.device.type == "cpu",
+        seed=job.seed,
+        save_strategy="no",
+        logging_strategy="no",
+        report_to="none",
+        remove_unused_columns=False,
+        disable_tqdm=True,
+    )
+    Distiller(job.student, arguments, data_collator=job.collate, train_dataset=Rows(job.split)).train()
+    return {}
+
+
+def _loader(job: Job) -> Any:
+    """Random batches; neither TextBrewer nor torchdistill has a sampler of its own."""
+    return torch.utils.data.DataLoader(
+        Rows(job.split),  # type: ignore[arg-type]
+        batch_size=job.settings["batch_size"],
+        shuffle=True,
+        collate_fn=job.collate,
+        generator=torch.Generator().manual_seed(job.seed),
+    )
+
+
+def textbrewer(job: Job) -> dict[str, float]:
+    """TextBrewer's GeneralDistiller: its hidden-state matches are squared errors of whole layers, not of one token."""
+    from textbrewer import DistillationConfig, GeneralDistiller, TrainingConfig
+    from transformers import get_linear_schedule_with_warmup
+
+    def adaptor(batch: Any, outputs: Any) -> dict[str, Any]:
+        mask = batch["attention_mask"]
+        return {"logits": outputs.logits, "hidden": outputs.hidden_states, "losses": outputs.loss, "inputs_mask": mask}
+
+    settings, layers = job.settings, job.method.layers
+    widths = (job.student.config.hidden_size, job.teacher.config.hidden_size)
+    project = {"proj": ["linear", *widths, {}]} if widths[0] != widths[1] else {}
+    matches = [
+        {"layer_T": t, "layer_S": s, "feature": "hidden", "loss": "hidden_mse", "weight": 1, **project}
+        for s, t in enumerate(layers, start=1)  # type: ignore[arg-type]
+    ]
+    distiller = GeneralDistiller(
+        TrainingConfig(output_dir=str(job.folder), device=job.device, ckpt_epoch_frequency=settings["epochs"]),
+        DistillationConfig(temperature=1, kd_loss_weight=0.5, hard_label_weight=0.5, intermediate_matches=matches),
+        job.teacher,
+        job.student,
+        adaptor,
+        adaptor,
+    )
+    optimizer = torch.optim.AdamW(
+        job.student.parameters(), lr=settings["learning_rate"], weight_decay=settings["weight_decay"]
+    )
+    warmup = math.ceil(settings["warmup"] * job.steps)
+    with distiller:
+        distiller.train(
+            optimizer,
+            _loader(job),
+            num_epochs=settings["epochs"],
+            scheduler_class=get_linear_schedule_with_warmup,
+            scheduler_args={"num_warmup_steps": warmup, "num_training_steps": job.steps},
+            max_grad_norm=settings["max_gradient_norm"],
+            output_hidden_states=True,
+        )
+    return {}
+
+
+def torchdistill(job: Job) -> dict[str, float]:
+    """torchdistill's DistillationBox, its loop as in its examples; the objective is a module of ours."""
+    _allow_torchvision()
+    from torchdistill.core.distillation import get_distillation_box
+
+    class Objective(nn.Module):
+        def forward(self, student: Any, teacher: Any, targets: Tensor) -> Tensor:
+            return job.loss(targets, student["."]["output"], teacher["."]["output"])
+
+    settings, steps = job.settings, job.steps
+    for model in (job.teacher, job.student):
+        model.config.output_hidden_states = True
+    forward = {"forward_proc": "forward_batch_only_as_kwargs"}
+    plan = {
+        "num_epochs": settings["epochs"],
+        "teacher": {**forward, "requires_grad": False},
+        "student": forward,
+        "optimizer": {
+            "key": "AdamW",
+            "kwargs": {"lr": settings["learning_rate"], "weight_decay": settings["weight_decay"]},
+            "max_grad_norm": settings["max_gradient_norm"],
+        },
+        "scheduler": {
+            "key": "LambdaLR",
+            "kwargs": {"lr_lambda": lambda step: learning_rate_factor(step, steps, settings["warmup"])},
+            "scheduling_step": 1,
+        },
+        "criterion": {
+            "key": "WeightedSumLoss",
+            "kwargs": {"sub_terms": {METHOD: {"criterion": Objective(), "weight": 1.0}}},
+        },
+    }
+    box = get_distillation_box(job.teacher, job.student, {}, plan, job.device, None, False, 1.0)
+    for epoch in range(settings["epochs"]):
+        box.pre_epoch_process(epoch=epoch)
+        for batch in _loader(job):
+            inputs = to_device(batch, job.device)
+            targets = inputs.pop("labels")
+            box.post_forward_process(loss=box.forward_process(inputs, targets, None))
+        box.post_epoch_process()
+    return {}
+
+
+def _allow_torchvision() -> None:
+    """torchdistill imports torchvision, whose wheels hold CUDA kernels that a CPU build of torch cannot load.
+
+    No job on text calls them, but torchvision describes two of them when it is imported: so they are declared.
+    """
+    if torch.version.cuda is None:
+        library = torch.library.Library("torchvision", "FRAGMENT")
+        for name in ("nms", "qnms"):
+            library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        _KEPT.append(library)
+
+
+_KEPT: list[Any] = []  # a library's declarations last as long as it does
+
+TOOLS: dict[str, tuple[Callable[[Job], dict[str, float]], tuple[bool, ...]]] = {
+    "railkd": (railkd, (True,)),
+    "trainer": (trainer, (False, True)),
+    "textbrewer": (textbrewer, (False, True)),
+    "torchdistill": (torchdistill, (False, True)),
+}
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    made = argparse.ArgumentParser(prog="python -m benchmarks.speed.peers", description=__doc__.partition("\n")[0])
+    add = made.add_argument
+    add("benchmark", nargs="?", default="benchmarks/minilm.yaml", help="benchmark file (default: %(default)s)")
+    add("--pair", help="teacher-student pair (default: its first)")
+    add("--tasks", nargs="+", default=["mrpc", "cola"])
+    add("--tools", nargs="+", default=list(TOOLS), help="(default: all)")
+    add("--results", type=Path, help="results folder (default: results/<name of the benchmark>)")
+    add("--epochs", type=int, help="(default: the benchmark's)")
+    add("--seeds", type=int, nargs="+", default=[1])
+    add("--steps", type=int, help="a short run: this many batches, one epoch, a teacher that is not fine-tuned")
+    add("--device", default="auto", help="auto, cpu or cuda (default: auto)")
+    add("--threads", type=int, default=os.cpu_count(), help="CPU threads (default: all)")
+    return made
+
+
+def _cut(prepared: Prepared, examples: int) -> Prepared:
+    """The first examples of the training set, and of dev."""
+    for name in ("train", "dev"):
+        split = prepared.splits[name]
+        ends = split.offsets[: examples + 1]
+        prepared.splits[name] = Split(
+            split.tokens[: int(ends[-1])], ends, split.second[:examples], split.labels[:examples]
+        )
+    return prepared
+
+
+def run(options: argparse.Namespace, command: str) -> Path:
+    """Runs every tool on every task and writes ``peers.{json,md}``."""
+    benchmark = config.load(options.benchmark)
+    pair = options.pair or next(iter(benchmark.pairs))
+    for key, given, known in (
+        ("pair", [pair], benchmark.pairs), ("tasks", options.tasks, benchmark.tasks), ("tools", options.tools, TOOLS)
+    ):  # fmt: skip
+        for name in given:
+            if name not in known:
+                raise unknown(key.rstrip("s"), name, known, f"--{key}")
+    if options.steps is not None and options.steps < 1:
+        raise UserError(f"--steps: {options.steps}, expected a number of at least 1")
+    torch.set_num_threads(options.threads)
+    device = device_for(options.device)
+    layout = Layout(options.results or Path("results") / benchmark.name)
+    teacher, student = benchmark.pairs[pair]["teacher"], benchmark.pairs[pair]["student"]
+    rows = []
+    for task in options.tasks:
+        if not layout.prepared(teacher, task).is_file():
+            runs.prepare(benchmark, layout, teacher, task)
+        if options.steps is None and not (layout.teacher(teacher, task) / "record.json").is_file():
+            runs.fine_tune(benchmark, layout, teacher, task, device, print)
+        settings = benchmark.training("student", student, task)
+        settings.update({"epochs": options.epochs} if options.epochs else {})
+        settings.update({"epochs": 1} if options.steps else {})
+        for seed in options.seeds:
+            for tool in options.tools:
+                for best in TOOLS[tool][1]:
+                    prepared = data.load(layout.prepared(teacher, task))
+                    if options.steps is not None:
+                        _cut(prepared, options.steps * settings["batch_size"])
+                    places = (
+                        _teacher(benchmark, layout, teacher, task, options.steps is not None),
+                        models.locate(benchmark, layout, student),
+                    )
+                    whole = tool != "railkd"
+                    with tempfile.TemporaryDirectory(prefix="railkd-peers-") as folder:
+                        loaded = [
+                            models.load_classifier(place, prepared.task.outputs, seed, place.place, None, whole)
+                            for place in places
+                        ]
+                        loaded[0].eval().requires_grad_(False)
+                        rows.append(_one(tool, best, task, prepared, loaded, settings, device, seed, Path(folder)))
+                    print(_line(rows[-1]), flush=True)
+    result = {
+        "schema": 1,
+        "benchmark": benchmark.name,
+        "pair": pair,
+        "method": METHOD,
+        "command": command,
+        "short": options.steps is not None,
+        "environment": {
+            **records.provenance(),
+            "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+            "threads": torch.get_num_threads(),
+            "measured": records.now(),
+        },
+        "rows": rows,
+    }
+    records.write_json(layout.root / "peers.json", result)
+    records.write_bytes(layout.root / "peers.md", markdown(result).encode())
+    return layout.root
+
+
+def _teacher(benchmark: config.Benchmark, layout: Layout, teacher: str, task: str, short: bool) -> models.Checkpoint:
+    return models.locate(benchmark, layout, teacher) if short else models.Checkpoint(str(layout.teacher(teacher, task)))
+
+
+def _one(
+    tool: str,
+    best: bool,
+    task: str,
+    prepared: Prepared,
+    loaded: "list[PreTrainedModel]",
+    settings: dict[str, Any],
+    device: torch.device,
+    seed: int,
+    folder: Path,
+) -> dict[str, Any]:
+    """One tool's run, its time and what its student scores on dev; or the error that kept it from running."""
+    for model in loaded:
+        models.place(model, device)
+    shapes = [(m.config.num_hidden_layers, m.config.hidden_size) for m in loaded]
+    seed_global(seed, "method")
+    method = build(METHOD, runs.setting_for(shapes[0], shapes[1], task, prepared.splits["train"].labels), {})
+    job = Job(prepared, loaded[0], loaded[1], method.to(device), settings, device, seed, best, folder)
+    package = PACKAGES[tool]
+    dtype = torch.bfloat16 if job.bfloat16 and tool == "trainer" else torch.float32
+    dtype = precision(settings["precision"], device, shapes[1][1]) if tool == "railkd" else dtype
+    row: dict[str, Any] = {
+        "tool": tool, "settings": "best" if best else "documented", "task": task, "seed": seed,
+        "epochs": settings["epochs"], "batch_size": settings["batch_size"], "steps": job.steps,
+        "precision": str(dtype).removeprefix("torch."),
+    }  # fmt: skip
+    try:
+        row["version"] = importlib.metadata.version(package) if package else records.provenance()["suite"]
+        started = time.perf_counter()
+        extra = TOOLS[tool][0](job)
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        row["seconds"] = time.perf_counter() - started
+        row.update(extra)
+    except Exception as error:  # another's tool, another's errors: the comparison goes on without it
+        row["error"] = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+        return row
+    logits = logits_of(job.student, prepared.splits["dev"], prepared.facts["pad_id"], device, torch.float32)
+    row["metric"], row["dev"] = prepared.task.shown, scores_of(prepared, "dev", logits)[prepared.task.shown]
+    return row
+
+
+def _line(row: dict[str, Any]) -> str:
+    what = f"{row['task']} seed {row['seed']} {row['tool']}, {row['settings']}, {row['precision']}"
+    if "error" in row:
+        return f"{what}: not run ({row['error']})"
+    return f"{what}: {row['seconds']:.1f} s, dev {row['metric']} {row['dev']:.3f}"
+
+
+def markdown(result: dict[str, Any]) -> str:
+    """One row a tool, setting and task; the ratio is its time over this suite's in the same task and seed."""
+    ours = {(r["task"], r["seed"]): r["seconds"] for r in result["rows"] if r["tool"] == "railkd" and "seconds" in r}
+    machine = result["environment"]
+    lines = [
+        f"# The same distillation by other tools: {result['benchmark']}, {result['pair']}",
+        "",
+        "A short run: its scores mean nothing." if result["short"] else "",
+        f"{machine['device']}, {machine['threads']} threads, {machine['processor']}; torch "
+        f"{machine['versions']['torch']}, commit {(machine['commit'] or '?')[:12]}, {machine['measured']}; "
+        f"`{result['command']}`. Seconds from loaded models to a trained student; railkd's include the cache and its "
+        "evaluations.",
+        "",
+        "| task | tool | settings | precision | steps | seconds | × railkd | dev |",
+        "|---|---|---|---|---:|---:|---:|---:|",
+    ]
+    for row in result["rows"]:
+        name = f"{row['tool']} {row.get('version', '')}".strip()
+        head = (
+            f"| {row['task']}, seed {row['seed']} | {name} | {row['settings']} | {row['precision']} | {row['steps']} |"
+        )
+        if "error" in row:
+            lines.append(f"{head} not run: {row['error'].replace('|', '/')} | | |")
+            continue
+        unit = ours.get((row["task"], row["seed"]))
+        ratio = f"{row['seconds'] / unit:.2f}" if unit else ""
+        cache = f" (cache {row['cache_seconds']:.1f})" if "cache_seconds" in row else ""
+        lines.append(f"{head} {row['seconds']:.1f}{cache} | {ratio} | {row['metric']} {row['dev']:.3f} |")
+    return "\n".join([*lines, ""])
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the command line; a user's mistake is one line on standard error and exit status 1."""
+    given = sys.argv[1:] if arguments is None else arguments
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        folder = run(parser().parse_args(given), " ".join(["python -m benchmarks.speed.peers", *given]))
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    print(f"wrote {folder}/peers.{{json,md}}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

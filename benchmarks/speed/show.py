@@ -1,0 +1,172 @@
+"""What was timed, as ratios to ``no_kd``: a table for each group, a CSV of every job, and cost against n and K."""
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from analysis.figures import COLOURS, MARKERS, STYLE
+from analysis.figures import _plain as plain_title
+from analysis.layout import md
+from railkd.records import write_bytes
+
+GIB = 2**30
+
+
+def job_of(group: dict[str, Any], method: str, regime: str, negatives: int | None = None) -> dict[str, Any]:
+    """A job of a group: with K given, that K's; without, the benchmark file's own."""
+    for job in group["jobs"]:
+        chosen = job["own"] if negatives is None else job["negatives"] == negatives
+        if (job["method"], job["regime"]) == (method, regime) and chosen:
+            return dict(job)
+    raise KeyError((method, regime, negatives))
+
+
+def quartiles(values: np.ndarray) -> tuple[float, float, float]:
+    """Median, lower and upper quartile."""
+    middle, low, high = np.quantile(values, [0.5, 0.25, 0.75])
+    return float(middle), float(low), float(high)
+
+
+def ratio(job: dict[str, Any], unit: dict[str, Any]) -> tuple[float, float, float]:
+    """Quartiles over the rounds of the ratio of two jobs' steps, each ratio taken within one round."""
+    return quartiles(np.array(job["seconds"]) / np.array(unit["seconds"]))
+
+
+def frame(result: dict[str, Any]) -> pd.DataFrame:
+    """One row a job."""
+    rows = []
+    for group in result["groups"]:
+        unit = job_of(group, "no_kd", "none")
+        for job in group["jobs"]:
+            seconds, relative = quartiles(np.array(job["seconds"])), ratio(job, unit)
+            rows.append(
+                {
+                    "group": group["group"], "kind": group["kind"], "teacher_layers": group["teacher_layers"],
+                    "student_layers": group["student_layers"], "method": job["method"], "negatives": job["negatives"],
+                    "own": job["own"], "regime": job["regime"], "rounds": len(job["seconds"]),
+                    "step_seconds": seconds[0], "step_seconds_low": seconds[1], "step_seconds_high": seconds[2],
+                    "ratio": relative[0], "ratio_low": relative[1], "ratio_high": relative[2],
+                    "peak_memory_bytes": job["peak_memory_bytes"],
+                }
+            )  # fmt: skip
+    return pd.DataFrame(rows).astype({"negatives": "Int64", "peak_memory_bytes": "Int64"})
+
+
+def _number(value: tuple[float, float, float]) -> str:
+    return f"{value[0]:.2f} [{value[1]:.2f}, {value[2]:.2f}]"
+
+
+def _gib(job: dict[str, Any]) -> str:
+    return "–" if job["peak_memory_bytes"] is None else f"{job['peak_memory_bytes'] / GIB:.2f}"
+
+
+def _group(group: dict[str, Any], title: Callable[[str], str], complexity: dict[str, str]) -> list[str]:
+    unit, teacher = job_of(group, "no_kd", "none"), job_of(group, "teacher", "forward")
+    step = quartiles(np.array(unit["seconds"]))
+    student, counted = group["operations"]["student"], group["operations"]["teacher"]
+    share = quartiles(student / np.array(unit["seconds"]) / np.array(group["matrix_rate"]))
+    lines = [
+        f"## {group['group']}: {group['teacher_layers']} → {group['student_layers']} layers, "
+        f"{group['teacher_width']} → {group['student_width']} wide, {group['precision']}",
+        "",
+        f"{title('no_kd')}: {step[0]:.4f} s [{step[1]:.4f}, {step[2]:.4f}] a step of {np.mean(group['tokens']):.0f} "
+        f"padded tokens, {_gib(unit)} GiB; its {student / 1e9:.1f} GFLOP of matrix products run at {share[0]:.0%} "
+        f"[{share[1]:.0%}, {share[2]:.0%}] of the rate that its layers' products reach by themselves "
+        f"({np.median(group['matrix_rate']) / 1e9:.0f} GFLOP/s). The teacher's forward pass: "
+        f"{_number(ratio(teacher, unit))} steps; by operations live costs {1 + counted / student:.2f} × cached.",
+        "",
+        "| method | Table 1 | cached | live | live / cached | GiB, cached | GiB, live |",
+        "|---|---|---:|---:|---:|---:|---:|",
+    ]
+    for job in group["jobs"]:
+        if job["regime"] != "cached":
+            continue
+        live = job_of(group, job["method"], "live", job["negatives"])
+        name = md(title(job["method"])) + (f", K = {job['negatives']:,}" if job["negatives"] else "")
+        lines.append(
+            f"| {name} | {complexity.get(job['method'], '')} | {_number(ratio(job, unit))} | "
+            f"{_number(ratio(live, unit))} | {_number(ratio(live, job))} | {_gib(job)} | {_gib(live)} |"
+        )
+    return [*lines, ""]
+
+
+def markdown(result: dict[str, Any], title: Callable[[str], str]) -> str:
+    """The tables, and how they were made."""
+    machine, settings = result["environment"], result["settings"]
+    where = f"{machine['device']}, {machine['threads']} threads, {machine['processor']}"
+    state = " with changes" if machine["dirty"] else ""
+    head = [
+        f"# Cost of a training step: {result['title']}",
+        "",
+        f"Ratios to `no_kd`, each taken within a round; median [quartiles] over {settings['rounds']} rounds of "
+        f"{settings['steps']} steps, methods in turn in one process, {settings['warmup']} steps before the clock "
+        f"starts. Random weights and words; batches of {settings['batch_size']}, {settings['mean_length']:g} tokens an "
+        "example on average, padded to the longest of a batch. Cached: the teacher's signals are read from disk; live: "
+        "the teacher runs in each step. Memory: the most a job took, the weights of its models included."
+        + (" The benchmark's depths at a width of 64: a check that it runs." if result["shapes"] == "mini" else ""),
+        "",
+        f"{where}; torch {machine['versions']['torch']}, commit {(machine['commit'] or '?')[:12]}{state}, "
+        f"{machine['measured']}; `{result['command']}`.",
+        "",
+    ]
+    return "\n".join(head + [line for g in result["groups"] for line in _group(g, title, result["complexity"])])
+
+
+def figure(result: dict[str, Any], title: Callable[[str], str]) -> dict[str, bytes]:
+    """Cost against the teacher's layers n, cached and live, and against CoDIR's K; as PDF and PNG."""
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    depths = [g for g in result["groups"] if g["pair"] == result["groups"][0]["pair"]]
+    depths.sort(key=lambda g: g["teacher_layers"])
+    methods = list(dict.fromkeys(j["method"] for j in depths[0]["jobs"] if j["regime"] == "cached"))
+    drawing = [m for m in methods if any(j["method"] == m and j["negatives"] for j in depths[0]["jobs"])]
+    with matplotlib.rc_context(STYLE):
+        drawn = Figure(figsize=(9.6, 3.6), layout="constrained")
+        axes = drawn.subplots(1, 3)
+        for axis, regime in zip(axes, ("cached", "live"), strict=False):
+            at = [g["teacher_layers"] for g in depths]
+            for i, method in enumerate(methods):
+                values = np.array(
+                    [ratio(job_of(g, method, regime), job_of(g, "no_kd", "none")) for g in depths]
+                )  # (depths, 3)
+                _line(
+                    axis, at, values, COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)], plain_title(title(method))
+                )
+            axis.set(xlabel="teacher layers n", title=f"signals {regime}", xticks=at)
+        for i, (method, regime) in enumerate((m, r) for m in drawing for r in ("cached", "live")):
+            own = sorted({j["negatives"] for j in depths[0]["jobs"] if j["method"] == method})
+            group = result["groups"][0]
+            values = np.array([ratio(job_of(group, method, regime, k), job_of(group, "no_kd", "none")) for k in own])
+            _line(axes[2], own, values, COLOURS[i], MARKERS[i], f"{plain_title(title(method))}, {regime}")
+        axes[0].set_ylabel("step time / step time without KD")
+        axes[2].set(xlabel="negatives K", title=result["groups"][0]["group"], xscale="log")
+        if drawing:
+            axes[2].legend(frameon=False)
+        for axis in axes:
+            axis.set_ylim(bottom=0)
+        handles, labels = axes[0].get_legend_handles_labels()
+        drawn.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False)
+        files = {}
+        for kind in ("pdf", "png"):
+            buffer = io.BytesIO()
+            drawn.savefig(buffer, format=kind, dpi=200)
+            files[kind] = buffer.getvalue()
+    return files
+
+
+def _line(axis: Any, at: list[int], values: np.ndarray, colour: str, marker: str, label: str) -> None:
+    axis.plot(at, values[:, 0], color=colour, marker=marker, markersize=4, linewidth=1, label=label)
+    axis.fill_between(at, values[:, 1], values[:, 2], color=colour, alpha=0.15, linewidth=0)
+
+
+def write(result: dict[str, Any], folder: Path, title: Callable[[str], str]) -> None:
+    """``speed.{csv,md,pdf,png}`` beside ``speed.json``."""
+    write_bytes(folder / "speed.csv", frame(result).to_csv(index=False).encode())
+    write_bytes(folder / "speed.md", markdown(result, title).encode())
+    for kind, content in figure(result, title).items():
+        write_bytes(folder / f"speed.{kind}", content)

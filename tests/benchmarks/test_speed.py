@@ -1,0 +1,80 @@
+"""The benchmark of costs, at toy size: that it times what it says, and that ratios are taken within a round."""
+
+import csv
+import json
+import statistics
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks.speed import __main__ as speed
+
+ROOT = Path(__file__).parents[2]
+QUICK = ["--rounds", "3", "--steps", "1", "--warmup", "1", "--batch-size", "4", "--threads", "1", "--device", "cpu"]
+
+
+@pytest.fixture(scope="session")
+def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The micro benchmark's pair, timed."""
+    folder = tmp_path_factory.mktemp("speed")
+    arguments = [str(ROOT / "tests" / "micro.yaml"), "--results", str(folder), "--max-length", "32"]
+    arguments += ["--mean-length", "10", "--groups", "bert4-distilbert2", "bert4-distilbert2, n = 12"]
+    assert speed.main([*arguments, *QUICK]) == 0
+    return folder
+
+
+@pytest.fixture
+def result(results: Path) -> dict[str, Any]:
+    return json.loads((results / "speed.json").read_text())
+
+
+def test_every_job_is_timed_in_every_round(results: Path, result: dict[str, Any]) -> None:
+    assert {path.name for path in results.iterdir()} == {f"speed.{k}" for k in ("json", "csv", "md", "png", "pdf")}
+    assert [g["teacher_layers"] for g in result["groups"]] == [4, 12]
+    for group in result["groups"]:
+        jobs = {(job["method"], job["regime"]) for job in group["jobs"]}
+        assert jobs == {
+            ("no_kd", "none"), ("rail_kd_l", "cached"), ("rail_kd_l", "live"), ("teacher", "forward"),
+        }  # fmt: skip
+        assert all(len(job["seconds"]) == 3 and min(job["seconds"]) > 0 for job in group["jobs"])
+        assert len(group["matrix_rate"]) == 3 and group["operations"]["student"] > 0
+    shallow, deep = (group["operations"] for group in result["groups"])
+    assert deep["student"] == shallow["student"]
+    # all layers but the last, which is cut to one position, cost the same
+    assert 11 / 4 < deep["teacher"] / shallow["teacher"] < 11 / 3
+    assert result["environment"]["threads"] == 1 and result["environment"]["versions"]["torch"]
+
+
+def test_ratios_are_paired_within_a_round(results: Path, result: dict[str, Any]) -> None:
+    seconds = {(j["method"], j["regime"]): j["seconds"] for j in result["groups"][0]["jobs"]}
+    pairs = zip(seconds["rail_kd_l", "live"], seconds["no_kd", "none"], strict=True)
+    wanted = statistics.median(own / unit for own, unit in pairs)
+    rows = list(csv.DictReader((results / "speed.csv").open()))
+    (row,) = (r for r in rows if (r["group"], r["method"], r["regime"]) == ("bert4-distilbert2", "rail_kd_l", "live"))
+    assert float(row["ratio"]) == pytest.approx(wanted)
+    assert float(row["ratio_low"]) <= wanted <= float(row["ratio_high"])
+
+
+def test_negatives_are_jobs_of_their_own() -> None:
+    from benchmarks.speed import work
+    from railkd import config
+
+    found = work.jobs(config.load(ROOT / "benchmarks" / "paper.yaml"))
+    codir = [(j.negatives, j.own) for j in found if j.method == "codir" and j.regime == "cached"]
+    assert codir == [(100, True), (1000, False), (4000, False)]
+    assert len(found) == 1 + 2 * (7 + 2) and len(set(found)) == len(found)
+
+
+@pytest.mark.parametrize(
+    "arguments, said",
+    [
+        (["--groups", "bert5"], "--groups: unknown group 'bert5'; available: bert4-distilbert2"),
+        (["--rounds", "0"], "--rounds: 0, expected a number of at least 1"),
+        (["--mean-length", "3"], "--mean-length: 3, expected a number from 6 to --max-length"),
+    ],
+)
+def test_a_mistake_is_one_line(arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert speed.main([str(ROOT / "tests" / "micro.yaml"), "--device", "cpu", *arguments]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"error: {said}")

@@ -1,0 +1,63 @@
+"""``railkd plan``: counts that can be checked by hand, and no hub."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from railkd import config, plan
+from railkd.config import Layout
+from railkd.data import load
+from railkd.shapes import PUBLISHED, configuration, made_up
+
+CPU = torch.device("cpu")
+ROOT = Path(__file__).parents[2]
+
+
+def test_runs_hours_and_disk(pipeline: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plan, "SECONDS", 0.5)
+    lines: list[str] = []
+    found = plan.plan(pipeline.benchmark, pipeline.layout, CPU, lines.append)
+    assert found["runs"] == 2 * 2 * (8 + 7) and found["teachers"] == 2 and found["points"] == 0  # CoDIR: no STS-B
+    sizes = [len(load(pipeline.layout.prepared("bert4", task)).splits["train"]) for task in ("mrpc", "stsb")]
+    on_disk = sum(
+        f.stat().st_size
+        for task in ("mrpc", "stsb")
+        for f in pipeline.layout.signals("bert4", task).glob("*.npy")
+        if not f.name.startswith("probe")
+    )
+    headers = 128 * sum(
+        1 for t in ("mrpc", "stsb") for f in pipeline.layout.signals("bert4", t).glob("*.npy") if "probe" not in f.name
+    )
+    assert found["disk"]["signals"] == on_disk - headers
+    assert found["hours"]["students"] > found["hours"]["teachers"] > found["hours"]["signals"] > 0
+    assert lines[0] == f"training examples: MRPC {sizes[0]}, STS-B {sizes[1]}"
+    fresh = Layout(tmp_path)  # nothing prepared: the mirror's files say how many there are
+    assert [plan.examples(pipeline.benchmark, fresh, task) for task in ("mrpc", "stsb")] == sizes
+
+
+def test_the_papers_shapes_need_no_hub(monkeypatch: pytest.MonkeyPatch) -> None:
+    benchmark = config.load(ROOT / "benchmarks" / "paper.yaml")
+    lines: list[str] = []
+    shapes = {}
+    for name in benchmark.models:
+        found = configuration(benchmark, Layout("nowhere"), name, lines.append)
+        shapes[name] = (found.num_hidden_layers, found.hidden_size, found.vocab_size)
+    assert shapes == {
+        "bert12": (12, 768, 30522),
+        "roberta12": (12, 768, 50265),
+        "roberta24": (24, 1024, 50265),
+        "distilbert6": (6, 768, 30522),
+        "distilroberta6": (6, 768, 50265),
+    }
+    assert len(lines) == 5 and all("the hub was not asked" in line for line in lines)
+    assert {m["hub"] for m in config.load(ROOT / "benchmarks" / "small.yaml").models.values()} <= PUBLISHED.keys()
+
+
+def test_made_up_text_has_the_asked_lengths() -> None:
+    data = made_up(4000, 40, 128, 30522, 0)
+    lengths = data.splits["train"].lengths.float()
+    assert 38 < lengths.mean() < 41 and lengths.max() <= 128 and lengths.min() >= 6
+    assert torch.equal(made_up(4000, 40, 128, 30522, 0).splits["train"].tokens, data.splits["train"].tokens)
+    assert data.splits["train"].tokens.max() < 30522 and data.splits["train"].tokens.min() >= 5
