@@ -39,6 +39,9 @@ def _parser() -> argparse.ArgumentParser:
     distil.add_argument("--seeds", type=int, nargs="+", required=True)
     distil.add_argument("--point", type=int, help="a point of the hyper-parameter search, by index")
     step("select", "choose the best point of the hyper-parameter search", "pair", "method", "task")
+    method = steps.add_parser("check-method", help="check a method, the suite's or your own, against what all must do")
+    method.add_argument("method", help="name, module:Class or file.py:Class")
+    method.add_argument("--options", default="{}", help="its options as in a benchmark file: '{alpha: 0.7}'")
     record = steps.add_parser("record", help="check run records, such as those of a method in another repository")
     record.add_argument("files", type=Path, nargs="+")
     return parser
@@ -96,6 +99,9 @@ def _run(arguments: argparse.Namespace) -> None:
             records.read(file)
             print(f"{file}: valid")
         return
+    if arguments.step == "check-method":
+        check_method(arguments.method, arguments.options)
+        return
     benchmark = config.load(arguments.benchmark)
     layout = Layout(arguments.results or Path("results") / benchmark.name)
     _known(benchmark, arguments)
@@ -146,6 +152,22 @@ def _run(arguments: argparse.Namespace) -> None:
         else:
             runs.distil(benchmark, layout, cell, arguments.seeds, log=log, point=arguments.point, **keywords)
     log("done")
+
+
+def check_method(name: str, options: str) -> None:
+    """Prints one line a check; raises UserError when one fails, or when the method cannot be had."""
+    given = config.parse(options, "--options")
+    if not isinstance(given, dict):
+        raise UserError(f"--options: {options!r} is not valid, expected a mapping such as '{{alpha: 0.7}}'")
+    sys.path.insert(0, os.getcwd())  # module:Class of the folder one works in
+    from railkd.conformance import check
+
+    failed = 0
+    for result in check(name, given):
+        print(result, flush=True)
+        failed += result.status == "FAIL"
+    if failed:
+        raise UserError(f"{name}: {failed} of the checks failed")
 
 
 def pretrain(benchmark: Benchmark, layout: Layout, model: str, log: Any) -> None:
