@@ -217,7 +217,7 @@ def _reached(bench: Bench, epoch: int) -> tuple[set[str], set[str], list[tuple[T
         return captured
 
     vars(method)["terms"] = terms
-    bench.loss(method, batch, None if said is None else _Watched(said, handed))  # type: ignore[arg-type]
+    bench.loss(method, batch, None if said is None else _Watched(said, handed))
     student = list(bench.student.parameters())
     own = {name: p for name, p in method.named_parameters() if p.requires_grad}
     training: set[str] = set()
