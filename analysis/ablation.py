@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 from analysis import captions, stats
 from analysis.benchmark import Benchmark, Pair
+from analysis.cells import score_cells
 from analysis.figures import COLOURS, MARKERS, _footer, _plain
 from analysis.load import Runs
 from railkd.variants import spell
@@ -96,12 +97,27 @@ def verdict(found: Effect) -> str:
         return "missing"
     if math.isnan(low):
         return f"{_signed(mean)} points, one run, so no interval"
+    if low == high:
+        return f"{_signed(mean)} points, the same in every run"
     said = "higher" if low > 0 else "lower" if high < 0 else "no difference established"
     return f"{_signed(mean)} points [{_signed(low)}, {_signed(high)}], {said}"
 
 
 def _signed(value: float) -> str:
-    return f"{value:+.1f}".replace("-", "−")
+    return f"{round(value, 1) + 0.0:+.1f}".replace("-", "−")  # + 0.0: no "−0.0"
+
+
+def unlearned(benchmark: Benchmark, runs: Runs, pair: Pair, methods: list[str]) -> str:
+    """How many cells do not clear the constant answer, in words: there, no option can make a difference."""
+    cells = [
+        cell
+        for method in methods
+        for cell in score_cells(benchmark, runs, pair, block(benchmark), method, list(pair.tasks))[0][:-1]
+    ]
+    count = sum(cell.clears_baseline is False for cell in cells)
+    if not count:
+        return ""
+    return f"{count} of {len(cells)} cells do not exceed the constant answer by two standard errors."
 
 
 def caption(benchmark: Benchmark, runs: Runs) -> str:
@@ -117,13 +133,13 @@ def caption(benchmark: Benchmark, runs: Runs) -> str:
             missing = [m for m in (entry, *variants) if math.isnan(effect(benchmark, runs, pair, m, other)[0])]
             if missing:
                 gone.append(f"{len(missing)} of {len(variants) + 1} entries of {benchmark.title_of(entry)}")
-    n = len(benchmark.seeds)
-    over = f"{n} runs" if n > 1 else "one run"
+    n, tasks = len(benchmark.seeds), max((len(pair.tasks) for pair in pairs), default=0)
+    over = (f"{n} runs" if n > 1 else "one run") + (" and tasks" if tasks > 1 else "")
     return " ".join(
         part
         for part in (
-            f"Difference in {block(benchmark)} score to {_reference_titles(benchmark)}, in points, mean over "
-            f"{max((len(p.tasks) for p in pairs), default=0)} tasks, paired over {over} and tasks, {benchmark.title}, "
+            f"Difference in {block(benchmark)} score to {_reference_titles(benchmark)}, in points, "
+            f"{f'mean over {tasks} tasks, ' if tasks > 1 else ''}paired over {over}, {benchmark.title}, "
             f"{captions.backbones(pairs)}.",
             "Bars: 95% intervals of the mean over runs on these tasks, each by itself; of many, some miss their true "
             "value. Ringed: the paper's choice, the same runs in each group."
@@ -131,6 +147,10 @@ def caption(benchmark: Benchmark, runs: Runs) -> str:
             else "",
             captions.synthetic(benchmark, runs),
             f"Does random mapping help here? {' '.join(answers)}" if answers else "",
+            *(
+                unlearned(benchmark, runs, pair, [m for f in benchmark.families(pair).items() for m in (f[0], *f[1])])
+                for pair in pairs
+            ),
             f"Missing: {'; '.join(gone)}." if gone else "",
         )
         if part
@@ -158,11 +178,12 @@ def figure(benchmark: Benchmark, runs: Runs) -> Figure:
     for axis, (pair, entry) in zip(axes, panels, strict=False):
         drawn = rows(benchmark, pair, entry)
         colours = list(dict.fromkeys(second for row in drawn for second, _ in row.dots if second)) or [""]
-        labels, place, group = {}, 0.0, drawn[0].option
+        labels, place, group = {}, 0.0, ""
         for row in drawn:
-            if row.option != group:  # a gap between groups
-                place, group = place + 0.7, row.option
-            labels[place] = f"{row.option} {row.value}" if row.value[-1:].isdigit() else row.value
+            if row.option != group:  # a gap between groups, whose first row names the option
+                place += 0.7 if group else 0.0
+            labels[place] = row.value if row.option == group else f"{row.option}: {row.value}"
+            group = row.option
             for k, (second, method) in enumerate(row.dots):
                 mean, low, high = effect(benchmark, runs, pair, method, reference(benchmark, pair, entry))
                 y = place + (k - (len(row.dots) - 1) / 2) * 0.18

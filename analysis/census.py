@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from scipy.special import stdtrit
 
 from analysis import captions, stats
-from analysis.ablation import _signed, block
+from analysis.ablation import _signed, block, unlearned
 from analysis.benchmark import Benchmark, Pair
 from analysis.figures import COLOURS, _footer, _plain
 from analysis.load import Runs
@@ -125,6 +126,7 @@ def caption(benchmark: Benchmark, runs: Runs) -> str:
             else "",
             captions.synthetic(benchmark, runs),
             *(says(benchmark, found) for found in census(benchmark, runs)),
+            *(unlearned(benchmark, runs, pair, list(pair.methods)) for pair in pairs),
         )
         if part
     )
@@ -166,6 +168,7 @@ def figure(benchmark: Benchmark, runs: Runs) -> Figure:
                 axis.vlines(score, 0, height, color=colour, linewidth=0.8, linestyle=":")
                 handles.setdefault(MARKED[name], mark)
             axis.set_ylim(0, top * 1.05)
+            axis.yaxis.set_major_locator(MaxNLocator(5, integer=True))
             if t is None:
                 axis.set_xlabel(f"{block(benchmark)} score, %")
                 axis.set_ylabel(f"{_plain(benchmark.title_of(one.entry))}: number of maps")

@@ -148,7 +148,7 @@ def test_the_figure_plots_the_effects(varied: Folder) -> None:
     figure = ablation.figure(benchmark, runs)
     left, right = figure.axes
     labels = [t.get_text() for t in left.get_yticklabels()]
-    assert labels == ["random_sorted", "random_once", "skip", "last", "mean", "cls"]
+    assert labels == ["mapping: random_sorted", "random_once", "skip", "last", "pooling: mean", "cls"]
     assert len(left.containers) == 4 * 2 + 2 and len(right.containers) == 3 + math.comb(8, 5)
     expected = ablation.effect(benchmark, runs, benchmark.pairs[0], "rail_kd_l.skip.none", "vanilla_kd")
     line, _, (bar,) = left.containers[5].lines
@@ -171,8 +171,15 @@ def test_the_caption_says_whether_random_mapping_helps(varied: Folder, gain: flo
     assert "says nothing about English" in text
 
 
+def test_cells_that_learned_nothing_are_counted(varied: Folder) -> None:
+    assert "do not exceed the constant answer" not in ablation.caption(*loaded(varied))
+    set_scores(varied, "rail_kd_l.skip", [[0.001, 0.7]] * 3)  # Matthews 0 and F1 .7 are what a constant answer scores
+    assert "2 of " in ablation.caption(*loaded(varied)).partition("do not exceed the constant answer")[0][-40:]
+
+
 def test_verdicts() -> None:
     assert ablation.verdict((1.25, -0.5, 3.0)) == "+1.2 points [−0.5, +3.0], no difference established"
+    assert ablation.verdict((-0.04, -0.04, -0.04)) == "+0.0 points, the same in every run"
     assert ablation.verdict((-2.0, -3.0, -1.0)) == "−2.0 points [−3.0, −1.0], lower"
     assert ablation.verdict((2.0, math.nan, math.nan)) == "+2.0 points, one run, so no interval"
     assert ablation.verdict((math.nan, math.nan, math.nan)) == "missing"
