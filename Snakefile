@@ -46,9 +46,9 @@ GPU = int(DEVICE.startswith("cuda") or (DEVICE == "auto" and benchmarks.has_gpu(
 CELLS = [cell for cell in B.cells() if not B.external(cell.method)]
 RUNS = [str(L.run(cell, seed)) for cell in B.cells() for seed in B.seeds]
 TEACHERS = [(teacher, task) for teacher in B.teachers for task in B.teacher_tasks(teacher)]
-DRAWN = {drawn for pair in B.pairs.values() for drawn in pair.get("tables", [])}
+DRAWN = list(dict.fromkeys(drawn for pair in B.pairs.values() for drawn in pair.get("tables", [])))
 TABLES = [L.root / "tables" / f"table{n}.{kind}" for n in range(1, 7) if n in DRAWN for kind in ("csv", "md", "tex")]
-FIGURES = [L.root / "figures" / f"{n}.{kind}" for n in ("figure2", "figure3") if n in DRAWN for kind in ("pdf", "png")]
+FIGURES = [L.root / "figures" / f"{n}.{kind}" for n in DRAWN if isinstance(n, str) for kind in ("pdf", "png")]
 TEACHER_RECORDS = [str(L.teacher(teacher, task) / "record.json") for teacher, task in TEACHERS]
 
 
@@ -201,9 +201,9 @@ rule signals:
 def cell_inputs(w):
     """What every run of a cell reads besides its method."""
     teacher, student = B.pairs[w.pair]["teacher"], B.pairs[w.pair]["student"]
-    # the signals follow from the first two: computing them again, for another method, is no reason to train again
-    followed = [L.prepared(teacher, w.task), L.teacher(teacher, w.task) / "record.json"]
-    return [*followed, ancient(L.signals(teacher, w.task)), *checkpoint_of(student)]
+    # the signals follow from these: computing them again, for another method, is no reason to train again
+    said = [L.teacher(teacher, w.task) / name for name in ("record.json", "record.safetensors")]
+    return [L.prepared(teacher, w.task), *said, ancient(L.signals(teacher, w.task)), *checkpoint_of(student)]
 
 
 # A method is a rule: an edit of its file reruns its runs alone. Seeds are wildcards only through their shard, so that

@@ -3,17 +3,18 @@
 Imports neither torch nor pandas, so that a Snakefile can ask ``outputs`` which files to expect.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from railkd import config
 from railkd.registry import class_facts
 from railkd.tasks import OUT_OF_DOMAIN, TASKS
+from railkd.variants import Variant, spell
 
 ROOT = Path(__file__).parent.parent
 TABLES = (1, 2, 3, 4, 5, 6)
-FIGURES = ("figure2", "figure3")
+FIGURES = ("figure2", "figure3", "ablation", "census")
 PAPER_ORDER = ("no_kd", "vanilla_kd", "pkd", "alp_kd", "rail_kd_l", "rail_kd_c")
 TITLES = {
     "teacher": "Teacher",
@@ -79,17 +80,28 @@ class Benchmark:
     ood_max_length: int | None  # tokens kept of an out-of-domain text
     methods: dict[str, dict[str, Any]]
     pairs: tuple[Pair, ...]
+    variants: dict[str, Variant] = field(default_factory=dict)  # entries written out of another's vary or cross
 
     def drawn_from(self, what: int | str) -> list[Pair]:
         """The pairs that name a table or a figure."""
         return [pair for pair in self.pairs if what in pair.draws]
+
+    def families(self, pair: Pair) -> dict[str, list[str]]:
+        """The entries of a pair that vary -> their variants in the pair, both in the file's order."""
+        found = {
+            m: [v for v in pair.methods if v in self.variants and self.variants[v].entry == m] for m in pair.methods
+        }
+        return {entry: variants for entry, variants in found.items() if variants}
 
     def base(self, method: str) -> str:
         """The method file behind a name of the benchmark file: ``pkd_last: {method: pkd}`` -> ``pkd``."""
         return str(self.methods.get(method, {}).get("method", method))
 
     def title_of(self, method: str) -> str:
-        """The row title of a method."""
+        """The row title of a method; a variant's is its entry's with what differs."""
+        if method in self.variants:
+            entry, changed = self.variants[method]
+            return ", ".join([self.title_of(entry), *(spell(key, value) for key, value in changed.items())])
         return str(self.methods.get(method, {}).get("title") or TITLES.get(method, method))
 
     def undefined(self, method: str, task: str) -> bool:
@@ -127,4 +139,5 @@ def read(path: Path) -> Benchmark:
             )
             for name, spec in checked.pairs.items()
         ),
+        variants=checked.variants,
     )

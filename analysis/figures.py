@@ -241,7 +241,9 @@ def _footer(figure: Figure, caption: str) -> None:
 
 def write(benchmark: Benchmark, runs: Runs, folder: Path) -> None:
     """Writes the figures that a pair names as PNG and PDF; equal records give equal bytes."""
-    draw = {"figure2": similarity, "figure3": attention}
+    from analysis import ablation, census  # they build on this module
+
+    draw = {"figure2": similarity, "figure3": attention, "ablation": ablation.figure, "census": census.figure}
     for name in FIGURES:
         if not benchmark.drawn_from(name):
             continue

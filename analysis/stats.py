@@ -1,10 +1,11 @@
 """The numbers of a cell: mean, spread, and whether it is better than answering always the same."""
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy.special import chdtri  # scipy.stats takes a second to import
+from scipy.special import chdtri, fdtri, stdtrit  # scipy.stats takes a second to import
 
 
 def matrix(rows: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
@@ -43,3 +44,52 @@ def sd_factors(n: int, level: float = 0.95) -> tuple[float, float]:
     """What to multiply a standard deviation of n normal runs by for its confidence interval (chi-square)."""
     tail = (1 - level) / 2
     return math.sqrt((n - 1) / chdtri(n - 1, tail)), math.sqrt((n - 1) / chdtri(n - 1, 1 - tail))
+
+
+def stratified_interval(values: np.ndarray, level: float = 0.95) -> tuple[float, float, float]:
+    """Mean over tasks of the mean over runs, and its interval: values (runs × tasks), NaN where a run is missing.
+
+    The tasks are these ones, not a sample: the variance is Σₜ sₜ²/nₜ over T², its degrees of freedom Satterthwaite's.
+    NaN limits where a task has a single run; all NaN where it has none.
+    """
+    runs = (~np.isnan(values)).sum(axis=0)
+    if not values.size or (runs == 0).any():
+        return math.nan, math.nan, math.nan
+    mean = float(np.nanmean(values, axis=0).mean())
+    if (runs < 2).any():
+        return mean, math.nan, math.nan
+    error = np.nanvar(values, axis=0, ddof=1) / runs
+    if not error.any():
+        return mean, mean, mean
+    freedom = error.sum() ** 2 / (error**2 / (runs - 1)).sum()
+    half = float(stdtrit(freedom, (1 + level) / 2)) * math.sqrt(error.sum()) / values.shape[1]
+    return mean, mean - half, mean + half
+
+
+@dataclass(frozen=True)
+class Variance:
+    """Two-way analysis of scores (items × runs) without replication: what the items explain of one run's variance."""
+
+    item_sd: float  # of the items' true means, its estimate cut at 0
+    noise_sd: float  # of one run of an item, after the effect of the run on all items
+    freedom: int  # degrees of freedom of the latter
+    share: float  # item variance over the sum of both (intraclass correlation, consistency), may be negative
+    low: float  # its interval
+    high: float
+
+
+def variance_shares(values: np.ndarray, level: float = 0.95) -> Variance | None:
+    """Of scores: (items × runs), complete; None with fewer than two of either. Shrout & Fleiss (1979), ICC(3, 1)."""
+    items, runs = values.shape
+    if items < 2 or runs < 2:
+        return None
+    by_item = values.mean(axis=1, keepdims=True)
+    rest = values - by_item - values.mean(axis=0, keepdims=True) + values.mean()
+    freedom = (items - 1) * (runs - 1)
+    between, within = runs * float(by_item.var(ddof=1)), float((rest**2).sum()) / freedom
+    if within == 0:
+        return Variance(math.sqrt(between / runs), 0.0, freedom, 1.0, 1.0, 1.0)
+    ratio, tail = between / within, (1 + level) / 2
+    ratios = ratio, ratio / fdtri(items - 1, freedom, tail), ratio * fdtri(freedom, items - 1, tail)
+    share, low, high = (float((r - 1) / (r + runs - 1)) for r in ratios)
+    return Variance(math.sqrt(max(between - within, 0.0) / runs), math.sqrt(within), freedom, share, low, high)

@@ -41,6 +41,9 @@ def _parser() -> argparse.ArgumentParser:
     distil.add_argument("--point", type=int, help="a point of the hyper-parameter search, by index")
     step("select", "choose the best point of the hyper-parameter search", "pair", "method", "task")
     step("verify", "recompute every score from the stored predictions; check schema, hashes and completeness")
+    method = steps.add_parser("check-method", help="check a method, the suite's or your own, against what all must do")
+    method.add_argument("method", help="name, module:Class or file.py:Class")
+    method.add_argument("--options", default="{}", help="its options as in a benchmark file: '{alpha: 0.7}'")
     record = steps.add_parser("record", help="check run records, such as those of a method in another repository")
     record.add_argument("files", type=Path, nargs="+")
     return parser
@@ -97,6 +100,9 @@ def _run(arguments: argparse.Namespace) -> None:
         for file in arguments.files:
             records.read(file)
             print(f"{file}: valid")
+        return
+    if arguments.step == "check-method":
+        check_method(arguments.method, arguments.options)
         return
     benchmark = config.load(arguments.benchmark)
     layout = Layout(arguments.results or Path("results") / benchmark.name)
@@ -170,6 +176,22 @@ def _verify(benchmark: Benchmark, layout: Layout) -> None:
     if found:
         raise UserError(f"{layout.root}: {found} things do not hold; {verifier.checked} records were there")
     print(f"{layout.root}: {verifier.checked} records, every score recomputed from its predictions: all hold")
+
+
+def check_method(name: str, options: str) -> None:
+    """Prints one line a check; raises UserError when one fails, or when the method cannot be had."""
+    given = config.parse(options, "--options")
+    if not isinstance(given, dict):
+        raise UserError(f"--options: {options!r} is not valid, expected a mapping such as '{{alpha: 0.7}}'")
+    sys.path.insert(0, os.getcwd())  # module:Class of the folder one works in
+    from railkd.conformance import check
+
+    failed = 0
+    for result in check(name, given):
+        print(result, flush=True)
+        failed += result.status == "FAIL"
+    if failed:
+        raise UserError(f"{name}: {failed} of the checks failed")
 
 
 def pretrain(benchmark: Benchmark, layout: Layout, model: str, log: Any) -> None:

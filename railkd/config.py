@@ -1,13 +1,12 @@
 """The benchmark file: read, checked, and resolved into what each step needs. Imports nothing heavy."""
 
-import copy
 import importlib.util
 import json
 import math
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -17,6 +16,7 @@ import yaml
 from railkd.errors import UserError, unknown
 from railkd.registry import class_facts, source_file
 from railkd.tasks import OUT_OF_DOMAIN, TASKS
+from railkd.variants import Variant, expand
 
 ROOT = Path(__file__).parent.parent
 SCHEMA = ROOT / "benchmarks" / "schema.json"
@@ -81,7 +81,8 @@ class Benchmark:
     """A checked benchmark file. ``spec`` is its content; everything else is derived."""
 
     path: Path
-    spec: dict[str, Any]
+    spec: dict[str, Any]  # ``vary`` and ``cross`` written out
+    variants: dict[str, Variant] = field(default_factory=dict)  # the entries that came of it
 
     @property
     def name(self) -> str:
@@ -349,6 +350,16 @@ def checkpoint_path(benchmark: Benchmark, model: str) -> Path:
     return path
 
 
+def parse(text: str, where: str) -> Any:
+    """YAML as benchmark files are written; raises UserError, one line that begins with ``where``."""
+    try:
+        return yaml.load(text, Loader=_Loader)
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from None
+    except (yaml.YAMLError, ValueError, RecursionError, TypeError) as error:
+        raise UserError(f"{where}: not valid YAML: {' '.join(str(error).split())}") from None
+
+
 def load(path: str | Path) -> Benchmark:
     """Reads and checks a benchmark file; raises UserError, one line that names the key and what was expected."""
     path = Path(path)
@@ -360,18 +371,16 @@ def load(path: str | Path) -> Benchmark:
         raise UserError(f"{path}: no such benchmark file; available: {names}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot be read ({error})") from None
-    try:
-        spec = yaml.load(text, Loader=_Loader)
-    except UserError as error:
-        raise UserError(f"{path}: {error}") from None
-    except (yaml.YAMLError, ValueError, RecursionError, TypeError) as error:
-        raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    spec = parse(text, str(path))
     if not isinstance(spec, dict):
         raise UserError(f"{path}: expected a mapping with the keys name, data, models, methods, pairs, seeds")
     wrong = _schema_error(path, spec)
     if wrong:
         raise wrong
-    benchmark = Benchmark(path, copy.deepcopy(spec))
+    try:
+        benchmark = Benchmark(path, *expand(spec))
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
     _check(benchmark)
     return benchmark
 

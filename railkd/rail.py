@@ -38,9 +38,11 @@ class Rail(Method):
         projection      learned: both maps trained (the paper); learned_student: the teacher's map stays random;
                         frozen_random: both do, which leaves the loss a floor where the student is narrower
                         than U; none: no maps, needs equal widths. Maps are bias-free.
-        pool_padding    false: mean over real tokens; true: over all positions of the padded batch, Eq. 1 to the letter
+        pooling         mean: over real tokens; mean_padded: over all positions of the padded batch, Eq. 1 to the
+                        letter; cls: the first token
     Records ``layers`` (epochs, M), or for random_sorted_step ``layer_counts`` (M, N), and, where there are
-    projections, what ``Spectrum`` says of the projected teacher vectors in each epoch.
+    projections, in each epoch what ``Spectrum`` says of the projected teacher vectors and ``teacher_map_drift``,
+    ‖W − W₀‖ / ‖W₀‖ of the teacher's maps from where they started.
     """
 
     needs_logits = True
@@ -50,6 +52,7 @@ class Rail(Method):
     concatenated: ClassVar[bool]
 
     group_weight_G: Tensor
+    start_GDU: Tensor  # the teacher's maps before training
 
     def __init__(
         self,
@@ -61,7 +64,7 @@ class Rail(Method):
         projection_dim: int,
         mapping: RailMap | list[int],
         projection: Projection,
-        pool_padding: bool,
+        pooling: Pooling,
         layer_weights: list[float] | None = None,
     ) -> None:
         super().__init__(setting)
@@ -70,7 +73,7 @@ class Rail(Method):
         check_range("rail_weight", rail_weight)
         check_range("temperature", temperature, above=True)
         check_range("projection_dim", projection_dim, 1)
-        self.temperature, self.pool_padding, self.mapping = temperature, pool_padding, mapping
+        self.temperature, self._pooling, self.mapping = temperature, pooling, mapping
         self.weights = {"ce": ce_weight, "kd": kd_weight, "rail": rail_weight}
         m, n = len(setting.student_intermediate), len(setting.teacher_intermediate)
         self.layers: list[int] = []  # 1-based; empty until drawn
@@ -100,11 +103,13 @@ class Rail(Method):
             self.student_map = LayerLinear(groups, stacked * d_S, u, trained=projection != "frozen_random")
             self.teacher_map = LayerLinear(groups, stacked * d_T, u, trained=projection == "learned")
             self.spectrum = Spectrum(groups, u)
+            # no part of the state: a run that resumes has the same start, from its seed
+            self.register_buffer("start_GDU", self.teacher_map.weight.detach().clone(), persistent=False)
 
     @property
     def pooling(self) -> Pooling:
-        """The mean over tokens."""
-        return "mean_padded" if self.pool_padding else "mean"
+        """As the option says."""
+        return self._pooling
 
     def start_training(self, generator: torch.Generator) -> None:
         """Draws the layers of random_once: from the run's seed alone, so a resumed run has the same ones."""
@@ -133,6 +138,9 @@ class Rail(Method):
         if self.spectrum is not None and self.spectrum.examples:
             for name, value in self.spectrum.summary().items():
                 self.history.setdefault(name, []).append(value)
+            assert isinstance(self.teacher_map, LayerLinear)
+            drift = (self.teacher_map.weight.detach() - self.start_GDU).norm() / self.start_GDU.norm()
+            self.history.setdefault("teacher_map_drift", []).append(round(drift.item(), 6))
 
     def terms(self, batch: Batch, student: Signals, teacher: Signals | None) -> dict[str, Tensor]:
         """``ce``, ``kd`` and ``rail``, scalars."""

@@ -47,6 +47,7 @@ FIELDS: dict[str, tuple[type | tuple[type, ...], str]] = {
     "epochs": (list, "per epoch: epoch (1-based), dev (metric -> score), loss (term -> mean), learning_rate, seconds"),
     "method_record": (dict, "what the method reports: drawn layers, attention weights, effective rank, ..."),
     "similarity": (dict, "pooling -> cosine similarity [student layer][teacher layer] on probe examples; may be empty"),
+    "diagnostics": (dict, "agreement with the teacher by split, cka by pooling: see diagnostics.py; may be left out"),
     "cost": (dict, "train_seconds, step_seconds (median), steps, eval_seconds, peak_memory_bytes, regime, device"),
     "fingerprints": (dict, "data, teacher, student: SHA-256 of what was read"),
     "predictions": (dict, "file (relative to the record) and sha256 of the logits"),
@@ -56,6 +57,7 @@ FIELDS: dict[str, tuple[type | tuple[type, ...], str]] = {
         "how the student's weights began, in words",
     ),
 }
+OPTIONAL = {"diagnostics"}
 
 
 def canonical(value: Any) -> str:
@@ -127,7 +129,9 @@ def problems(record: Any) -> list[str]:
     """What keeps a value from being a valid run record, one line each; empty when it is one."""
     if not isinstance(record, Mapping):
         return ["a record is a JSON object"]
-    found = [f"missing key '{key}' ({meaning})" for key, (_, meaning) in FIELDS.items() if key not in record]
+    found = [
+        f"missing key '{key}' ({meaning})" for key, (_, meaning) in FIELDS.items() if key not in {*record, *OPTIONAL}
+    ]
     found += [f"unknown key '{key}'" for key in record if key not in FIELDS]
     for key, (kind, meaning) in FIELDS.items():
         if key in record and (not isinstance(record[key], kind) or (kind is int and isinstance(record[key], bool))):

@@ -1,6 +1,7 @@
 """Which methods there are and where their source lies. Imports nothing heavy: the workflow asks it while it is read."""
 
 import ast
+import functools
 import importlib.util
 from pathlib import Path
 from typing import Any
@@ -45,20 +46,33 @@ def source_files(name: str) -> list[Path]:
     """
     found = [source_file(name)]
     for path in found:  # grows while it is read
-        for node in ast.walk(_parsed(name, path)):
-            module = node.module if isinstance(node, ast.ImportFrom) else None
-            if module and module.startswith("railkd.") and module != "railkd.errors":
-                place = FOLDER.parent.parent / f"{module.replace('.', '/')}.py"
-                if place.is_file() and place not in found:
-                    found.append(place)
+        found += [place for place in _imported(*_parsed(name, path)) if place not in found]
     return found
 
 
-def _parsed(name: str, path: Path) -> ast.Module:
+@functools.cache
+def _imported(path: Path, tree: ast.Module) -> list[Path]:
+    """The suite's modules that a file imports from."""
+    found: list[Path] = []
+    for node in ast.walk(tree):
+        module = node.module if isinstance(node, ast.ImportFrom) else None
+        if module and module.startswith("railkd.") and module != "railkd.errors":
+            place = FOLDER.parent.parent / f"{module.replace('.', '/')}.py"
+            if place.is_file() and place not in found:
+                found.append(place)
+    return found
+
+
+def _parsed(name: str, path: Path) -> tuple[Path, ast.Module]:
     try:
-        return ast.parse(path.read_text(encoding="utf-8"))
+        return path, _tree(path, path.stat().st_mtime_ns)
     except (OSError, UnicodeDecodeError, SyntaxError, ValueError) as error:
         raise UserError(f"method '{name}': {path} is no Python source ({error})") from None
+
+
+@functools.cache  # a census asks for one file some thousand times
+def _tree(path: Path, changed: int) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
 
 
 def class_facts(name: str) -> dict[str, Any]:
@@ -72,7 +86,7 @@ def class_facts(name: str) -> dict[str, Any]:
         path = source_file(name)
     except UserError:
         return {}
-    tree = _parsed(name, path)
+    _, tree = _parsed(name, path)
     facts: dict[str, Any] = {}
     for node in tree.body:
         if not isinstance(node, ast.ClassDef) or (wanted and node.name != wanted):

@@ -6,10 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from railkd import data, models, records
+from railkd import data, diagnostics, models, records
 from railkd.config import Benchmark, Cell, Layout
 from railkd.data import Prepared
 from railkd.errors import UserError
@@ -19,7 +21,7 @@ from railkd.registry import source_files
 from railkd.resume import State
 from railkd.streams import seed_global
 from railkd.tasks import TASKS
-from railkd.teacher import LiveTeacher, SignalStore, layer_similarity, write_signals
+from railkd.teacher import LiveTeacher, SignalStore, write_signals
 from railkd.train import Outcome, Teacher, logits_of, precision, scores_of, train
 
 if TYPE_CHECKING:
@@ -105,7 +107,7 @@ def _record(
     config: dict[str, Any],
     fingerprints: dict[str, Any],
     method: Method | None = None,
-    similarity: dict[str, Any] | None = None,
+    teacher: diagnostics.TeacherOnDev | None = None,
 ) -> dict[str, Any]:
     """Scores a trained model on every split and writes its predictions and then its record."""
     from safetensors.numpy import save
@@ -120,6 +122,7 @@ def _record(
         for s in prepared.scored
     }
     outcome.cost["eval_seconds"] += time.perf_counter() - clock
+    similarity, found = diagnostics.measure(model, prepared, logits, teacher, device) if teacher else ({}, {})
     predictions = path.with_suffix(".safetensors")
     payload = save(logits)
     records.write_bytes(predictions, payload)
@@ -139,7 +142,8 @@ def _record(
         "best_epoch": outcome.best_epoch,
         "epochs": outcome.epochs,
         "method_record": method.record() if method else {},
-        "similarity": similarity or {},
+        "similarity": similarity,
+        "diagnostics": found,
         "cost": outcome.cost,
         "fingerprints": {"data": prepared.facts["sha256"], **fingerprints},
         "predictions": {"file": predictions.name, "sha256": records.sha256_file(predictions)},
@@ -213,6 +217,18 @@ def fine_tuned(
     return model, record["fingerprints"]["teacher"]
 
 
+def teacher_logits(layout: Layout, teacher: str, task: str) -> dict[str, NDArray[np.float32]]:
+    """The fine-tuned teacher's logits on each scored split; raises UserError when they are not those of its record."""
+    from safetensors.numpy import load_file
+
+    path = layout.teacher(teacher, task) / "record.json"
+    said = records.read(path)["predictions"]
+    predictions = path.with_name(said["file"])
+    if not predictions.is_file() or records.sha256_file(predictions) != said["sha256"]:
+        raise UserError(f"{predictions}: missing or not what was written (checksum); delete {path.parent}, run again")
+    return load_file(predictions)
+
+
 def signals(benchmark: Benchmark, layout: Layout, teacher: str, task: str, device: torch.device) -> None:
     """Computes a teacher's signals on a task, once for all its students, methods and seeds."""
     prepared = data.load(layout.prepared(teacher, task))
@@ -276,6 +292,7 @@ def distil(
     config = benchmark.run_config(cell.pair, cell.method, cell.task, chosen)
     prepared = data.load(layout.prepared(teacher, cell.task))
     store = _store(benchmark, layout, teacher, cell.task, prepared, device, log)
+    on_dev = diagnostics.TeacherOnDev(store, teacher_logits(layout, teacher, cell.task))
     checkpoint = models.locate(benchmark, layout, student)
     method_class = benchmark.method_class(cell.method)
     fingerprints = {
@@ -332,7 +349,6 @@ def distil(
         except UserError as error:
             raise UserError(f"{prefix} {error}") from None
         outcome.cost["regime"] = regime if source is not None else "none"
-        similarity = layer_similarity(model, prepared, store, device)
         _record(
             benchmark,
             prepared,
@@ -345,7 +361,7 @@ def distil(
             config,
             fingerprints,
             method,
-            similarity,
+            on_dev,
         )
         if benchmark.spec.get("save_students") and point is None:
             models.save_classifier(model, path.with_suffix(""))

@@ -291,30 +291,3 @@ def seal(
     write_json(temporary / SEEN, _looks(temporary, ["signals.json", *files]))
     shutil.rmtree(folder, ignore_errors=True)
     os.replace(temporary, folder)
-
-
-def layer_similarity(
-    model: "PreTrainedModel", data: Prepared, store: SignalStore, device: torch.device
-) -> dict[str, list[list[float]]]:
-    """Cosine similarity of student layers with teacher layers: pooling -> [student layer 1..m][teacher layer 1..n-1].
-
-    Mean over the probe examples (the paper's Figure 2 takes 100 of SST-2). Empty when the widths differ: a cosine
-    between spaces of different width is undefined.
-    """
-    rows = torch.from_numpy(np.array(store.array("probe_rows")))
-    inputs = to_device(data.splits["dev"].collate(rows, data.facts["pad_id"], uses_type_ids(model)), device)
-    result: dict[str, list[list[float]]] = {}
-    was_training = model.training
-    model.eval()
-    with torch.inference_mode():
-        said = forward(model, inputs)
-        layers = list(range(1, model.config.num_hidden_layers))
-        for kind in POOLINGS:
-            teacher_PND = torch.from_numpy(np.array(store.array(f"probe_{kind}"))).to(device).float()
-            if teacher_PND.shape[-1] != model.config.hidden_size:
-                break
-            student_PMD = said.pooled(kind, layers)
-            cosine_PMN = torch.nn.functional.cosine_similarity(student_PMD[:, :, None], teacher_PND[:, None], dim=-1)
-            result[kind] = cosine_PMN.mean(dim=0).tolist()
-    model.train(was_training)
-    return result

@@ -1,7 +1,7 @@
 """RAIL-KD, concatenated form: one distance for all layers together."""
 
 from railkd.mapping import RailMap
-from railkd.methods.base import Setting
+from railkd.methods.base import Pooling, Setting
 from railkd.rail import Projection, Rail
 
 
@@ -28,7 +28,7 @@ class RailKDConcatenated(Rail):
         projection_dim: int = 128,
         mapping: RailMap | list[int] = "random_sorted",
         projection: Projection = "learned",
-        pool_padding: bool = False,
+        pooling: Pooling = "mean",
     ) -> None:
         super().__init__(
             setting,
@@ -39,5 +39,5 @@ class RailKDConcatenated(Rail):
             projection_dim,
             mapping,
             projection,
-            pool_padding,
+            pooling,
         )

@@ -1,7 +1,7 @@
 """RAIL-KD, layer-wise form: one distance per student layer."""
 
 from railkd.mapping import RailMap
-from railkd.methods.base import Setting
+from railkd.methods.base import Pooling, Setting
 from railkd.rail import Projection, Rail
 
 
@@ -29,7 +29,7 @@ class RailKDLayerwise(Rail):
         projection_dim: int = 128,
         mapping: RailMap | list[int] = "random_sorted",
         projection: Projection = "learned",
-        pool_padding: bool = False,
+        pooling: Pooling = "mean",
         layer_weights: list[float] | None = None,
     ) -> None:
         super().__init__(
@@ -41,6 +41,6 @@ class RailKDLayerwise(Rail):
             projection_dim,
             mapping,
             projection,
-            pool_padding,
+            pooling,
             layer_weights,
         )

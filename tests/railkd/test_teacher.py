@@ -15,7 +15,7 @@ from railkd.methods import build
 from railkd.methods.base import Batch
 from railkd.models import forward, uses_type_ids
 from railkd.runs import setting_for
-from railkd.teacher import LiveTeacher, SignalStore, layer_similarity, probe_rows, write_signals
+from railkd.teacher import LiveTeacher, SignalStore, write_signals
 from railkd.train import autocast
 
 CPU = torch.device("cpu")
@@ -197,35 +197,6 @@ def test_a_failed_write_keeps_the_old_store(pipeline: Any, store_folder: Path, m
         write_signals(model, prepared, ["cls"], store_folder, CPU, "float32", {"data": "d"})
     monkeypatch.undo()
     assert SignalStore(store_folder, CPU).facts["poolings"] == ["cls", "mean", "mean_padded"]
-
-
-def test_layer_similarity_by_hand(pipeline: Any, store_folder: Path) -> None:
-    prepared, store = pipeline.prepared("mrpc"), SignalStore(store_folder, CPU)
-    student, teacher = pipeline.student("bert2").eval(), pipeline.teacher("mrpc").eval()
-    found = layer_similarity(student, prepared, store, CPU)
-    assert set(found) == {"cls", "mean"} and np.shape(found["cls"]) == (1, 3)
-    split = prepared.splits["dev"]
-    rows = probe_rows(len(split))
-    assert rows.tolist() == list(range(30)) and len(probe_rows(500)) == 100 == len(set(probe_rows(500).tolist()))
-    inputs = split.collate(rows, prepared.facts["pad_id"], True)
-    with torch.no_grad():
-        mine, theirs = forward(student, inputs), forward(teacher, inputs)
-    weights = inputs["attention_mask"][..., None].float()
-    for j in range(3):
-        pairs = {
-            "cls": (mine.hidden[1][:, 0], theirs.hidden[j + 1][:, 0]),
-            "mean": tuple((h * weights).sum(1) / weights.sum(1) for h in (mine.hidden[1], theirs.hidden[j + 1])),
-        }
-        for kind, (a, b) in pairs.items():
-            by_hand = ((a * b).sum(1) / a.norm(dim=1) / b.norm(dim=1)).mean()
-            assert found[kind][0][j] == pytest.approx(float(by_hand), abs=1e-3)
-    student.train()
-    layer_similarity(student, prepared, store, CPU)
-    assert student.training
-    own = layer_similarity(teacher, prepared, store, CPU)
-    for kind in ("cls", "mean"):
-        assert np.diag(own[kind]) == pytest.approx(np.ones(3), abs=1e-3)
-    assert layer_similarity(pipeline.student("distilbert2"), prepared, store, CPU) == {}  # other width: undefined
 
 
 def test_the_pipelines_teacher_is_the_saved_one(pipeline: Any) -> None:

@@ -27,7 +27,11 @@ MISTAKES = [
     ("codir", {"negatives": 1.5}, "methods.codir.negatives: 1.5 is not valid, expected integer"),
     ("rail_kd_l", {"mapping": "fixed"}, "methods.rail_kd_l.mapping: 'fixed' is not valid, expected random_sorted |"),
     ("rail_kd_l", {"projection": "frozen"}, "methods.rail_kd_l.projection: 'frozen' is not valid, expected learned |"),
-    ("rail_kd_c", {"pool_padding": "no"}, "methods.rail_kd_c.pool_padding: 'no' is not valid, expected true or false"),
+    (
+        "rail_kd_c",
+        {"pooling": "max"},
+        "methods.rail_kd_c.pooling: 'max' is not valid, expected cls | mean |",
+    ),
     ("rail_kd_l", {"layer_weights": 1.0}, "methods.rail_kd_l.layer_weights: 1.0 is not valid"),
     # numbers out of range
     ("vanilla_kd", {"alpha": 1.5}, f"methods.vanilla_kd.alpha: 1.5 {ELSEWHERE} at least 0 and at most 1"),

@@ -131,11 +131,11 @@ def test_padding_does_not_matter(case, name):
 
 
 @pytest.mark.parametrize("name", ["rail_kd_l", "rail_kd_c"])
-def test_pool_padding_is_the_declared_exception(case, name):
+def test_mean_padded_is_the_declared_exception(case, name):
     setting, batch, student, teacher = case()
     losses = []
     for extra in (0, 4):
-        method = started(name, setting, pool_padding=True)
+        method = started(name, setting, pooling="mean_padded")
         assert method.pooling == "mean_padded"
         losses.append(method.loss(batch, student.padded(extra), teacher.padded(extra))[0].item())
     assert losses[1] != pytest.approx(losses[0], rel=1e-3)
@@ -420,6 +420,19 @@ def test_effective_rank_tells_collapse_from_use(make_setting, make_batch, name):
     assert collapsed == pytest.approx(1, abs=0.02)
     assert record["spread"][0] > 0.9 and record["spread"][1] == pytest.approx(0, abs=1e-3)
     assert len(record["effective_rank_centred"]) == 2
+
+
+@pytest.mark.parametrize("projection", ["learned", "learned_student", "frozen_random"])
+def test_the_drift_of_the_teachers_maps_is_from_their_start(case, projection):
+    setting, batch, student, teacher = case()
+    method = started("rail_kd_l", setting, projection=projection)
+    assert "start_GDU" not in method.state_dict()
+    for factor in (1.0, 1.5, 3.0):  # of the start, whatever the epoch before
+        method.terms(batch, student, teacher)
+        with torch.no_grad():
+            method.teacher_map.weight.copy_(factor * method.start_GDU)
+        method.end_epoch()
+    assert method.record()["teacher_map_drift"] == pytest.approx([0, 0.5, 2.0], abs=1e-5)
 
 
 def test_effective_rank_by_hand():

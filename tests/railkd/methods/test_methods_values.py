@@ -234,16 +234,20 @@ def test_codir(small, pooling):
         assert method.bank[k].tolist() == pytest.approx(updated.get(k, bank[k]), abs=1e-5)
 
 
-@pytest.mark.parametrize("pool_padding", [False, True])
-def test_rail_kd_l(small, pool_padding):
+@pytest.mark.parametrize("pooling", ["mean", "mean_padded", "cls"])
+def test_rail_kd_l(small, pooling):
     setting, batch, student, teacher = small()
-    options = {"mapping": [3, 1], "projection_dim": 4, "layer_weights": [1.0, 0.5], "pool_padding": pool_padding}
+    options = {"mapping": [3, 1], "projection_dim": 4, "layer_weights": [1.0, 0.5], "pooling": pooling}
     method = build("rail_kd_l", setting, options)
+
+    def pooled(signals, layer, b):
+        return cls(signals, layer, b) if pooling == "cls" else mean(signals, layer, b, pooling == "mean_padded")
+
     total = 0.0
     for b in range(3):
         for i, (j, alpha) in enumerate(zip([3, 1], [1.0, 0.5], strict=True)):
-            t = apply(method.teacher_map.weight[i].tolist(), mean(teacher, j, b, pool_padding))
-            s = apply(method.student_map.weight[i].tolist(), mean(student, i + 1, b, pool_padding))
+            t = apply(method.teacher_map.weight[i].tolist(), pooled(teacher, j, b))
+            s = apply(method.student_map.weight[i].tolist(), pooled(student, i + 1, b))
             total += alpha * distance(unit(t), unit(s)) / 3
     expected = {"ce": plain_ce(batch, student), "kd": plain_kd(student, teacher, 1), "rail": total}
     check(method, batch, student, teacher, expected, dict.fromkeys(expected, 1 / 3))
