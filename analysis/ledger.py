@@ -25,7 +25,7 @@ from railkd.errors import UserError, unknown
 
 LEDGER = ROOT / "benchmarks" / "claims.yaml"
 RELATIONS = ("above", "same", "at_most")
-CHECKS = {  # check -> keys it needs, keys it may have
+STATEMENTS = {  # check -> keys it needs, keys it may have
     "gap": ({"table", "best_of", "over_best_of", "stated"}, {"split", "teacher_model"}),
     "best": ({"table", "methods", "over"}, {"split", "teacher_model", "except"}),
     "above": ({"table", "methods", "over"}, {"split", "teacher_model", "columns"}),
@@ -136,8 +136,8 @@ def _printed(entry: Any, where: str) -> dict[str, Any]:
         raise UserError(f"{where}: expected a mapping with the keys of a statement")
     where = f"{where} ({entry.get('id', 'no id')})"
     _need(entry, {"id", "words", "section", "check"}, where)
-    _one_of(entry, "check", CHECKS, where)
-    needs, may = CHECKS[entry["check"]]
+    _one_of(entry, "check", STATEMENTS, where)
+    needs, may = STATEMENTS[entry["check"]]
     _need(entry, needs, where)
     for key in entry:
         if key not in needs | may | {"id", "words", "section", "check"}:

@@ -59,9 +59,8 @@ def values(
     the upper third of the teacher's intermediate layers, mean over student layers.
     """
     if measure in ("score", "sd"):
-        rows = runs.row(pair, method, block)
-        rows = rows[rows["column"] == column]
-        return {int(s): 100 * float(v) for s, v in zip(rows["seed"], rows["score"], strict=True)}, set()
+        rows = runs.by_cell.get((pair, method, block, column), [])
+        return {int(row["seed"]): 100 * float(row["score"]) for row in rows}, set()
     task = source_task(block, column)
     if measure in ("train_seconds", "step_seconds"):
         found = runs.costs(pair, method, task, measure)

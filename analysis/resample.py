@@ -110,17 +110,17 @@ class Examples:
 
     def _column(self, block: str, column: str) -> dict[tuple[str, str], dict[int, Array]]:
         """(pair, method) -> scores; resampled together, which costs hardly more than one cell."""
-        rows = self.runs.scores
-        rows = rows[(rows["block"] == block) & (rows["column"] == column) & (rows["method"] != "teacher")]
         by_size: dict[int, list[tuple[str, str, int, Array]]] = {}
         metric = ""
-        for (pair, method), cell in rows.groupby(["pair", "method"], sort=False):
-            metric = str(cell.iloc[0]["metric"])
-            found = [self._terms(row) for row in cell.to_dict("records")]
-            if all(f is not None for f in found):
-                for seed, statistics in zip(cell["seed"], found, strict=True):
+        for (pair, method, b, c), rows in self.runs.by_cell.items():
+            if (b, c) != (block, column) or method == "teacher":
+                continue
+            metric = str(rows[0]["metric"])
+            found = [(int(row["seed"]), self._terms(row)) for row in rows]
+            if all(statistics is not None for _, statistics in found):
+                for seed, statistics in found:
                     assert statistics is not None
-                    by_size.setdefault(len(statistics), []).append((pair, method, int(seed), statistics))
+                    by_size.setdefault(len(statistics), []).append((pair, method, seed, statistics))
         scores: dict[tuple[str, str], dict[int, Array]] = {}
         for size, runs in by_size.items():
             generator = stream("examples", block, column, size)
@@ -133,7 +133,9 @@ class Examples:
         """(examples, K) terms of one run's metric; None where its predictions or labels are not at hand."""
         pair, method, task, seed = row["pair"], row["method"], row["task"], int(row["seed"])
         split = row["column"] if row["block"] == "ood" else row["block"]
-        record = self.runs.students[pair, method, task, seed]
+        record = self.runs.students.get((pair, method, task, seed))
+        if record is None:
+            return None  # a score without a record of ours
         path = self.layout.root / "runs" / pair / method / task / str(record["predictions"].get("file") or "-")
         logits = tensor(path, split)
         labels = self._labels(self._teachers[pair], task, split, record)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from analysis import inference, stats
 from analysis.benchmark import Benchmark
@@ -21,16 +22,17 @@ def errors(benchmark: Benchmark, runs: Runs, examples: Examples) -> list[dict[st
     The latter by bootstrap; without predictions by formula (``stats.sampling_error``), and ``how`` says which.
     """
     found = []
-    students = runs.scores[runs.scores["method"] != "teacher"]
-    for (pair, method, block, column), rows in students.groupby(["pair", "method", "block", "column"], sort=False):
-        mean, sd = stats.mean_sd(rows["score"].to_numpy())
+    for (pair, method, block, column), rows in runs.by_cell.items():
+        if method == "teacher":
+            continue
+        mean, sd = stats.mean_sd(np.array([row["score"] for row in rows]))
         drawn = examples.scores(pair, method, block, column)
         if drawn is not None:
             of_examples, how = float(np.std(np.mean(list(drawn.values()), axis=0), ddof=1)), "bootstrap"
         else:
-            first = rows.iloc[0]
-            accuracy = None if rows["accuracy"].isna().any() else float(rows["accuracy"].mean())
-            known = first["examples"] and not math.isnan(float(first["examples"]))
+            first, accuracies = rows[0], [row["accuracy"] for row in rows]
+            accuracy = None if any(pd.isna(a) for a in accuracies) else float(np.mean(accuracies))
+            known = first["examples"] and not pd.isna(first["examples"])
             error = stats.sampling_error(first["metric"], mean, int(first["examples"]), accuracy) if known else math.nan
             of_examples, how = 100 * error, "formula"
         found.append(
