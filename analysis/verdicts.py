@@ -129,7 +129,7 @@ def _selection(data: dict[str, Any]) -> str:
     lines = [
         "## What choosing the epoch on dev flatters\n",
         "Percentage points, mean over tasks [95 % over seeds]. Dev less test also holds the difference of the two "
-        "sets, the same for all methods. Optimism compares two halves of dev, the epoch chosen on one, scored on both.\n",
+        "sets, the same for all methods. Optimism is between two halves of dev: chosen on one, scored on both.\n",
         _line(["Pair", "Method", "Dev less test", "Optimism"]),
         "|---|---|---:|---:|",
     ]

@@ -188,7 +188,7 @@ class Folder:
                     path.write_text(content, encoding="utf-8")
         return self
 
-    def predict(self, skill: Callable[[str, str], float], examples: int = 300) -> "Folder":
+    def predict(self, skill: Callable[[str, str], float], examples: int = 400) -> "Folder":
         """Gives every student run predictions, and the scores that follow from them.
 
         A run answers right with probability skill(method, split) and else at random, some examples harder than others;
