@@ -49,6 +49,7 @@ TEACHERS = [(teacher, task) for teacher in B.teachers for task in B.teacher_task
 DRAWN = list(dict.fromkeys(drawn for pair in B.pairs.values() for drawn in pair.get("tables", [])))
 TABLES = [L.root / "tables" / f"table{n}.{kind}" for n in range(1, 7) if n in DRAWN for kind in ("csv", "md", "tex")]
 FIGURES = [L.root / "figures" / f"{n}.{kind}" for n in DRAWN if isinstance(n, str) for kind in ("pdf", "png")]
+CLAIMS, AUDIT = ([L.root / f"{name}.{kind}" for kind in ("json", "md")] for name in ("claims", "audit"))
 TEACHER_RECORDS = [str(L.teacher(teacher, task) / "record.json") for teacher, task in TEACHERS]
 
 
@@ -90,6 +91,8 @@ localrules:
     all,
     tables,
     figures,
+    claims,
+    audit,
     report,
 
 
@@ -319,10 +322,40 @@ rule figures:
         f"{ANALYSIS} figures {COMMON} {LOG}"
 
 
+rule claims:
+    input:
+        RUNS,
+        TEACHER_RECORDS,
+        Path(workflow.basedir) / "benchmarks" / "claims.yaml",
+    output:
+        CLAIMS,
+    conda:
+        "environment.yml"
+    log:
+        L.root / "logs" / "claims.log",
+    shell:
+        f"{ANALYSIS} claims {COMMON} {LOG}"
+
+
+rule audit:
+    input:
+        Path(workflow.basedir) / "benchmarks" / "claims.yaml",
+    output:
+        AUDIT,
+    conda:
+        "environment.yml"
+    log:
+        L.root / "logs" / "audit.log",
+    shell:
+        f"{ANALYSIS} audit {COMMON} {LOG}"
+
+
 rule report:
     input:
         TABLES,
         FIGURES,
+        CLAIMS,
+        AUDIT,
     output:
         L.root / "report.md",
     conda:

@@ -1,4 +1,4 @@
-"""``python -m analysis tables|figures|report|all BENCHMARK.yaml [--results FOLDER]``."""
+"""``python -m analysis tables|figures|claims|audit|report|all BENCHMARK.yaml [--results FOLDER]``."""
 
 import argparse
 import sys
@@ -9,7 +9,7 @@ from analysis import benchmark as benchmarks
 from analysis.benchmark import Benchmark
 from railkd.errors import UserError
 
-STEPS = ("tables", "figures", "report")
+STEPS = ("tables", "figures", "claims", "audit", "report")
 
 
 def write_tables(benchmark: Benchmark, results: Path) -> None:
@@ -41,6 +41,26 @@ def write_figures(benchmark: Benchmark, results: Path) -> None:
     figures.write(benchmark, load.read(benchmark, results), results / "figures")
 
 
+def write_claims(benchmark: Benchmark, results: Path) -> None:
+    """Writes claims.json and claims.md: an estimate and a verdict for each of the paper's claims."""
+    from analysis import claims, load, verdicts
+    from railkd.records import write_bytes, write_json
+
+    data = claims.evaluate(benchmark, load.read(benchmark, results), results)
+    write_json(results / "claims.json", data)
+    write_bytes(results / "claims.md", verdicts.claims_markdown(data).encode())
+
+
+def write_audit(benchmark: Benchmark, results: Path) -> None:
+    """Writes audit.json and audit.md: what in the paper's printed numbers does not add up. Reads no record."""
+    from analysis import audit, verdicts
+    from railkd.records import write_bytes, write_json
+
+    data = audit.examine()
+    write_json(results / "audit.json", data)
+    write_bytes(results / "audit.md", verdicts.audit_markdown(data).encode())
+
+
 def write_report(benchmark: Benchmark, results: Path) -> None:
     """Writes report.md from the tables and figures already there and the records' provenance."""
     from analysis import load, report
@@ -52,7 +72,7 @@ def write_report(benchmark: Benchmark, results: Path) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command line; a user's mistake is one line on stderr and exit code 1."""
-    parser = argparse.ArgumentParser(prog="python -m analysis", description="Tables, figures, report.")
+    parser = argparse.ArgumentParser(prog="python -m analysis", description="Tables, figures, claims, audit, report.")
     parser.add_argument("step", choices=[*STEPS, "all"], help="what to write")
     parser.add_argument("benchmark", type=Path, help="benchmark file (YAML)")
     parser.add_argument("--results", type=Path, help="its results folder (default: results/<name>)")
@@ -60,7 +80,13 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         benchmark = benchmarks.read(options.benchmark)
         results = options.results or Path("results") / benchmark.name
-        steps = {"tables": write_tables, "figures": write_figures, "report": write_report}
+        steps = {
+            "tables": write_tables,
+            "figures": write_figures,
+            "claims": write_claims,
+            "audit": write_audit,
+            "report": write_report,
+        }
         for step in STEPS if options.step == "all" else [options.step]:
             steps[step](benchmark, results)
     except UserError as error:

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from analysis import captions
 from analysis.benchmark import FIGURES, Benchmark, Pair
 from analysis.load import Runs
+from analysis.measures import layers_shown
 from railkd.records import write_bytes
 from railkd.tasks import TASKS
 
@@ -19,7 +20,6 @@ from railkd.tasks import TASKS
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#999999", "#000000", "#CC79A7", "#56B4E9")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">")
 FIRST = ("pkd", "alp_kd", "rail_kd_l", "rail_kd_c")
-SHOWN_LAYERS = 3  # as in the paper: student layers 1 to 3
 STYLE: dict[Any, Any] = {
     "font.size": 9,
     "axes.titlesize": 9,
@@ -35,10 +35,7 @@ STYLE: dict[Any, Any] = {
 def similarity_data(
     benchmark: Benchmark, runs: Runs, pair: Pair, pooling: str
 ) -> tuple[dict[str, np.ndarray], list[tuple[int, int]], list[str]]:
-    """method -> similarity: (runs × shown layers); the (student, teacher) layers shown; titles of methods without any.
-
-    Teacher layer of student layer i: i·n/(m+1), the paper's 2, 4, 6 for 12 → 6.
-    """
+    """method -> similarity: (runs × shown layers); the (student, teacher) layers; titles of methods without any."""
     found: dict[str, np.ndarray] = {}
     layers: list[tuple[int, int]] = []
     missing = []
@@ -52,7 +49,7 @@ def similarity_data(
             missing.append(benchmark.title_of(method))
             continue
         m, n = matrices[0].shape[0], matrices[0].shape[1] + 1
-        layers = [(i, max(1, round(i * n / (m + 1)))) for i in range(1, min(SHOWN_LAYERS, m) + 1)]
+        layers = layers_shown(m, n)
         found[method] = np.array([[matrix[i - 1, j - 1] for i, j in layers] for matrix in matrices])
     return found, layers, missing
 

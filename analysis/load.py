@@ -37,6 +37,25 @@ class Runs:
         first = self.scores.drop_duplicates(["block", "column"])
         return {(r["block"], r["column"]): (r["metric"], r["baseline"]) for r in first.to_dict("records")}
 
+    @cached_property
+    def by_cell(self) -> dict[tuple[str, str, str, str], list[dict[str, Any]]]:
+        """(pair, method, block, column) -> its rows of ``scores``; far quicker to look up than the table."""
+        found: dict[tuple[str, str, str, str], list[dict[str, Any]]] = {}
+        for row in self.scores.to_dict("records"):
+            found.setdefault((row["pair"], row["method"], row["block"], row["column"]), []).append(row)
+        return found
+
+    @cached_property
+    def _cells(self) -> dict[tuple[str, str, str], dict[int, dict[str, Any]]]:
+        found: dict[tuple[str, str, str], dict[int, dict[str, Any]]] = {}
+        for (pair, method, task, seed), record in sorted(self.students.items()):
+            found.setdefault((pair, method, task), {})[seed] = record
+        return found
+
+    def cell(self, pair: str, method: str, task: str) -> dict[int, dict[str, Any]]:
+        """seed -> record of the runs of one cell."""
+        return self._cells.get((pair, method, task), {})
+
     @property
     def everything(self) -> list[dict[str, Any]]:
         """All records, teachers first."""
@@ -45,9 +64,9 @@ class Runs:
     def costs(self, pair: str, method: str, task: str, key: str) -> dict[int, tuple[float, str, str]]:
         """seed -> (cost, regime, device) of the runs of one cell that recorded this cost."""
         found = {}
-        for (p, m, t, seed), record in sorted(self.students.items()):
+        for seed, record in self.cell(pair, method, task).items():
             cost = record["cost"]
-            if (p, m, t) == (pair, method, task) and cost.get(key):
+            if cost.get(key):
                 found[seed] = (float(cost[key]), str(cost.get("regime", "?")), str(cost.get("device", "?")))
         return found
 

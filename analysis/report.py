@@ -4,11 +4,12 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from analysis import ablation, captions, census, figures
+from analysis import ablation, captions, census, figures, verdicts
 from analysis.benchmark import TABLES, Benchmark
 from analysis.layout import md
 from analysis.load import Runs
 from railkd.errors import UserError
+from railkd.records import read_json
 
 HEADINGS = {
     1: "The methods, and what a step costs",
@@ -36,12 +37,18 @@ READING = """\
 
 
 def compose(benchmark: Benchmark, runs: Runs, results: Path) -> str:
-    """The report as Markdown. Raises UserError when a table or figure has not been written yet."""
+    """The report as Markdown. Raises UserError when a part of it has not been written yet."""
     warning = captions.synthetic(benchmark, runs)
     parts = [f"# {md(benchmark.title)}: results of benchmark {md(benchmark.name)}\n"]
     if warning:
         parts.append(f"> **{md(warning)}** It shows that every step runs, from text to table.\n")
     parts.append(_completeness(benchmark, runs))
+    for name, heading, summary in (
+        ("claims", "The paper's claims", verdicts.claims_summary),
+        ("audit", "The paper's own numbers", verdicts.audit_summary),
+    ):
+        data = _json(results / f"{name}.json", name)
+        parts.append(f"## {heading}\n\n{summary(data)}\nIn full: [{name}.md]({name}.md).\n")
     parts.append("## How to read the tables\n\n" + READING)
     for number in TABLES:
         if benchmark.drawn_from(number):
@@ -69,6 +76,12 @@ def _text(path: Path) -> str:
         return path.read_text(encoding="utf-8")
     except OSError:
         raise UserError(f"{path}: not there; run 'python -m analysis tables' first") from None
+
+
+def _json(path: Path, step: str) -> dict[str, Any]:
+    if not path.is_file():
+        raise UserError(f"{path}: not there; run 'python -m analysis {step}' first")
+    return dict(read_json(path))
 
 
 def planned(benchmark: Benchmark) -> list[tuple[str, str, str, int]]:

@@ -44,7 +44,11 @@ FIELDS: dict[str, tuple[type | tuple[type, ...], str]] = {
     "baselines": (dict, "split or set -> metric -> best score of a constant answer, from the labels"),
     "examples": (dict, "split or set -> number of examples scored; 'train' -> number trained on"),
     "best_epoch": (int, "1-based epoch whose weights were scored"),
-    "epochs": (list, "per epoch: epoch (1-based), dev (metric -> score), loss (term -> mean), learning_rate, seconds"),
+    "epochs": (
+        list,
+        "per epoch: epoch (1-based), dev (metric -> score), halves (optional: the shown metric on every other dev "
+        "example, from the first and from the second), loss (term -> mean), learning_rate, seconds",
+    ),
     "method_record": (dict, "what the method reports: drawn layers, attention weights, effective rank, ..."),
     "similarity": (dict, "pooling -> cosine similarity [student layer][teacher layer] on probe examples; may be empty"),
     "diagnostics": (dict, "agreement with the teacher by split, cka by pooling: see diagnostics.py; may be left out"),

@@ -266,11 +266,14 @@ def train(
         if not np.isfinite(logits).all():  # a gradient that was not finite shows in no loss after the last step
             raise UserError(f"the model's dev logits are not finite after step {step.done}")
         dev = scores_of(data, "dev", logits)
+        labels = data.splits["dev"].labels.numpy()
+        halves = [score((task.shown,), predicted(logits[k::2]), labels[k::2])[task.shown] for k in (0, 1)]
         eval_seconds += time.perf_counter() - started
         outcome.epochs.append(
             {
                 "epoch": epoch + 1,
                 "dev": dev,
+                "halves": halves,
                 "loss": dict(zip(step.names, losses.double().mean(dim=0).tolist(), strict=True)),
                 "learning_rate": step.learning_rate,
                 "seconds": seconds,

@@ -47,9 +47,17 @@ def test_one_command_makes_every_record_table_and_figure(micro):
             assert record["scores"].keys() >= {"dev", "test"} and record["synthetic"]
             assert record["examples"]["train"] == 96
     assert not list((results / "signals").glob("*/*"))  # large, and deleted after their last reader
-    for name in ("tables/table1.md", "tables/table2.csv", "tables/table6.tex", "figures/figure2.png", "report.md"):
+    for name in (
+        "tables/table1.md",
+        "tables/table2.csv",
+        "tables/table6.tex",
+        "figures/figure2.png",
+        "claims.json",
+        "audit.md",
+        "report.md",
+    ):
         assert (results / name).stat().st_size > 200, name
-    assert re.search(r"railkd: 16 jobs done, 1 left, about .* to go", said)
+    assert re.search(r"railkd: 18 jobs done, 1 left, about .* to go", said)
 
 
 @pytest.mark.slow

@@ -8,9 +8,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
+from safetensors.numpy import save_file
+from scipy.special import ndtri
 
 from analysis.__main__ import main
+from railkd.metrics import predicted, score
 from railkd.records import SCHEMA_VERSION, canonical, sha256_text
 from railkd.tasks import OUT_OF_DOMAIN, TASKS
 
@@ -183,6 +187,57 @@ class Folder:
                     path.parent.mkdir(parents=True, exist_ok=True)
                     path.write_text(content, encoding="utf-8")
         return self
+
+    def predict(self, skill: Callable[[str, str], float], examples: int = 400) -> "Folder":
+        """Gives every student run predictions, and the scores that follow from them.
+
+        A run answers right with probability skill(method, split) and else at random, some examples harder than others;
+        a score is its label plus noise. Labels lie where the workflow prepares them.
+        """
+        for pair, options in self.spec["pairs"].items():
+            for task in options.get("tasks") or self.spec["data"]["tasks"]:
+                prepared = self.results / "prepared" / options["teacher"] / f"{task}.safetensors"
+                sets = ["dev", "test", *(o.name for o in OUT_OF_DOMAIN.values() if o.source == task and o.hub)]
+                labels, hard = {}, {}
+                for split in sets:
+                    draw = np.random.default_rng([len(split), *task.encode(), *split.encode()])
+                    classes = len(OUT_OF_DOMAIN[split].labels if split in OUT_OF_DOMAIN else TASKS[task].labels)
+                    labels[split] = draw.integers(classes, size=examples) if classes else draw.normal(size=examples)
+                    hard[split] = draw.normal(size=examples)
+                prepared.parent.mkdir(parents=True, exist_ok=True)
+                save_file({f"{s}.labels": y for s, y in labels.items()}, prepared)
+                prepared.with_suffix(".json").write_text(json.dumps({"sha256": "made"}))
+                for method in options["methods"]:
+                    for seed in self.spec["seeds"]:
+                        path = self.path(pair, method, task, seed)
+                        if path.exists():
+                            self._predict(path, skill, labels, hard)
+        return self
+
+    def _predict(
+        self, path: Path, skill: Callable[[str, str], float], labels: dict[str, Any], hard: dict[str, Any]
+    ) -> None:
+        run = json.loads(path.read_text(encoding="utf-8"))
+        task = TASKS[run["task"]]
+        logits = {}
+        for split, y in labels.items():
+            draw = np.random.default_rng([run["seed"], *f"{run['pair']} {run['method']} {task.name} {split}".encode()])
+            names, collapse = (*task.metrics, task.shown), ()
+            if split in OUT_OF_DOMAIN:
+                names, collapse = OUT_OF_DOMAIN[split].metrics, OUT_OF_DOMAIN[split].collapse
+            if task.outputs == 1:
+                logits[split] = (y + draw.normal(size=len(y)) / skill(run["method"], split))[:, None]
+            else:
+                knows = hard[split] / 2 + draw.normal(size=len(y)) < 1.118 * ndtri(skill(run["method"], split))
+                answer = np.where(knows, y, draw.integers(max(y) + 1, size=len(y)))
+                logits[split] = np.eye(task.outputs)[answer]
+            logits[split] = np.ascontiguousarray(logits[split], dtype=np.float32)
+            run["scores"][split] = score(names, predicted(logits[split], collapse), y)
+            run["examples"][split] = len(y)
+        save_file(logits, path.with_suffix(".safetensors"))
+        run["predictions"] = {"file": path.with_suffix(".safetensors").name, "sha256": ""}
+        run["fingerprints"] = {"data": "made"}
+        path.write_text(json.dumps(run), encoding="utf-8")
 
 
 GLUE = list(TASKS)

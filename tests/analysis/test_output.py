@@ -136,6 +136,8 @@ def test_report(full: Folder) -> None:
 def test_report_lists_missing_runs(full: Folder, folder: Folder) -> None:
     for made in ("tables", "figures"):
         shutil.copytree(full.results / made, folder.results / made)
+    for made in ("claims.json", "audit.json"):
+        shutil.copy(full.results / made, folder.results)
     folder.path(PAIR, "pkd", "cola", 3).unlink()
     folder.path(PAIR, "teacher", "rte").unlink()
     assert main(["report", str(folder.file), "--results", str(folder.results)]) == 0

@@ -1,0 +1,168 @@
+"""Estimates with their errors, and what they decide: paired contrasts, ratios of spread, equivalence, Holm, power.
+
+A contrast is compared over seeds within strata (a task of a pair), which are independent of each other: the same seed
+on another task is another run. Functions take arrays with any leading axes, so that a test can run many draws at once;
+``strata`` is a list over tasks of (..., runs) values, already the weighted difference of the sides of one run.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy.special import polygamma, stdtr, stdtrit  # scipy.stats takes a second to import
+
+Array = np.ndarray[Any, Any]
+LEVEL = 0.95
+ALPHA = (1 - LEVEL) / 2  # of each one-sided test, so that a verdict can be read off the interval
+POWER = 0.8
+MOST_SEEDS = 1000
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number with its errors, on a scale where they add up (logarithms for ratios); each (...), or a float."""
+
+    value: Any
+    variance: Any  # of having run these seeds
+    df: Any  # of that variance
+    n: int  # seeds in the smallest stratum
+    examples: Any = 0.0  # standard error of having these examples
+
+    @property
+    def se(self) -> Any:
+        """Standard error of seeds and examples together."""
+        return np.sqrt(self.variance + np.square(self.examples))
+
+    @property
+    def total_df(self) -> Any:
+        """Degrees of freedom of ``se`` (Satterthwaite): the examples are many, the seeds few."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.where(self.variance > 0, self.df * np.square(self.se**2 / self.variance), np.inf)
+
+    def interval(self, level: float = LEVEL) -> tuple[Any, Any]:
+        """Student's interval."""
+        half = stdtrit(np.minimum(self.total_df, 1e9), (1 + level) / 2) * self.se
+        return self.value - half, self.value + half
+
+    def p_above(self, bound: float) -> Any:
+        """One-sided p that the true value is at most ``bound``; without any error 0, 1/2 or 1."""
+        away = self.value - bound
+        with np.errstate(divide="ignore", invalid="ignore"):
+            t = np.where(self.se > 0, away / self.se, np.sign(away) * np.inf)
+        return stdtr(np.minimum(self.total_df, 1e9), np.where(away == 0, 0.0, -t))
+
+    def p_within(self, lower: float, upper: float) -> Any:
+        """p that the true value lies outside (lower, upper); with two finite bounds TOST, two one-sided tests."""
+        return np.maximum(self.p_above(lower), 1 - self.p_above(upper))
+
+    def p_outside(self, lower: float, upper: float) -> Any:
+        """p that the true value lies within; Bonferroni over the finite bounds."""
+        sides = int(math.isfinite(lower)) + int(math.isfinite(upper))
+        return np.minimum(sides * np.minimum(1 - self.p_above(lower), self.p_above(upper)), 1.0)
+
+
+def contrast(strata: Sequence[Array], weights: Sequence[float], examples: Any = 0.0) -> Estimate:
+    """Σ wₖ mean(strataₖ), its variance Σ wₖ² sₖ²/nₖ and Welch–Satterthwaite degrees of freedom.
+
+    Needs two runs in every stratum. Pairing is the caller's: a value is a difference within one seed.
+    """
+    values = np.sum([w * s.mean(axis=-1) for w, s in zip(weights, strata, strict=True)], axis=0)
+    parts = [w**2 * s.var(axis=-1, ddof=1) / s.shape[-1] for w, s in zip(weights, strata, strict=True)]
+    variance = np.sum(parts, axis=0)
+    squares = np.sum([v**2 / (s.shape[-1] - 1) for v, s in zip(parts, strata, strict=True)], axis=0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        df = np.where(np.asarray(squares) > 0, np.square(variance) / squares, 1.0)
+    return Estimate(values, variance, df, min(s.shape[-1] for s in strata), examples)
+
+
+def spread_ratio(first: Sequence[Array], second: Sequence[Array]) -> Estimate:
+    """Mean over strata of log(sd₁/sd₂), of normal runs; (..., runs) each, on both sides as many strata.
+
+    log s² of n normal runs has variance ψ'((n − 1)/2), and the same bias on both sides for the same n.
+    """
+    logs, variance = [], 0.0
+    for a, b in zip(first, second, strict=True):
+        logs.append((np.log(a.var(axis=-1, ddof=1)) - np.log(b.var(axis=-1, ddof=1))) / 2)
+        variance += _log_variance(a.shape[-1]) + _log_variance(b.shape[-1])
+    n = min(s.shape[-1] for s in (*first, *second))
+    return Estimate(np.mean(logs, axis=0), variance / len(logs) ** 2, np.inf, n)
+
+
+def _log_variance(n: int) -> float:
+    return float(polygamma(1, (n - 1) / 2)) / 4
+
+
+def holm(p: Array) -> Array:
+    """Holm's (1979) adjusted p over the last axis: (..., tests) -> (..., tests)."""
+    order = np.argsort(p, axis=-1)
+    tests = p.shape[-1]
+    stepped = np.take_along_axis(p, order, axis=-1) * np.arange(tests, 0, -1)
+    stepped = np.minimum(np.maximum.accumulate(stepped, axis=-1), 1.0)
+    adjusted = np.empty_like(stepped)
+    np.put_along_axis(adjusted, order, stepped, axis=-1)
+    return adjusted
+
+
+def detectable(estimate: Estimate) -> float:
+    """The true difference from a bound that such runs would find with probability POWER (two t-quantiles, one test)."""
+    df = min(float(estimate.total_df), 1e9)
+    return float((stdtrit(df, 1 - ALPHA) + stdtrit(df, POWER)) * estimate.se)
+
+
+def seeds_needed(estimate: Estimate, lower: float, upper: float, tests: int, spread: bool = False) -> int | None:
+    """Seeds with which this estimate, if right, would be decided with probability POWER after Holm over ``tests``.
+
+    Planning takes Holm's first and strictest step. Seeds shrink their own error alone: None where the examples' is too
+    large, or where more than MOST_SEEDS are needed. ``spread``: the estimate is of ``spread_ratio``.
+    """
+    value = float(estimate.value)
+    distance = min(abs(value - bound) for bound in (lower, upper) if math.isfinite(bound))
+
+    def decides(n: int) -> bool:
+        if spread:
+            variance, df = float(estimate.variance) * _log_variance(n) / _log_variance(estimate.n), 1e9
+        else:
+            variance = float(estimate.variance) * estimate.n / n
+            df = float(estimate.df) * (n - 1) / (estimate.n - 1)
+        now = Estimate(value, variance, df, n, estimate.examples)
+        total = min(float(now.total_df), 1e9)
+        reach = stdtrit(total, 1 - ALPHA / tests) + stdtrit(total, POWER)
+        return bool(distance >= reach * now.se and distance > 0)
+
+    return _first(decides)
+
+
+def _first(holds: Callable[[int], bool]) -> int | None:
+    """The least n from 2 to MOST_SEEDS for which a monotone condition holds."""
+    if not holds(MOST_SEEDS):
+        return None
+    low, high = 2, MOST_SEEDS
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (low, middle) if holds(middle) else (middle + 1, high)
+    return low
+
+
+def improvement(first: Array, second: Array) -> float:
+    """Probability that a run of the first side beats one of the second, ties half: (runs,) each (rliable's measure)."""
+    return float(np.mean((first[:, None] > second) + 0.5 * (first[:, None] == second)))
+
+
+def expected_best(scores: Array) -> Array:
+    """Expected best of 1, 2, …, n draws, with replacement, of n measured points: (n,) -> (n,) (Dodge et al., 2019)."""
+    values, n = np.sort(scores), len(scores)
+    share = np.arange(n + 1) / n
+    powers = share[None, :] ** np.arange(1, n + 1)[:, None]
+    return np.diff(powers, axis=1) @ values
+
+
+def optimism(halves: Array) -> float:
+    """What choosing an epoch on half of dev flatters: (epochs, 2) scores of the two halves -> one number.
+
+    The epoch is chosen on each half in turn and scored on both. For an epoch chosen without looking the two differences
+    cancel exactly, so what remains is the choice. A half is noisier than all of dev: this is an upper estimate.
+    """
+    first, second = halves[halves[:, 0].argmax()], halves[halves[:, 1].argmax()]
+    return float((first[0] - first[1] + second[1] - second[0]) / 2)
