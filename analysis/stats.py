@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pandas as pd
-from scipy.special import chdtri  # scipy.stats takes a second to import
+from scipy.special import chdtri, stdtrit  # scipy.stats takes a second to import
 
 
 def matrix(rows: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
@@ -15,6 +15,12 @@ def matrix(rows: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
 def mean_sd(values: np.ndarray) -> tuple[float, float]:
     """Mean and sample standard deviation (divisor n − 1) of scores: (runs,); the latter is NaN for one run."""
     return float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else math.nan
+
+
+def mean_interval(mean: float, sd: float, n: int, level: float = 0.95) -> tuple[float, float]:
+    """Student's confidence interval of a mean over n ≥ 2 normal runs: mean ± t(n − 1) · sd/√n."""
+    half = float(stdtrit(n - 1, (1 + level) / 2)) * sd / math.sqrt(n)
+    return mean - half, mean + half
 
 
 def sampling_error(metric: str, score: float, examples: int, accuracy: float | None = None) -> float:
