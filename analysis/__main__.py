@@ -38,7 +38,7 @@ def write_report(benchmark: Benchmark, results: Path) -> None:
 
     runs = load.read(benchmark, results)
     write_bytes(results / "report.md", report.compose(benchmark, runs, results).encode())
-    write_bytes(results / "report.html", page.compose(benchmark, runs).encode())
+    write_bytes(results / "report.html", page.compose(benchmark, runs, results).encode())
 
 
 def compare(benchmark: Benchmark, results: Path, against: Path, out: Path, tolerance: float) -> bool:
@@ -59,7 +59,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("benchmark", type=Path, help="benchmark file (YAML)")
     parser.add_argument("--results", type=Path, help="its results folder (default: results/<name>)")
     parser.add_argument("--against", type=Path, help="compare: the other results folder, such as a published reference")
-    parser.add_argument("--out", type=Path, help="compare: the HTML file (default: comparison.html in the results folder)")
+    parser.add_argument("--out", type=Path, help="compare: the HTML file (default: comparison.html in --results)")
     parser.add_argument(
         "--tolerance", type=float, default=0.0, help="compare: a difference up to so many points is none (default: 0)"
     )

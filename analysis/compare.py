@@ -95,7 +95,9 @@ def read(results: Path) -> dict[Key, Side]:
                         n = int(float(row["n"] or 0))
                         found[key] = Side(number(row["value"]), number(row["sd"]), n, row["statistic"], row["unit"])
         except (OSError, KeyError, ValueError, UnicodeDecodeError) as error:
-            raise UserError(f"{path}: not a table of this suite ({error}); run 'python -m analysis tables' again") from None
+            raise UserError(
+                f"{path}: not a table of this suite ({error}); run 'python -m analysis tables' again"
+            ) from None
     return found
 
 
@@ -145,10 +147,17 @@ def _column(block: str, column: str) -> str:
         return column.replace("_", " ")
 
 
+def _where(benchmark: Benchmark, key: Key) -> str:
+    table, pair, block, row, column = key
+    return f"Table {table}, {pair}, {block.upper()}, {_title(benchmark, row)}, {_column(block, column)}"
+
+
 def _said(side: Side | None) -> str:
     if side is None:
         return "–"
-    spread = f" ± {layout.number(side.sd, 1)}" if side.n > 1 and not math.isnan(side.sd) and side.statistic == "mean" else ""
+    spread = (
+        f" ± {layout.number(side.sd, 1)}" if side.n > 1 and not math.isnan(side.sd) and side.statistic == "mean" else ""
+    )
     return layout.number(side.value, 2 if side.unit == "ratio" else 1) + spread
 
 
@@ -178,9 +187,7 @@ def summary(benchmark: Benchmark, cells: list[Compared], results: Path, against:
     ]
     for cell in cells:
         if cell.verdict == "differs":
-            table, pair, block, row, column = cell.key
-            where = f"Table {table}, {pair}, {block}, {_title(benchmark, row)}, {_column(block, column)}"
-            lines.append(f"differs: {where}: {_said(cell.ours)} against {_said(cell.theirs)}")
+            lines.append(f"differs: {_where(benchmark, cell.key)}: {_said(cell.ours)} against {_said(cell.theirs)}")
     return "\n".join(lines)
 
 
@@ -188,7 +195,7 @@ def _view(cell: Compared | None) -> View:
     if cell is None:
         return View("")
     key = "|".join(cell.key[1:])
-    both = f"({_said(cell.ours)}; {_said(cell.theirs)})"
+    both = f"{_said(cell.ours)}\n{_said(cell.theirs)}"
     tip = [f"first folder {_said(cell.ours)}, second {_said(cell.theirs)}"]
     if cell.verdict in ("here", "there"):
         return View("only first" if cell.ours else "only second", "", both, tip="\n".join(tip), key=key, flag="differs")
@@ -199,7 +206,10 @@ def _view(cell: Compared | None) -> View:
     tip.append(f"difference {text} (n = {cell.ours.n} and {cell.theirs.n})")
     if not math.isnan(cell.p):
         low, high = cell.difference - cell.half, cell.difference + cell.half
-        tip += [f"95 % interval {layout.number(low, 2)} to {layout.number(high, 2)}", f"p = {cell.p:.3g} before correction"]
+        tip += [
+            f"95 % interval {layout.number(low, 2)} to {layout.number(high, 2)}",
+            f"p = {cell.p:.3g} before correction",
+        ]
     tip.append({"same": "no difference shown", "differs": "differs"}.get(cell.verdict, "not tested"))
     flag = "differs" if cell.verdict == "differs" else ""
     return View(text.replace("-", "−"), "", both, full(cell.difference), "\n".join(tip), key=key, flag=flag)
@@ -230,7 +240,10 @@ def grids(benchmark: Benchmark, cells: list[Compared]) -> list[Grid]:
                 "First folder minus second; below it both numbers.",
                 [_column(next(k[2] for k in own if k[4] == c), c) for _, c in columns],
                 [
-                    (f"{pair} {block.upper()}".strip(), [(_title(benchmark, row), views) for row, views in rows.items()])
+                    (
+                        f"{pair} {block.upper()}".strip(),
+                        [(_title(benchmark, row), views) for row, views in rows.items()],
+                    )
                     for (pair, block), rows in sections.items()
                 ],
                 "Model",
@@ -255,11 +268,7 @@ def compose(benchmark: Benchmark, cells: list[Compared], results: Path, against:
         agree=agree(cells),
         counts=counts(cells),
         rule=rule(cells, tolerance),
-        different=[
-            (f"Table {c.key[0]}, {c.key[1]}, {c.key[2].upper()}, {_title(benchmark, c.key[3])}, {_column(c.key[2], c.key[4])}", c)
-            for c in cells
-            if c.verdict == "differs"
-        ],
+        different=[(_where(benchmark, cell.key), cell) for cell in cells if cell.verdict == "differs"],
         said=_said,
         tables=grids(benchmark, cells),
         csv=data_uri("\n".join(exported) + "\n"),

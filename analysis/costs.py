@@ -9,7 +9,17 @@ from analysis import captions
 from analysis.benchmark import Benchmark, Pair
 from analysis.cells import Cell, column_title
 from analysis.load import Runs, reference
-from analysis.tables import Section, Table, caption, paper_setting, paper_values, prefix, score_rows, titles_of
+from analysis.tables import (
+    Section,
+    Table,
+    caption,
+    has_test,
+    paper_setting,
+    paper_values,
+    prefix,
+    score_rows,
+    titles_of,
+)
 from railkd.registry import class_facts
 
 FACTS = ("layer_mapping", "complexity", "limitation")
@@ -113,7 +123,7 @@ def _mixed_note(where: str, tasks: list[str]) -> list[str]:
 def against_codir(benchmark: Benchmark, runs: Runs) -> Table:
     """Table 4: scores on the tasks that CoDIR is defined for, and CoDIR's training time relative to each row's."""
     pairs = benchmark.drawn_from(4)
-    block = "dev" if benchmark.test == "none" else "test"
+    block = "test" if has_test(benchmark, runs) else "dev"
     columns = [t for t in benchmark.tasks if t != "stsb" and any(t in pair.tasks for pair in pairs)]
     values = paper_values(4, "test")
     # test numbers beside dev numbers would compare two different things

@@ -128,8 +128,10 @@ def _details(cell: Cell) -> list[str]:
         if cell.status == "partial":
             lines.append(f"{cell.n} of {cell.n_expected} planned runs")
         if not math.isnan(cell.baseline) and cell.row != "constant":
-            verb = "exceeded" if cell.clears_baseline is not False else "not exceeded by two standard errors"
-            lines.append(f"constant answer: {said(cell.baseline)}" + (f", {verb}" if cell.clears_baseline is not None else ""))
+            verdict = {True: ", exceeded", False: ", not exceeded by two standard errors", None: ""}[
+                cell.clears_baseline
+            ]
+            lines.append(f"constant answer: {said(cell.baseline)}{verdict}")
         if not math.isnan(cell.examples):
             lines.append(f"{int(cell.examples):,} examples scored in each run")
     else:

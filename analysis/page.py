@@ -6,7 +6,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from analysis import captions, figures, grid, layout, plots, printed, provenance
+from analysis import answers, captions, figures, grid, layout, plots, printed, provenance
 from analysis.benchmark import Benchmark, Pair
 from analysis.cells import Cell
 from analysis.load import Runs
@@ -29,8 +29,8 @@ def render(template: str, **values: Any) -> str:
     return environment.get_template(template).render(**values)
 
 
-def compose(benchmark: Benchmark, runs: Runs, verdicts: list[dict[str, Any]] = (), audit: list[dict[str, Any]] = ()) -> str:
-    """The report as one HTML file."""
+def compose(benchmark: Benchmark, runs: Runs, results: Path) -> str:
+    """The report as one HTML file; with the verdicts and the audit where they have been written."""
     tables = printed.tables_of(benchmark, runs)
     gone = [key for key in planned(benchmark) if key not in runs.students]
     teachers = list(dict.fromkeys((pair.teacher, task) for pair in benchmark.pairs for task in pair.tasks))
@@ -47,8 +47,8 @@ def compose(benchmark: Benchmark, runs: Runs, verdicts: list[dict[str, Any]] = (
         missing=_missing(benchmark, gone),
         glance=[line for table in tables if table.number in (2, 3) for line in _glance(benchmark, table)],
         methods=[(benchmark.title_of(m), WHAT[base]) for m in benchmark.methods if (base := benchmark.base(m)) in WHAT],
-        verdicts=verdicts,
-        audit=audit,
+        verdicts=answers.verdicts(benchmark, answers.read(results / "claims.json")),
+        audit=answers.audit(answers.read(results / "audit.json")),
         tables=[grid.of_table(table, HEADINGS[table.number]) for table in tables],
         figures=_figures(benchmark, runs),
         curves=_curves(benchmark, runs),
@@ -67,7 +67,7 @@ WHAT = {
     "no_kd": "The student alone, trained on the labels: what distillation has to beat.",
     "vanilla_kd": "The student also imitates the teacher's output probabilities.",
     "pkd": "Also imitates the first token's vector in fixed teacher layers, every so many (Sun et al., 2019).",
-    "ckd": "Also imitates how the teacher's vectors relate to one another, across tokens and layers (Park et al., 2021).",
+    "ckd": "Also imitates how the teacher's vectors relate to one another, in tokens and layers (Park et al., 2021).",
     "alp_kd": "Each student layer imitates a learned mixture of all teacher layers (Passban et al., 2021).",
     "codir": "Tells its own example's teacher vectors from other examples' by a contrastive loss (Sun et al., 2020).",
     "rail_kd_l": "The paper's proposal: in each epoch, each student layer imitates a teacher layer drawn at random.",
@@ -96,8 +96,7 @@ def _glance(benchmark: Benchmark, table: Table) -> list[dict[str, Any]]:
                     "where": f"{pair.title}, {students[0].block.upper()}",
                     "table": table.number,
                     "bars": [
-                        _bar(benchmark, c)
-                        for c in (*(average[k] for k in ("teacher",) if k in average), *students)
+                        _bar(benchmark, c) for c in (*(average[k] for k in ("teacher",) if k in average), *students)
                     ],
                     "floor": _bar(benchmark, average["constant"]) if "constant" in average else None,
                 }
@@ -136,9 +135,7 @@ def _figures(benchmark: Benchmark, runs: Runs) -> list[dict[str, Any]]:
 def _curves(benchmark: Benchmark, runs: Runs) -> list[dict[str, Any]]:
     drawn = [(pair, plots.learning_curves(benchmark, runs, pair)) for pair in benchmark.pairs]
     return [
-        _drawing(figure, f"curves{i}", pair.title, "")
-        for i, (pair, figure) in enumerate(drawn)
-        if figure is not None
+        _drawing(figure, f"curves{i}", pair.title, "") for i, (pair, figure) in enumerate(drawn) if figure is not None
     ]
 
 
@@ -156,7 +153,9 @@ def _tradeoffs(benchmark: Benchmark, runs: Runs) -> list[dict[str, Any]]:
         figure = plots.pareto(benchmark, pair, block, points)
         if figure is None:
             continue
-        front = [benchmark.title_of(p["method"]) for p in sorted(points, key=lambda p: float(p["seconds"])) if p["front"]]
+        front = [
+            benchmark.title_of(p["method"]) for p in sorted(points, key=lambda p: float(p["seconds"])) if p["front"]
+        ]
         absent = [benchmark.title_of(m) for m in pair.rows() if m not in {p["method"] for p in points}]
         caption = f"On the line, because no method is both cheaper and better: {', '.join(front)}."
         if absent:

@@ -100,7 +100,9 @@ def learning_curves(benchmark: Benchmark, runs: Runs, pair: Pair) -> Figure | No
                     continue
                 mean = values.mean(axis=0)
                 longest = max(longest, len(mean))
-                handles[method] = axis.plot(range(1, len(mean) + 1), mean, markersize=3.5, **_mark(benchmark, method))[0]
+                handles[method] = axis.plot(range(1, len(mean) + 1), mean, markersize=3.5, **_mark(benchmark, method))[
+                    0
+                ]
             axis.set_title(TASKS[task].title)
             axis.set_xticks(range(1, longest + 1, max(1, longest // 5)))
             axis.grid(axis="y", color="0.9", linewidth=0.6)
@@ -143,9 +145,7 @@ def trade_off(benchmark: Benchmark, runs: Runs, pair: Pair, block: str) -> list[
             {"method": method, "seconds": seconds, "mean": average.mean, "sd": average.sd, "regime": ", ".join(regimes)}
         )
     for p in points:
-        p["front"] = not any(
-            o["seconds"] <= p["seconds"] and o["mean"] >= p["mean"] and o is not p for o in points
-        )
+        p["front"] = not any(o["seconds"] <= p["seconds"] and o["mean"] >= p["mean"] and o is not p for o in points)
     return points if len(devices) == 1 else []
 
 

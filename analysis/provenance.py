@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import math
 from typing import Any
 
 from analysis.benchmark import Benchmark
@@ -113,7 +114,7 @@ def settings_table(runs: Runs) -> tuple[dict[str, str], Grid]:
     return common, Grid(
         "settings",
         "What differs between runs",
-        "One row a configuration; the column Settings of the table of runs names it. A dash: this method or task has no such key.",
+        "One row a configuration; the column Settings of the table of runs names it. A dash: no such key here.",
         ["Method", "Task", "Settings", *own],
         [("", rows)],
         "Pair",
@@ -140,24 +141,21 @@ def cost_table(benchmark: Benchmark, runs: Runs) -> Grid:
             seconds = [_mean(found, task, "train_seconds") for task in tasks]
             steps = [_mean(found, task, "step_seconds") for task in tasks]
             known = [r["cost"]["peak_memory_bytes"] / 1e6 for r in found if r["cost"].get("peak_memory_bytes")]
-            row = {
-                "runs": len(found),
-                "tasks": len(tasks),
-                "train_seconds": sum(seconds),
-                "step_ms": 1000 * sum(steps) / len(steps),
-                "peak_mb": max(known, default=float("nan")),
-                "device": ", ".join(sorted({str(r["cost"].get("device", "?")) for r in found})),
-            }
-            exported.append({"pair": pair.name, "method": method, **row})
-            views = [View(str(row[k]), sort=str(row[k])) for k in ("runs", "tasks")]
-            views += [number_view(row["train_seconds"], 0), number_view(row["step_ms"], 1), number_view(row["peak_mb"], 0)]
-            rows.append((f"{benchmark.title_of(method)}", [text_view(pair.title), *views, text_view(str(row["device"]))]))
+            total, step = sum(seconds), 1000 * sum(steps) / len(steps)
+            peak = max(known, default=math.nan)
+            device = ", ".join(sorted({str(r["cost"].get("device", "?")) for r in found}))
+            counted = {"runs": len(found), "tasks": len(tasks)}
+            measured = {"train_seconds": total, "step_ms": step, "peak_mb": peak, "device": device}
+            exported.append({"pair": pair.name, "method": method, **counted, **measured})
+            views = [View(str(n), sort=str(n)) for n in counted.values()]
+            views += [number_view(total, 0), number_view(step, 1), number_view(peak, 0), text_view(device)]
+            rows.append((benchmark.title_of(method), [text_view(pair.title), *views]))
     return Grid(
         "costs",
         "What training cost",
-        "Training: seconds for one run on each of the tasks, summed over the tasks, mean over runs. Step: mean over the tasks of "
-        "a run's median step. Peak memory: of the GPU, or of the whole process on a CPU, where it counts the libraries and every seed "
-        "trained before in the same job. Compare rows with the same number of tasks only.",
+        "Training: seconds for one run on each of the tasks, summed over the tasks, mean over runs. Step: mean over "
+        "tasks of a run's median step. Peak memory: of the GPU, or of the whole process on a CPU, where it counts the "
+        "libraries and every seed trained before in the same job. Compare rows with the same number of tasks only.",
         ["Pair", "Runs", "Tasks", "Training, s", "Step, ms", "Peak memory, MB", "Device"],
         [("", rows)],
         "Method",

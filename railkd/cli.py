@@ -39,6 +39,11 @@ def _parser() -> argparse.ArgumentParser:
     distil.add_argument("--seeds", type=int, nargs="+", required=True)
     distil.add_argument("--point", type=int, help="a point of the hyper-parameter search, by index")
     step("select", "choose the best point of the hyper-parameter search", "pair", "method", "task")
+    submission = step("submission", "write a GLUE leaderboard file of a method (data.test: hidden)", "pair", "method")
+    submission.add_argument("--seed", type=int, required=True)
+    submission.add_argument("--out", type=Path, required=True, help="the zip to write")
+    checked = steps.add_parser("check-submission", help="check GLUE leaderboard files")
+    checked.add_argument("files", type=Path, nargs="+")
     record = steps.add_parser("record", help="check run records, such as those of a method in another repository")
     record.add_argument("files", type=Path, nargs="+")
     return parser
@@ -96,6 +101,13 @@ def _run(arguments: argparse.Namespace) -> None:
             records.read(file)
             print(f"{file}: valid")
         return
+    if arguments.step == "check-submission":
+        from railkd import submission
+
+        for file in arguments.files:
+            submission.check(file)
+            print(f"{file}: valid")
+        return
     benchmark = config.load(arguments.benchmark)
     layout = Layout(arguments.results or Path("results") / benchmark.name)
     _known(benchmark, arguments)
@@ -108,6 +120,12 @@ def _run(arguments: argparse.Namespace) -> None:
         from railkd import miniglue
 
         miniglue.generate(layout.data(), benchmark.data["seed"], **benchmark.data.get("sizes", {}))
+        return
+    if arguments.step == "submission":
+        from railkd import submission
+
+        names = (arguments.pair, arguments.method, arguments.seed)
+        print(submission.write(benchmark, layout, *names, arguments.out) + f"\n{arguments.out}: valid")
         return
     threads = getattr(arguments, "threads", 1)
     os.environ.setdefault("OMP_NUM_THREADS", str(threads))

@@ -96,12 +96,15 @@ def _record(
     method: Method | None = None,
     similarity: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Scores a trained model on every split and writes its predictions and then its record."""
+    """Scores a trained model on every labelled split, predicts the hidden ones; writes predictions, then the record."""
     from safetensors.numpy import save
 
     dtype = precision(config["training"]["precision"], device, model.config.hidden_size)
     clock = time.perf_counter()
-    logits = {s: logits_of(model, prepared.splits[s], prepared.facts["pad_id"], device, dtype) for s in prepared.scored}
+    logits = {
+        s: logits_of(model, prepared.splits[s], prepared.facts["pad_id"], device, dtype)
+        for s in (*prepared.scored, *prepared.hidden)
+    }
     outcome.cost["eval_seconds"] += time.perf_counter() - clock
     predictions = path.with_suffix(".safetensors")
     payload = save(logits)
@@ -116,9 +119,9 @@ def _record(
         "config": config,
         "config_hash": records.sha256_text(records.canonical(config)),
         "shown": task.shown,
-        "scores": {split: scores_of(prepared, split, values) for split, values in logits.items()},
-        "baselines": {split: prepared.facts["baselines"][split] for split in logits},
-        "examples": {split: prepared.facts["examples"][split] for split in ("train", *logits)},
+        "scores": {split: scores_of(prepared, split, logits[split]) for split in prepared.scored},
+        "baselines": {split: prepared.facts["baselines"][split] for split in prepared.scored},
+        "examples": {split: prepared.facts["examples"][split] for split in ("train", *prepared.scored)},
         "best_epoch": outcome.best_epoch,
         "epochs": outcome.epochs,
         "method_record": method.record() if method else {},
