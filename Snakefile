@@ -98,6 +98,7 @@ rule all:
         RUNS,  # by name: a record that was deleted is made again even if the report is there
         TEACHER_RECORDS,
         L.root / "report.md",
+        L.root / "report.html",
 
 
 if B.synthetic:
@@ -288,10 +289,15 @@ for _rules in B.spec.get("rules", []):
 ANALYSIS = f"{PYTHON} -m analysis"
 
 
+# scores that the GLUE server returned, where there are any (analysis/leaderboard.py)
+RETURNED = [str(path) for path in [L.root / "leaderboard.csv"] if path.is_file()]
+
+
 rule tables:
     input:
         RUNS,
         TEACHER_RECORDS,
+        RETURNED,
     output:
         TABLES,
     conda:
@@ -322,6 +328,7 @@ rule report:
         FIGURES,
     output:
         L.root / "report.md",
+        L.root / "report.html",
     conda:
         "environment.yml"
     log:

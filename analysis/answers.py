@@ -40,7 +40,8 @@ def interval(part: dict[str, Any], unit: str) -> str:
     """``[low, high]`` in words; empty for none."""
     if part["low"] is None or part["high"] is None:
         return ""
-    return f"95 % interval {said(part['low'], unit)} to {said(part['high'], unit)}"
+    low = said(part["low"], unit).removesuffix(" points")
+    return f"95 % interval {low} to {said(part['high'], unit)}"
 
 
 def drawing(claim: dict[str, Any]) -> dict[str, Any] | None:
@@ -141,8 +142,8 @@ def _parts(claim: dict[str, Any]) -> Grid:
         f"claim-{claim['id']}",
         "Every comparison that must hold",
         "p: one-sided, that the claim's side is chance; Holm: corrected over the table or figure. Could see: the least "
-        "true difference from the bound that these seeds find in 4 of 5 repetitions. Seeds to decide: if the estimate is "
-        "right.",
+        "true difference from the bound that these seeds find in 4 of 5 repetitions. Seeds to decide: if the estimate "
+        "is right.",
         ["Verdict", "Estimate", "Low", "High", "Paper", "p", "p, Holm", "Seeds", "Could see", "Seeds to decide"],
         [("", rows)],
         "Comparison",
@@ -261,7 +262,7 @@ def audit(content: dict[str, Any] | None) -> dict[str, Any] | None:
         "table": Grid(
             "checks",
             "Every check",
-            "A printed number stands for all that round to it: a check fails only if no unrounded numbers make it hold.",
+            "A printed number stands for all that round to it: a check fails only if no such numbers make it hold.",
             ["Verdict", "Kind", "Printed", "Recomputed", "In words"],
             [("", rows)],
             "Where",

@@ -46,7 +46,14 @@ def test_one_command_makes_every_record_table_and_figure(micro):
             record = records.read(layout.run(cell, seed))
             assert record["scores"].keys() >= {"dev", "test"} and record["synthetic"]
             assert record["examples"]["train"] == 96
-    for name in ("tables/table1.md", "tables/table2.csv", "tables/table6.tex", "figures/figure2.png", "report.md"):
+    for name in (
+        "tables/table1.md",
+        "tables/table2.csv",
+        "tables/table6.tex",
+        "figures/figure2.png",
+        "report.md",
+        "report.html",
+    ):
         assert (results / name).stat().st_size > 200, name
     assert re.search(r"railkd: 16 jobs done, 1 left, about .* to go", said)
 
