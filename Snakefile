@@ -101,6 +101,7 @@ rule all:
         RUNS,  # by name: a record that was deleted is made again even if the report is there
         TEACHER_RECORDS,
         L.root / "report.md",
+        L.root / "report.html",
 
 
 if B.synthetic:
@@ -293,11 +294,16 @@ for _rules in B.spec.get("rules", []):
 ANALYSIS = f"{PYTHON} -m analysis"
 
 
+# scores that the GLUE server returned, where there are any (analysis/leaderboard.py)
+RETURNED = [str(path) for path in [L.root / "leaderboard.csv"] if path.is_file()]
+
+
 rule tables:
     input:
         RUNS,
         TEACHER_RECORDS,
         [path for path in [L.root / "speed.json"] if path.exists()],  # benchmarks/speed, for Table 4
+        RETURNED,
     output:
         TABLES,
     conda:
@@ -358,6 +364,7 @@ rule report:
         AUDIT,
     output:
         L.root / "report.md",
+        L.root / "report.html",
     conda:
         "environment.yml"
     log:

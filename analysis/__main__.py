@@ -1,8 +1,9 @@
-"""``python -m analysis tables|figures|claims|audit|report|all BENCHMARK.yaml [--results FOLDER]``."""
+"""``python -m analysis tables|figures|claims|audit|report|all BENCHMARK.yaml [--results FOLDER]``;
+``python -m analysis compare BENCHMARK.yaml --results FOLDER --against FOLDER``.
+"""
 
 import argparse
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 from analysis import benchmark as benchmarks
@@ -14,24 +15,13 @@ STEPS = ("tables", "figures", "claims", "audit", "report")
 
 def write_tables(benchmark: Benchmark, results: Path) -> None:
     """Writes every table that a pair names, as CSV, Markdown and LaTeX."""
-    from analysis import costs, layout, load, speed, tables
+    from analysis import layout, load, printed
     from railkd.records import write_bytes
 
-    runs = load.read(benchmark, results)
-    build: dict[int, Callable[[], tables.Table]] = {
-        1: lambda: costs.characteristics(benchmark, runs),
-        2: lambda: tables.glue(benchmark, runs, 2),
-        3: lambda: tables.glue(benchmark, runs, 3),
-        4: lambda: costs.against_codir(benchmark, runs, speed.read(benchmark, results)),
-        5: lambda: tables.spread(benchmark, runs),
-        6: lambda: tables.out_of_domain(benchmark, runs),
-    }
-    for number, make in build.items():
-        if benchmark.drawn_from(number):
-            table = make()
-            texts = {"csv": layout.to_csv(table), "md": layout.to_markdown(table), "tex": layout.to_latex(table)}
-            for extension, text in texts.items():
-                write_bytes(results / "tables" / f"table{number}.{extension}", text.encode())
+    for table in printed.tables_of(benchmark, load.read(benchmark, results), results):
+        texts = {"csv": layout.to_csv(table), "md": layout.to_markdown(table), "tex": layout.to_latex(table)}
+        for extension, text in texts.items():
+            write_bytes(results / "tables" / f"table{table.number}.{extension}", text.encode())
 
 
 def write_figures(benchmark: Benchmark, results: Path) -> None:
@@ -62,24 +52,46 @@ def write_audit(benchmark: Benchmark, results: Path) -> None:
 
 
 def write_report(benchmark: Benchmark, results: Path) -> None:
-    """Writes report.md from the tables and figures already there and the records' provenance."""
-    from analysis import load, report
+    """Writes report.md from the tables and figures already there, and report.html from the records."""
+    from analysis import load, page, report
     from railkd.records import write_bytes
 
-    text = report.compose(benchmark, load.read(benchmark, results), results)
-    write_bytes(results / "report.md", text.encode())
+    runs = load.read(benchmark, results)
+    write_bytes(results / "report.md", report.compose(benchmark, runs, results).encode())
+    write_bytes(results / "report.html", page.compose(benchmark, runs, results).encode())
+
+
+def compare(benchmark: Benchmark, results: Path, against: Path, out: Path, tolerance: float) -> bool:
+    """Writes the comparison of two results folders as HTML, prints its summary; whether they agree."""
+    from analysis import compare as comparison
+    from railkd.records import write_bytes
+
+    compared = comparison.compare(results, against, tolerance)
+    write_bytes(out, comparison.compose(benchmark, compared, results, against, tolerance).encode())
+    print(comparison.summary(benchmark, compared, results, against, tolerance) + f"\n{out}")
+    return comparison.agree(compared)
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs the command line; a user's mistake is one line on stderr and exit code 1."""
+    """Runs the command line; a user's mistake is one line on stderr and exit code 1, two folders that differ are 2."""
     parser = argparse.ArgumentParser(prog="python -m analysis", description="Tables, figures, claims, audit, report.")
-    parser.add_argument("step", choices=[*STEPS, "all"], help="what to write")
+    parser.add_argument("step", choices=[*STEPS, "all", "compare"], help="what to write")
     parser.add_argument("benchmark", type=Path, help="benchmark file (YAML)")
     parser.add_argument("--results", type=Path, help="its results folder (default: results/<name>)")
+    parser.add_argument("--against", type=Path, help="compare: the other results folder, such as a published reference")
+    parser.add_argument("--out", type=Path, help="compare: the HTML file (default: comparison.html in --results)")
+    parser.add_argument(
+        "--tolerance", type=float, default=0.0, help="compare: a difference up to so many points is none (default: 0)"
+    )
     options = parser.parse_args(arguments)
     try:
         benchmark = benchmarks.read(options.benchmark)
         results = options.results or Path("results") / benchmark.name
+        if (options.step == "compare") != (options.against is not None):
+            raise UserError("--against: names the folder to compare with, and belongs to the step compare")
+        if options.step == "compare":
+            out = options.out or results / "comparison.html"
+            return 0 if compare(benchmark, results, options.against, out, options.tolerance) else 2
         steps = {
             "tables": write_tables,
             "figures": write_figures,

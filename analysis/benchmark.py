@@ -73,7 +73,7 @@ class Benchmark:
     title: str
     seeds: tuple[int, ...]
     source: str  # miniglue | glue
-    test: str  # labels | heldout | none
+    test: str  # labels | heldout | hidden | none
     tasks: tuple[str, ...]
     train_examples: dict[str, int]  # tasks trained on a subset -> its size
     out_of_domain: tuple[str, ...]

@@ -54,6 +54,7 @@ def splits(benchmark: Benchmark, blocks: Sequence[str]) -> str:
                 "labels": "TEST: the test set, whose labels are public here.",
                 "heldout": "TEST: labelled examples held out of the training set, because GLUE's test labels are not "
                 "public (the paper's test scores come from the GLUE server).",
+                "hidden": "TEST: GLUE's hidden test sets, scored by the GLUE server (leaderboard.csv).",
             }.get(benchmark.test, "")
         )
     return " ".join(sentences)

@@ -10,7 +10,17 @@ from analysis import captions, speed
 from analysis.benchmark import Benchmark, Pair
 from analysis.cells import Cell, column_title
 from analysis.load import Runs, reference
-from analysis.tables import Section, Table, caption, paper_setting, paper_values, prefix, score_rows, titles_of
+from analysis.tables import (
+    Section,
+    Table,
+    caption,
+    has_test,
+    paper_setting,
+    paper_values,
+    prefix,
+    score_rows,
+    titles_of,
+)
 from railkd.registry import class_facts
 
 BY_RUNS = (
@@ -122,7 +132,7 @@ def against_codir(benchmark: Benchmark, runs: Runs, timed: dict[str, Any] | None
     ``timed``: what ``speed.read`` found; without it the speed-up is that of the recorded runs.
     """
     pairs = benchmark.drawn_from(4)
-    block = "dev" if benchmark.test == "none" else "test"
+    block = "test" if has_test(benchmark, runs) else "dev"
     columns = [t for t in benchmark.tasks if t != "stsb" and any(t in pair.tasks for pair in pairs)]
     values = paper_values(4, "test")
     # test numbers beside dev numbers would compare two different things

@@ -2,10 +2,14 @@
 
 import math
 import re
+from typing import TYPE_CHECKING
 
 from analysis.captions import DAGGER, DOUBLE
 from analysis.cells import Cell, frame
 from analysis.tables import Table
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
 
 _TEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
@@ -38,6 +42,14 @@ def tex(text: str) -> str:
         return "".join(_TEX.get(c, c) for c in part)
 
     return "".join(plain(a) + (f"$^{{{plain(b)}}}$" if b else "") for a, b in _superscripts(text))
+
+
+def html(text: str) -> "Markup":
+    """Text escaped for HTML."""
+    from markupsafe import Markup, escape
+
+    parts = [escape(a) + (Markup("<sup>{}</sup>").format(b) if b else "") for a, b in _superscripts(text)]
+    return Markup("").join(parts)
 
 
 def number(value: float, decimals: int) -> str:

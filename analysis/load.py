@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from analysis import leaderboard
 from analysis.benchmark import ROOT, Benchmark
 from railkd import records
 from railkd.errors import UserError
@@ -75,7 +76,8 @@ def read(benchmark: Benchmark, results: Path) -> Runs:
     """Reads every run that the benchmark file lists and that is there.
 
     Raises UserError naming the file for a record that is invalid, lies in the wrong place, has another configuration
-    than the other seeds of its cell, or was scored on other data than the rest of its column.
+    than the other seeds of its cell, or was scored on other data than the rest of its column; and for a line of
+    ``leaderboard.csv`` that fits no run.
     """
     if not results.is_dir():
         raise UserError(f"{results}: no such results folder; run the benchmark first, or name it with --results")
@@ -108,6 +110,7 @@ def read(benchmark: Benchmark, results: Path) -> Runs:
                     cell = cell or (path, record["config_hash"])
                     students[pair.name, method, task, seed] = record
                     rows += _scores(benchmark, record, path, pair.name, method, columns)
+    rows += leaderboard.read(benchmark, results)
     return Runs(students, teachers, pd.DataFrame(rows, columns=COLUMNS))
 
 
@@ -128,7 +131,7 @@ def _scores(
     columns: dict[tuple[str, str], tuple[Path, tuple[Any, ...]]],
 ) -> list[dict[str, Any]]:
     task, rows = record["task"], []
-    own = [s for s in ("dev", "test") if s == "dev" or benchmark.test != "none"]
+    own = [s for s in ("dev", "test") if s == "dev" or benchmark.test in ("labels", "heldout")]
     foreign = [name for name in benchmark.out_of_domain if OUT_OF_DOMAIN[name].source == task]
     for split in (*own, *foreign):
         scores = record["scores"].get(split)

@@ -116,8 +116,8 @@ def _completeness(benchmark: Benchmark, runs: Runs) -> str:
     return "\n".join(lines)
 
 
-def _values(record: dict[str, Any]) -> dict[str, str]:
-    """What is said of where a run came from, as text."""
+def origin(record: dict[str, Any]) -> dict[str, str]:
+    """Where a run came from, as text: device, processor, platform, versions, suite and commit, teacher signals."""
     origin = record["provenance"]
     versions = origin.get("versions") or {}
     commit, dirty = origin.get("commit"), origin.get("dirty")
@@ -142,7 +142,7 @@ def _provenance(runs: Runs) -> str:
         return "## Provenance\n\nNo run yet.\n"
     counted: dict[str, Counter[str]] = {}
     for record in found:
-        for key, value in _values(record).items():
+        for key, value in origin(record).items():
             counted.setdefault(key, Counter())[value] += 1
     lines = ["## Provenance\n", "| | | records |", "| --- | --- | ---: |"]
     for key, counts in counted.items():

@@ -18,6 +18,12 @@ def mean_sd(values: np.ndarray) -> tuple[float, float]:
     return float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else math.nan
 
 
+def mean_interval(mean: float, sd: float, n: int, level: float = 0.95) -> tuple[float, float]:
+    """Student's confidence interval of a mean over n ≥ 2 normal runs: mean ± t(n − 1) · sd/√n."""
+    half = float(stdtrit(n - 1, (1 + level) / 2)) * sd / math.sqrt(n)
+    return mean - half, mean + half
+
+
 def sampling_error(metric: str, score: float, examples: int, accuracy: float | None = None) -> float:
     """Standard error of a score that comes from having drawn these test examples and no others.
 

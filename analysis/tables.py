@@ -114,10 +114,17 @@ def paper_setting(benchmark: Benchmark, runs: Runs, models: str) -> str:
     return text + ("; compare orderings, not levels." if captions.synthetic(benchmark, runs) else ".")
 
 
+def has_test(benchmark: Benchmark, runs: Runs) -> bool:
+    """Whether there is a TEST block: not before the server has returned a score, where GLUE hides the labels."""
+    return benchmark.test in ("labels", "heldout") or (
+        benchmark.test == "hidden" and "test" in set(runs.scores["block"])
+    )
+
+
 def glue(benchmark: Benchmark, runs: Runs, number: int) -> Table:
     """Tables 2 and 3: every task, dev and test."""
     pairs = benchmark.drawn_from(number)
-    blocks = ["dev"] if benchmark.test == "none" else ["dev", "test"]
+    blocks = ["dev", "test"] if has_test(benchmark, runs) else ["dev"]
     columns = [t for t in benchmark.tasks if any(t in pair.tasks for pair in pairs)]
     sections, missing = [], []
     for pair in pairs:

@@ -44,6 +44,11 @@ def _parser() -> argparse.ArgumentParser:
     method = steps.add_parser("check-method", help="check a method, the suite's or your own, against what all must do")
     method.add_argument("method", help="name, module:Class or file.py:Class")
     method.add_argument("--options", default="{}", help="its options as in a benchmark file: '{alpha: 0.7}'")
+    submission = step("submission", "write a GLUE leaderboard file of a method (data.test: hidden)", "pair", "method")
+    submission.add_argument("--seed", type=int, required=True)
+    submission.add_argument("--out", type=Path, required=True, help="the zip to write")
+    checked = steps.add_parser("check-submission", help="check GLUE leaderboard files")
+    checked.add_argument("files", type=Path, nargs="+")
     record = steps.add_parser("record", help="check run records, such as those of a method in another repository")
     record.add_argument("files", type=Path, nargs="+")
     return parser
@@ -104,6 +109,13 @@ def _run(arguments: argparse.Namespace) -> None:
     if arguments.step == "check-method":
         check_method(arguments.method, arguments.options)
         return
+    if arguments.step == "check-submission":
+        from railkd import submission
+
+        for file in arguments.files:
+            submission.check(file)
+            print(f"{file}: valid")
+        return
     benchmark = config.load(arguments.benchmark)
     layout = Layout(arguments.results or Path("results") / benchmark.name)
     _known(benchmark, arguments)
@@ -119,6 +131,12 @@ def _run(arguments: argparse.Namespace) -> None:
         from railkd import miniglue
 
         miniglue.generate(layout.data(), benchmark.data["seed"], **benchmark.data.get("sizes", {}))
+        return
+    if arguments.step == "submission":
+        from railkd import submission
+
+        names = (arguments.pair, arguments.method, arguments.seed)
+        print(submission.write(benchmark, layout, *names, arguments.out) + f"\n{arguments.out}: valid")
         return
     threads = getattr(arguments, "threads", 1)
     os.environ.setdefault("OMP_NUM_THREADS", str(threads))

@@ -18,7 +18,7 @@ from railkd.config import Benchmark, data_root
 from railkd.errors import UserError
 from railkd.metrics import constant_baseline
 from railkd.records import read_json, sha256_file, sha256_text, write_bytes, write_json
-from railkd.tasks import OUT_OF_DOMAIN, TASKS, Hub, OutOfDomain, Task
+from railkd.tasks import DIAGNOSTIC, GLUE, GLUE_REVISION, OUT_OF_DOMAIN, TASKS, Hub, OutOfDomain, Task
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -61,13 +61,18 @@ class Prepared:
     """Everything a run on one task reads: its splits and how they were made."""
 
     task: Task
-    splits: dict[str, Split]  # train, dev, dev_mismatched, test, test_mismatched, and out-of-domain sets by name
+    splits: dict[str, Split]  # train, dev, dev_mismatched, test, test_mismatched, ax, and out-of-domain sets by name
     facts: dict[str, Any]  # see ``prepare``
 
     @property
     def scored(self) -> list[str]:
         """Splits with known labels that a model is scored on."""
         return [name for name, split in self.splits.items() if name != "train" and bool((split.labels != -1).all())]
+
+    @property
+    def hidden(self) -> list[str]:
+        """Splits whose labels nobody here knows: predicted for the leaderboard, never scored."""
+        return [name for name, split in self.splits.items() if name != "train" and bool((split.labels == -1).all())]
 
 
 def epoch_batches(lengths: Tensor, batch_size: int, generator: torch.Generator, pool: int = 32) -> list[Tensor]:
@@ -154,11 +159,26 @@ def check_files(benchmark: Benchmark) -> None:
         task = TASKS[name]
         tests = task.test if benchmark.data["test"] == "labels" else ()
         wanted += [(name, split, task.columns) for split in ("train", *task.dev, *tests)]
+        wanted += [(f, s, task.columns) for f, s, _ in hidden_splits(benchmark, task, root).values()]
         for ood in (OUT_OF_DOMAIN[o] for o in benchmark.out_of_domain(name)):
             wanted.append((ood.folder, "test", ood.columns))
     for folder, split, columns in wanted:
         schema, place = _from_mirror(root, folder, split, pyarrow.parquet.read_schema)
         _check_columns(place, columns, schema.names)
+
+
+def hidden_splits(benchmark: Benchmark, task: Task, root: Path | None) -> dict[str, tuple[str, str, Hub]]:
+    """With ``test: hidden`` GLUE's unlabelled test sets (of a mirror, those it has): split -> folder, file and hub."""
+    if benchmark.data["test"] != "hidden":
+        return {}
+    found = {f"test{s}": (task.name, f, task.hub) for s, f in zip(("", "_mismatched"), task.test, strict=False)}
+    if task.name == "mnli":
+        found[DIAGNOSTIC] = (DIAGNOSTIC, "test", Hub(GLUE, DIAGNOSTIC, GLUE_REVISION))
+    return {
+        split: place
+        for split, place in found.items()
+        if root is None or (root / place[0] / f"{place[1]}.parquet").is_file()
+    }
 
 
 def _check_columns(place: str, columns: tuple[str, ...], found: Iterable[str]) -> None:
@@ -170,12 +190,12 @@ def _check_columns(place: str, columns: tuple[str, ...], found: Iterable[str]) -
             )
 
 
-def _texts(frame: "pd.DataFrame", columns: tuple[str, ...], place: str) -> list[list[str]]:
+def _texts(frame: "pd.DataFrame", columns: tuple[str, ...], place: str, empty: bool = False) -> list[list[str]]:
     texts = []
     for column in columns:
         values = frame[column].tolist()
         for row, value in enumerate(values):
-            if not isinstance(value, str) or not value.strip():
+            if not isinstance(value, str) or not (empty or value.strip()):
                 raise UserError(f"{place}: row {row}: column '{column}' is {value!r}, expected a non-empty text")
         texts.append(values)
     return texts
@@ -230,6 +250,11 @@ def read_task(benchmark: Benchmark, task: Task, mirror: Path | None) -> Raw:
     if data["test"] == "labels":
         for suffix, split in zip(("", "_mismatched"), task.test, strict=False):
             add(f"test{suffix}", task.name, split, task)
+    for name, (folder, split, hub) in hidden_splits(benchmark, task, mirror).items():
+        frame, place = read_split(folder, split, task.columns, mirror, hub)
+        # an empty text is GLUE's own there, and no row may be left out; a label, as MRPC's file has, is not looked at
+        hidden = np.full(len(frame), -1, dtype=np.float32 if task.regression else np.int64)
+        raw[name] = (_texts(frame, task.columns, place, empty=True), hidden, place)
     for name in benchmark.out_of_domain(task.name):
         ood = OUT_OF_DOMAIN[name]
         add(name, ood.folder, "test", ood)
@@ -288,8 +313,8 @@ def prepare(
 ) -> dict[str, Any]:
     """Reads, checks and tokenises one task; writes ``out`` (safetensors) and ``out`` with suffix .json (its facts).
 
-    Facts: examples, baselines (best constant answer per split and metric), max_length, pad_id, vocabulary, sources
-    (where each split was read), resolved (checkpoint commits), SHA-256 of the tokenizer and of the tensors.
+    Facts: examples, baselines (best constant answer per labelled split and metric), max_length, pad_id, vocabulary,
+    sources (where each split was read), resolved (checkpoint commits), SHA-256 of the tokenizer and of the tensors.
     """
     from safetensors.torch import save
 
@@ -302,6 +327,8 @@ def prepare(
         ood = OUT_OF_DOMAIN.get(name)
         length = (data["ood_max_length"] or data["max_length"]) if ood else data["max_length"]
         splits[name] = _tokenise(tokenizer, texts, labels, length)
+        if (labels == -1).all():  # hidden
+            continue
         classes = len(ood.labels) if ood else task.outputs
         names = ood.metrics if ood else tuple(dict.fromkeys((*task.metrics, task.shown)))
         baselines[name] = constant_baseline(names, labels, classes)
@@ -333,7 +360,7 @@ def load(path: Path) -> Prepared:
     tensors = load_file(path)
     names = list(dict.fromkeys(key.split(".")[0] for key in tensors))
     splits = {n: Split(**{k: tensors[f"{n}.{k}"] for k in ("tokens", "offsets", "second", "labels")}) for n in names}
-    order = ["train", "dev", "dev_mismatched", "test", "test_mismatched"]
+    order = ["train", "dev", "dev_mismatched", "test", "test_mismatched", DIAGNOSTIC]
     names.sort(key=lambda n: (order.index(n) if n in order else len(order), n))
     return Prepared(TASKS[facts["task"]], {n: splits[n] for n in names}, facts)
 

@@ -109,7 +109,7 @@ def _record(
     method: Method | None = None,
     teacher: diagnostics.TeacherOnDev | None = None,
 ) -> dict[str, Any]:
-    """Scores a trained model on every split and writes its predictions and then its record."""
+    """Scores a trained model on every labelled split, predicts the hidden ones; writes predictions, then the record."""
     from safetensors.numpy import save
 
     dtype = precision(config["training"]["precision"], device, model.config.hidden_size)
@@ -119,7 +119,7 @@ def _record(
         s: outcome.dev_logits
         if s == "dev"
         else logits_of(model, prepared.splits[s], prepared.facts["pad_id"], device, dtype)
-        for s in prepared.scored
+        for s in (*prepared.scored, *prepared.hidden)
     }
     outcome.cost["eval_seconds"] += time.perf_counter() - clock
     similarity, found = diagnostics.measure(model, prepared, logits, teacher, device) if teacher else ({}, {})
@@ -136,9 +136,9 @@ def _record(
         "config": config,
         "config_hash": records.sha256_text(records.canonical(config)),
         "shown": task.shown,
-        "scores": {split: scores_of(prepared, split, values) for split, values in logits.items()},
-        "baselines": {split: prepared.facts["baselines"][split] for split in logits},
-        "examples": {split: prepared.facts["examples"][split] for split in ("train", *logits)},
+        "scores": {split: scores_of(prepared, split, logits[split]) for split in prepared.scored},
+        "baselines": {split: prepared.facts["baselines"][split] for split in prepared.scored},
+        "examples": {split: prepared.facts["examples"][split] for split in ("train", *prepared.scored)},
         "best_epoch": outcome.best_epoch,
         "epochs": outcome.epochs,
         "method_record": method.record() if method else {},

@@ -19,6 +19,22 @@ class Hub:
 
 GLUE = "nyu-mll/glue"
 GLUE_REVISION = "bcdcba79d07bc864c1c254ccfcedcce55bcc9a8c"
+# GLUE's diagnostic set: unlabelled, in MNLI's form and predicted by MNLI's models, for the leaderboard alone.
+DIAGNOSTIC = "ax"
+# Rows of GLUE's hidden test files; mnli's is the matched one.
+GLUE_TEST_ROWS = {
+    "cola": 1_063,
+    "sst2": 1_821,
+    "mrpc": 1_725,
+    "stsb": 1_379,
+    "qqp": 390_965,
+    "mnli": 9_796,
+    "mnli_mismatched": 9_847,
+    "qnli": 5_463,
+    "rte": 3_000,
+    "wnli": 146,
+    DIAGNOSTIC: 1_104,
+}
 
 
 @dataclass(frozen=True)

@@ -55,6 +55,7 @@ def test_one_command_makes_every_record_table_and_figure(micro):
         "claims.json",
         "audit.md",
         "report.md",
+        "report.html",
     ):
         assert (results / name).stat().st_size > 200, name
     assert re.search(r"railkd: 18 jobs done, 1 left, about .* to go", said)

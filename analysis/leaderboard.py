@@ -1,0 +1,86 @@
+"""Scores that the GLUE server returned, in ``results/<benchmark>/leaderboard.csv``: they fill the TEST blocks.
+
+A benchmark with ``data.test: hidden`` has test sets without labels; ``railkd submission`` writes what the server
+scores.
+The file has one row for each score, and the columns
+
+    pair, method    as in the benchmark file; method ``teacher`` for a teacher's own submission
+    seed            the run's seed
+    task            the GLUE task as in the benchmark file; mnli: the matched test set
+    score           in percent, as the server prints it: CoLA Matthews correlation; MRPC F1; STS-B the mean of its
+                    Pearson and Spearman correlations; QQP, SST-2, MNLI, QNLI, RTE accuracy
+"""
+
+import csv
+from pathlib import Path
+from typing import Any
+
+from analysis.benchmark import Benchmark
+from railkd.errors import UserError
+from railkd.tasks import GLUE_TEST_ROWS, TASKS
+
+COLUMNS = ("pair", "method", "seed", "task", "score")
+FILE = "leaderboard.csv"
+
+
+def read(benchmark: Benchmark, results: Path) -> list[dict[str, Any]]:
+    """The file's scores as rows of ``load.Runs.scores``; none without the file.
+
+    Raises UserError naming file and line for anything that no run of the benchmark could have been given.
+    """
+    path = results / FILE
+    if not path.is_file():
+        return []
+    if benchmark.test != "hidden":
+        raise UserError(
+            f"{path}: fills the TEST blocks of a benchmark with data.test: hidden; here it is {benchmark.test}"
+        )
+    with open(path, encoding="utf-8", newline="") as file:
+        reader = csv.DictReader(file)
+        if tuple(reader.fieldnames or ()) != COLUMNS:
+            raise UserError(
+                f"{path}: columns {', '.join(reader.fieldnames or ['none'])}; expected {', '.join(COLUMNS)}"
+            )
+        rows = [_row(benchmark, line, f"{path}: line {number}") for number, line in enumerate(reader, start=2)]
+    seen: dict[tuple[Any, ...], int] = {}
+    for number, row in enumerate(rows, start=2):
+        key = tuple(row[k] for k in ("pair", "method", "seed", "task"))
+        if key in seen:
+            raise UserError(f"{path}: line {number}: {', '.join(map(str, key))} is already on line {seen[key]}")
+        seen[key] = number
+    return rows
+
+
+def _row(benchmark: Benchmark, line: dict[str, str | None], place: str) -> dict[str, Any]:
+    given = {key: (line.get(key) or "").strip() for key in COLUMNS}
+    pairs = {pair.name: pair for pair in benchmark.pairs}
+    if given["pair"] not in pairs:
+        raise UserError(f"{place}: pair '{given['pair']}', expected one of {', '.join(pairs)}")
+    pair = pairs[given["pair"]]
+    for key, known in (("method", ("teacher", *pair.methods)), ("task", pair.tasks)):
+        if given[key] not in known:
+            raise UserError(f"{place}: {key} '{given[key]}', expected one of {', '.join(known)}")
+    seeds = [str(seed) for seed in benchmark.seeds]
+    if given["method"] != "teacher" and given["seed"] not in seeds:
+        raise UserError(f"{place}: seed '{given['seed']}', expected one of {', '.join(seeds)}")
+    try:
+        score = float(given["score"])
+    except ValueError:
+        score = float("nan")
+    if not -100 <= score <= 100:
+        raise UserError(f"{place}: score '{given['score']}', expected a number in percent, such as 71.3")
+    task = TASKS[given["task"]]
+    return {
+        "pair": pair.name,
+        "method": given["method"],
+        "block": "test",
+        "column": task.name,
+        "task": task.name,
+        "seed": int(given["seed"]) if given["seed"].isdigit() else 0,
+        "metric": task.shown,
+        "score": score / 100,
+        "accuracy": None,
+        # the best constant class is as hidden as the labels
+        "baseline": None if task.shown in ("accuracy", "f1") else 0.0,
+        "examples": GLUE_TEST_ROWS[task.name],
+    }

@@ -1,0 +1,102 @@
+"""Made-up claims.json and audit.json, of the shapes that analysis/claims.py and analysis/audit.py document."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+PART: dict[str, Any] = {
+    "label": "RAIL-KD^l − PKD",
+    "methods": ["rail_kd_l", "pkd"],
+    "pairs": ["bert12-distilbert6"],
+    "columns": ["cola", "rte"],
+    "estimate": -1.234,
+    "low": -2.5,
+    "high": 0.032,
+    "se_seeds": 0.4,
+    "se_examples": None,
+    "df": 3.7,
+    "n": 3,
+    "p": 0.031,
+    "p_holm": 0.062,
+    "p_against": 0.9,
+    "p_against_holm": 1.0,
+    "verdict": "undecided",
+    "paper": 0.7,
+    "paper_columns": 0.65,
+    "detectable": 2.1,
+    "seeds_needed": 11,
+    "bootstrap": {"seeds": [-2.4, 0.1], "examples": None, "both": None},
+    "improvement": 0.2,
+}
+
+
+def claim(name: str, verdict: str, unit: str = "points", **changes: Any) -> dict[str, Any]:
+    """One claim with one comparison."""
+    bounds = {"points": (0.0, None), "ratio": (None, 1.1), "share": (0.5, None), "cosine": (0.0, None)}[unit]
+    return {
+        "id": name,
+        "words": "RAIL-KD <i>outperforms</i> PKD & ALP-KD",
+        "section": "4.3",
+        "table": 2,
+        "reading": "the average over all tasks, dev, 12→6; margin 0",
+        "measure": "score",
+        "unit": unit,
+        "relation": "above",
+        "lower": bounds[0],
+        "upper": bounds[1],
+        "verdict": verdict,
+        "why": "The interval holds both sides of the bound.",
+        **{key: PART[key] for key in ("estimate", "low", "high", "paper", "label", "seeds_needed")},
+        "missing": "",
+        "parts": [{**PART, "verdict": verdict}],
+        **changes,
+    }
+
+
+def claims() -> dict[str, Any]:
+    """A ledger with one claim of each verdict."""
+    nothing = dict.fromkeys(("estimate", "low", "high", "label", "seeds_needed"))
+    made = [
+        claim("higher", "reproduced", estimate=1.5, low=0.4, high=2.6, seeds_needed=None),
+        claim("faster", "contradicted", "ratio", estimate=1.42, low=1.3, high=1.55, paper=1.0, seeds_needed=None),
+        claim("spread", "undecided"),
+        claim("absent", "not run", **nothing, parts=[], missing="CoDIR with roberta12-distilroberta6."),
+    ]
+    return {
+        "benchmark": "tiny",
+        "title": "MiniGLUE",
+        "synthetic": True,
+        "warning": "generated text",
+        "level": 0.95,
+        "seeds": 3,
+        "draws": 1000,
+        "draw_seed": 1,
+        "counts": {"reproduced": 1, "contradicted": 1, "undecided": 1, "not run": 1},
+        "claims": made,
+        "errors": [
+            {"pair": "bert12-distilbert6", "block": "dev", "method": "pkd", "column": "cola", "n": 3, "sd": 1.25,
+             "se_seeds": 0.72, "se_examples": 2.5}
+        ],
+        "selection": [
+            {"pair": "bert12-distilbert6", "method": "pkd", "runs": 24, "dev_minus_test": 0.61, "low": 0.1, "high": 1.1,
+             "optimism": None, "optimism_low": None, "optimism_high": None, "halves": 0}
+        ],
+        "budget": [{"pair": "bert12-distilbert6", "method": "pkd", "tasks": 8, "points": 3, "expected": [60.5, 62.5]}],
+    }  # fmt: skip
+
+
+def audit() -> dict[str, Any]:
+    """One finding and one check that holds."""
+    check = {"id": "average-2-test-pkd", "kind": "average", "holds": False, "where": "Table 2, TEST, PKD", "words": ""}
+    check |= {"printed": "77.7", "recomputed": "78.1", "difference": -0.4, "detail": "The mean of the row is 78.1."}
+    return {
+        "source": "Haidar et al. (2022)",
+        "counts": {"checks": 2, "findings": 1},
+        "checks": [check, {**check, "id": "average-2-dev-pkd", "holds": True, "where": "Table 2, DEV, PKD"}],
+    }
+
+
+def write(results: Path) -> None:
+    """Puts both files into a results folder."""
+    (results / "claims.json").write_text(json.dumps(claims()), encoding="utf-8")
+    (results / "audit.json").write_text(json.dumps(audit()), encoding="utf-8")

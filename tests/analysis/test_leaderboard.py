@@ -1,0 +1,80 @@
+"""leaderboard.csv: returned scores fill the TEST blocks, and a line that fits no run is named."""
+
+from collections.abc import Callable
+
+import pytest
+from made_records import BERT, Folder, cells, markdown
+
+from analysis.__main__ import main
+from railkd.tasks import GLUE_TEST_ROWS
+
+HEAD = "pair,method,seed,task,score\n"
+
+
+@pytest.fixture
+def hidden(small: Folder) -> Callable[[str], int]:
+    """Writes a leaderboard file for a benchmark whose test sets are hidden, and makes the tables."""
+    small.spec["data"]["test"] = "hidden"
+    small.save()
+
+    def make(text: str) -> int:
+        (small.results / "leaderboard.csv").write_text(text, encoding="utf-8")
+        return main(["tables", str(small.file), "--results", str(small.results)])
+
+    return make
+
+
+def test_no_test_block_before_a_score_came_back(small: Folder, hidden: Callable[[str], int]) -> None:
+    assert main(["tables", str(small.file), "--results", str(small.results)]) == 0
+    assert "**TEST**" not in markdown(small, 2)
+
+
+def test_returned_scores_fill_the_test_block(small: Folder, hidden: Callable[[str], int]) -> None:
+    lines = [f"{BERT},pkd,{seed},cola,{score}\n" for seed, score in ((1, 50.5), (2, 51.5), (3, 52.5))]
+    assert hidden(HEAD + "".join(lines) + f"{BERT},teacher,1,mnli,84.25\n{BERT},no_kd,2,mnli,70\n") == 0
+    found = cells(small, 2)
+    row = found[BERT, "test", "pkd", "cola"]
+    assert (float(row["mean"]), row["n"], row["status"]) == (51.5, "3", "complete")
+    assert float(row["sd"]) == pytest.approx(1.0)
+    assert float(row["examples"]) == GLUE_TEST_ROWS["cola"]
+    assert float(found[BERT, "test", "teacher", "mnli"]["value"]) == 84.25
+    assert found[BERT, "test", "no_kd", "mnli"]["status"] == "partial"
+    assert found[BERT, "test", "no_kd", "cola"]["status"] == "missing"
+    assert "scored by the GLUE server" in markdown(small, 2)
+    dev = {key: row["value"] for key, row in found.items() if key[1] == "dev"}
+    (small.results / "leaderboard.csv").unlink()
+    assert main(["tables", str(small.file), "--results", str(small.results)]) == 0
+    assert {key: row["value"] for key, row in cells(small, 2).items()} == dev
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("nobody,pkd,1,cola,50", "line 2: pair 'nobody', expected one of bert12-distilbert6"),
+        (f"{BERT},ckd,1,cola,50", "line 2: method 'ckd', expected one of teacher, no_kd, pkd"),
+        (f"{BERT},pkd,1,wnli,50", "line 2: task 'wnli', expected one of cola, mnli"),
+        (f"{BERT},pkd,9,cola,50", "line 2: seed '9', expected one of 1, 2, 3"),
+        (f"{BERT},pkd,1,cola,high", "line 2: score 'high', expected a number in percent"),
+        (f"{BERT},pkd,1,cola,", "line 2: score '', expected a number in percent"),
+        (
+            f"{BERT},pkd,1,cola,50\n{BERT},pkd,1,cola,51",
+            "line 3: bert12-distilbert6, pkd, 1, cola is already on line 2",
+        ),
+    ],
+)
+def test_a_line_that_fits_no_run(
+    hidden: Callable[[str], int], capsys: pytest.CaptureFixture[str], line: str, expected: str
+) -> None:
+    assert hidden(f"{HEAD}{line}\n") == 1
+    assert f"leaderboard.csv: {expected}" in capsys.readouterr().err
+
+
+def test_other_columns_or_labelled_test_sets(
+    small: Folder, hidden: Callable[[str], int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert hidden("a,b\n1,2\n") == 1
+    assert "columns a, b; expected pair, method, seed, task, score" in capsys.readouterr().err
+    small.spec["data"]["test"] = "labels"
+    small.save()
+    assert hidden(HEAD) == 1
+    assert "fills the TEST blocks of a benchmark with data.test: hidden; here it is labels" in capsys.readouterr().err
