@@ -20,7 +20,7 @@ Writes ``claims.json`` and, for reading, ``claims.md``. Shape of ``claims.json``
         estimate, low, high, paper     of the part that the claim hangs on: the one with the least evidence for it
         label          that part's, such as "RAIL-KD^l − PKD"
         seeds_needed   undecided only: seeds that would decide it if the estimate is right (power 0.8); null: none would
-        missing        what has to be run, in words; empty unless not run
+        missing        what has to be run, a list in words; empty unless not run
         parts          every comparison that must hold:
             label, methods, pairs, columns   what is compared; methods: the two sides; columns: tasks or sets averaged
             estimate, low, high      and 95 % interval, of seeds and examples together (without predictions of seeds)

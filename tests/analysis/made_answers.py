@@ -47,7 +47,7 @@ def claim(name: str, verdict: str, unit: str = "points", **changes: Any) -> dict
         "verdict": verdict,
         "why": "The interval holds both sides of the bound.",
         **{key: PART[key] for key in ("estimate", "low", "high", "paper", "label", "seeds_needed")},
-        "missing": "",
+        "missing": [],
         "parts": [{**PART, "verdict": verdict}],
         **changes,
     }
@@ -60,7 +60,7 @@ def claims() -> dict[str, Any]:
         claim("higher", "reproduced", estimate=1.5, low=0.4, high=2.6, seeds_needed=None),
         claim("faster", "contradicted", "ratio", estimate=1.42, low=1.3, high=1.55, paper=1.0, seeds_needed=None),
         claim("spread", "undecided"),
-        claim("absent", "not run", **nothing, parts=[], missing="CoDIR with roberta12-distilroberta6."),
+        claim("absent", "not run", **nothing, parts=[], missing=["CoDIR"], why="Needs CoDIR."),
     ]
     return {
         "benchmark": "tiny",

@@ -234,7 +234,7 @@ def test_verdicts_and_audit(opened: Any) -> None:
     spread = opened.find_element("id", "spread").text
     assert "−1.23 points, 95 % interval −2.50 to 0.03 points; the paper: +0.70 points" in spread
     assert "About 11 seeds would decide it" in spread
-    assert "To run: CoDIR with roberta12-distilroberta6." in opened.find_element("id", "absent").text
+    assert "Needs CoDIR." in opened.find_element("id", "absent").text
     x = [
         float(opened.find_element("css selector", f"#faster svg {part}").get_attribute(name))
         for part, name in ((".range", "x1"), (".estimate", "cx"), (".range", "x2"))
