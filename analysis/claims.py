@@ -37,7 +37,7 @@ Writes ``claims.json`` and, for reading, ``claims.md``. Shape of ``claims.json``
             seeds_needed             as above
             bootstrap                {"seeds": [low, high], "examples": [low, high] | null, "both": [low, high] | null}
             improvement              probability that a run of the first side beats one of the second, mean over columns
-            fewer, dropped           some cell has fewer runs than planned; tasks left out because a spread there is zero
+            fewer, dropped           some cell has fewer runs than planned; tasks left out, a spread there is zero
     errors             dev-set (and test-set) sampling error beside seed error, for each cell of scores:
                        pair, block, method, column, n, sd, se_seeds, se_examples, in percentage points; how:
                        bootstrap | formula, of se_examples
