@@ -33,6 +33,7 @@ def evaluate(folder: Folder, path: Path = ledger.LEDGER) -> dict[str, dict[str, 
 
 def made(root: Path, skill: Callable[[str, str], float]) -> Folder:
     """One pair, six tasks, with predictions."""
+    root.mkdir(exist_ok=True)
     content = spec()
     content["data"]["tasks"] = TASKS
     content["pairs"] = {BERT: {**content["pairs"][BERT], "methods": PAPER_METHODS[:6]}}
@@ -219,7 +220,9 @@ def test_variants_of_the_loss_weights_are_found_and_compared(tmp_path: Path) -> 
 def test_predictions_that_contradict_their_record_are_an_error(tmp_path: Path) -> None:
     folder = made(tmp_path, rail)
     folder.edit(lambda r: r["scores"]["dev"].update(accuracy=0.123), BERT, "pkd", "sst2", 2)
-    with pytest.raises(UserError, match=r"pkd/sst2/seed-2\.safetensors: its dev predictions score 0\.\d+, the record"):
+    with pytest.raises(
+        UserError, match=r"pkd/sst2/seed-2\.safetensors: its dev predictions score 0\.\d+, but the record"
+    ):
         evaluate(folder)
     folder.path(BERT, "pkd", "sst2", 2).with_suffix(".safetensors").write_bytes(b"no tensors")
     with pytest.raises(UserError, match="cannot be read as safetensors"):
