@@ -43,6 +43,7 @@ COMPUTE = f"--device {shlex.quote(DEVICE)} --threads {{threads}}"
 LOG = "> {log} 2>&1 || {{ tail -n 3 {log} >&2; exit 1; }}"
 # auto: this machine's; for a cluster, whose login node has none, say --config device=cuda
 GPU = int(DEVICE.startswith("cuda") or (DEVICE == "auto" and benchmarks.has_gpu()))
+KEEP = workflow.storage_settings.notemp  # --notemp: signals stay
 CELLS = [cell for cell in B.cells() if not B.external(cell.method)]
 RUNS = [str(L.run(cell, seed)) for cell in B.cells() for seed in B.seeds]
 TEACHERS = [(teacher, task) for teacher in B.teachers for task in B.teacher_tasks(teacher)]
@@ -89,6 +90,7 @@ def generated():
 
 localrules:
     all,
+    release,
     tables,
     figures,
     claims,
@@ -99,6 +101,7 @@ localrules:
 rule all:
     input:
         RUNS,  # by name: a record that was deleted is made again even if the report is there
+        [] if KEEP else [L.root / "logs" / "release" / teacher / f"{task}.done" for teacher, task in TEACHERS],
         TEACHER_RECORDS,
         L.root / "report.md",
         L.root / "report.html",
@@ -187,7 +190,7 @@ rule signals:
         L.teacher("{teacher}", "{task}") / "record.json",
         L.teacher("{teacher}", "{task}") / "model.safetensors",
     output:
-        temp(directory(L.signals("{teacher}", "{task}"))),  # large: deleted after the last run that reads it; --notemp
+        directory(L.signals("{teacher}", "{task}")),
     params:
         settings=lambda w: digest(
             [[c.method, B.spec["methods"][c.method]] for c in CELLS if B.pairs[c.pair]["teacher"] == w.teacher]
@@ -208,6 +211,11 @@ def cell_inputs(w):
     # the signals follow from these: computing them again, for another method, is no reason to train again
     said = [L.teacher(teacher, w.task) / name for name in ("record.json", "record.safetensors")]
     return [L.prepared(teacher, w.task), *said, ancient(L.signals(teacher, w.task)), *checkpoint_of(student)]
+
+
+def readers(w):
+    """Every run that reads a teacher's signals on a task."""
+    return [L.run(c, s) for c in CELLS for s in B.seeds if (B.pairs[c.pair]["teacher"], c.task) == (w.teacher, w.task)]
 
 
 # A method is a rule: an edit of its file reruns its runs alone. Seeds are wildcards only through their shard, so that
@@ -283,6 +291,21 @@ for _method in dict.fromkeys(cell.method for cell in CELLS):
             shell:
                 f"{RAILKD} distil {COMMON} --pair {{wildcards.pair}} --method {{params.method}} --task {{wildcards.task}}"
                 f" --seeds {{params.seeds}} {COMPUTE} {LOG}"
+
+
+# Signals are large: they go after their last reader. Not by temp(): Snakemake would make them again for a new method and
+# then train every other method again too. Their folder stays, and a job that finds it empty fills it.
+rule release:
+    input:
+        readers,
+    output:
+        touch(L.root / "logs" / "release" / "{teacher}" / "{task}.done"),
+    conda:
+        "environment.yml"
+    log:
+        L.root / "logs" / "release" / "{teacher}" / "{task}.log",
+    shell:
+        f"{RAILKD} release {COMMON} --teacher {{wildcards.teacher}} --task {{wildcards.task}} {LOG}"
 
 
 # Rules of your own, such as one that runs a method of another repository and writes its run records.

@@ -16,7 +16,7 @@ from analysis.ledger import Claim, pair_of, variants_of
 from analysis.load import Runs
 from analysis.measures import MEASURES, columns_of, values
 from analysis.resample import Array, Examples
-from analysis.tables import paper_values
+from analysis.tables import has_test, paper_values
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def parts_of(benchmark: Benchmark, runs: Runs, examples: Examples, claim: Claim)
         if setting is not None and found is None:
             name = f"Table {setting}" if isinstance(setting, int) else f"Figure {setting[-1]}"
             missing.append(f"a pair that draws {name}")
-    if claim.block == "test" and benchmark.test == "none":
+    if claim.block == "test" and not has_test(benchmark, runs):
         missing.append("a labelled test set")
     if missing or pair is None:
         return [], missing

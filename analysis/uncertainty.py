@@ -64,7 +64,7 @@ def selection(benchmark: Benchmark, runs: Runs) -> list[dict[str, Any]]:
             halves: dict[str, list[float]] = {}
             for task, record in ((t, r) for t in pair.tasks for r in runs.cell(pair.name, method, t).values()):
                 shown = record["shown"]
-                if record["scores"].get("test") and benchmark.test != "none":
+                if record["scores"].get("test"):
                     gap = record["scores"]["dev"][shown] - record["scores"]["test"][shown]
                     gaps.setdefault(task, []).append(100 * gap)
                 kept = [epoch["halves"] for epoch in record["epochs"] if "halves" in epoch]

@@ -36,6 +36,7 @@ def _parser() -> argparse.ArgumentParser:
     step("prepare", "check and tokenise a task for a teacher and its students", "teacher", "task")
     step("teacher", "fine-tune a teacher on a task", "teacher", "task")
     step("signals", "compute a teacher's signals on a task", "teacher", "task")
+    step("release", "delete a teacher's signals on a task", "teacher", "task")
     distil = step("distil", "train the seeds of one cell: a method on a task for a pair", "pair", "method", "task")
     distil.add_argument("--seeds", type=int, nargs="+", required=True)
     distil.add_argument("--point", type=int, help="a point of the hyper-parameter search, by index")
@@ -137,6 +138,10 @@ def _run(arguments: argparse.Namespace) -> None:
 
         names = (arguments.pair, arguments.method, arguments.seed)
         print(submission.write(benchmark, layout, *names, arguments.out) + f"\n{arguments.out}: valid")
+        return
+    if arguments.step == "release":
+        for file in layout.signals(arguments.teacher, arguments.task).glob("*.npy"):
+            file.unlink()
         return
     threads = getattr(arguments, "threads", 1)
     os.environ.setdefault("OMP_NUM_THREADS", str(threads))

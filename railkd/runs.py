@@ -254,20 +254,34 @@ def _store(
 ) -> SignalStore:
     """A teacher's signals; computed when they are not there, or were of other data, tokenizer or teacher.
 
-    In the workflow they always are there: this is for a step run by hand after the workflow has deleted them.
+    One job at a time looks: of several that start together, the first fills what ``railkd release`` has emptied.
     """
+    import fcntl
+
+    folder = layout.signals(teacher, task)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with open(folder.with_name(f".{folder.name}.lock"), "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        _refresh(benchmark, layout, teacher, task, prepared, device, log)
+        return SignalStore(folder, device)
+
+
+def _refresh(
+    benchmark: Benchmark, layout: Layout, teacher: str, task: str, prepared: Prepared, device: torch.device, log: Log
+) -> None:
     folder = layout.signals(teacher, task)
     fingerprints = _signal_fingerprints(layout, teacher, task, prepared)
     why = "not there"
     if (folder / "signals.json").is_file():
         facts = records.read_json(folder / "signals.json")
-        reasons = [f"other {key}" for key, value in fingerprints.items() if facts["fingerprints"].get(key) != value]
+        there = all((folder / name).is_file() for name in facts["sha256"])
+        reasons = [] if there else ["not there"]
+        reasons += [f"other {key}" for key, value in fingerprints.items() if facts["fingerprints"].get(key) != value]
         asked = poolings_needed(benchmark, layout, teacher, task)
         why = ", ".join([*reasons, *(f"without {kind}" for kind in asked if kind not in facts["poolings"])])
     if why:
         log(f"{folder}: {why}; computed now")
         signals(benchmark, layout, teacher, task, device)
-    return SignalStore(folder, device)
 
 
 def distil(

@@ -12,6 +12,7 @@ Peers are optional: ``pip install -e .[peers]``; one that is missing or cannot r
 
 import argparse
 import importlib.metadata
+import importlib.util
 import math
 import os
 import sys
@@ -198,7 +199,6 @@ def textbrewer(job: Job) -> dict[str, float]:
 
 def torchdistill(job: Job) -> dict[str, float]:
     """torchdistill's DistillationBox, its loop as in its examples; the objective is a module of ours."""
-    _allow_torchvision()
     from torchdistill.core.distillation import get_distillation_box
 
     class Objective(nn.Module):
@@ -240,11 +240,18 @@ def torchdistill(job: Job) -> dict[str, float]:
 
 
 def _allow_torchvision() -> None:
-    """torchdistill imports torchvision, whose wheels hold CUDA kernels that a CPU build of torch cannot load.
+    """torchdistill needs torchvision, whose wheels hold CUDA kernels that a CPU build of torch cannot load.
 
-    No job on text calls them, but torchvision describes two of them when it is imported: so they are declared.
+    No job on text calls them, but torchvision describes two of them when it is imported (by `transformers` too, where
+    it is installed): so they are declared.
     """
-    if torch.version.cuda is None:
+    if importlib.util.find_spec("torchvision") is None:
+        return
+    try:
+        importlib.import_module("torchvision")
+    except RuntimeError:
+        for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
+            del sys.modules[name]
         library = torch.library.Library("torchvision", "FRAGMENT")
         for name in ("nms", "qnms"):
             library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
@@ -441,6 +448,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Runs the command line; a user's mistake is one line on standard error and exit status 1."""
     given = sys.argv[1:] if arguments is None else arguments
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    _allow_torchvision()
     from transformers.utils import logging
 
     logging.set_verbosity_error()

@@ -34,7 +34,8 @@ def test_runs_hours_and_disk(pipeline: Any, tmp_path: Path, monkeypatch: pytest.
     assert found["hours"]["students"] > found["hours"]["teachers"] > found["hours"]["signals"] > 0
     assert lines[0] == f"training examples: MRPC {sizes[0]}, STS-B {sizes[1]}"
     fresh = Layout(tmp_path)  # nothing prepared: the mirror's files say how many there are
-    assert [plan.examples(pipeline.benchmark, fresh, task) for task in ("mrpc", "stsb")] == sizes
+    counted = [plan.examples(pipeline.benchmark, fresh, task) for task in ("mrpc", "stsb")]
+    assert counted == pytest.approx(sizes, abs=2)  # what is held out is rounded in each class
 
 
 def test_the_papers_shapes_need_no_hub(monkeypatch: pytest.MonkeyPatch) -> None:
