@@ -241,6 +241,17 @@ def test_the_census_says_so(varied: Folder, level: float | None, said: str) -> N
     assert "the noise of a mean of 3 runs alone gives" in text
 
 
+def test_maps_that_do_not_differ_are_said_to(varied: Folder) -> None:
+    """As where no student learned anything: rounding is no difference, and explains nothing."""
+    benchmark = read(varied.file)
+    for method in ("rail_kd_c", *benchmark.families(benchmark.pairs[0])["rail_kd_c"]):
+        set_scores(varied, method, [[0.1, 0.7], [0.2, 0.7], [0.3, 0.7]])
+    benchmark, found = one_census(varied)
+    assert census.says(benchmark, found) == "RAIL-KD^c: all 56 fixed maps score 45.0% alike, a map drawn anew 45.0%."
+    assert found.variance is None and stats.variance_shares(np.array([[0.1 + 0.2, 1], [0.3, 1]])) is None
+    assert stats.stratified_interval(np.array([[0.1 + 0.2], [0.3]]))[1:] == pytest.approx((0.3, 0.3), abs=1e-12)
+
+
 def test_runs_that_are_missing_are_said(varied: Folder) -> None:
     varied.path(PAIR, "rail_kd_c.1-2-3-4-5", "cola", 2).unlink()
     for task in TASKS:
