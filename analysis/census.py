@@ -90,6 +90,9 @@ def says(benchmark: Benchmark, found: Census) -> str:
     maps = len(found.maps_MRT)
     if maps < 2 or np.isnan(found.own_RT).any():
         return f"{title}: missing ({maps} of {found.planned} maps have every run)."
+    if np.ptp(found.maps_MRT.mean(axis=2), axis=0).max() < 1e-9:
+        level = float(found.scores_M.mean())
+        return f"{title}: all {maps} fixed maps score {level:.1f}% alike, a map drawn anew {found.own:.1f}%."
     mean, low, high = found.difference
     text = f"{title}, a map drawn anew in each epoch: {found.own:.1f}%, {_signed(mean)} points from the mean map"
     if math.isnan(low):
@@ -173,6 +176,12 @@ def figure(benchmark: Benchmark, runs: Runs) -> Figure:
                 axis.set_xlabel(f"{block(benchmark)} score, %")
                 axis.set_ylabel(f"{_plain(benchmark.title_of(one.entry))}: number of maps")
     if handles:
-        made.legend(list(handles.values()), list(handles), loc="outside upper center", ncols=5, frameon=False)
+        made.legend(
+            list(handles.values()),
+            list(handles),
+            loc="outside upper center",
+            ncols=5 if columns > 3 else 3,
+            frameon=False,
+        )
     _footer(made, caption(benchmark, runs))
     return made

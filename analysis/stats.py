@@ -65,7 +65,7 @@ def stratified_interval(values: np.ndarray, level: float = 0.95) -> tuple[float,
     if (runs < 2).any():
         return mean, math.nan, math.nan
     error = np.nanvar(values, axis=0, ddof=1) / runs
-    if not error.any():
+    if error.max() < 1e-18:  # of scores in points: equal but for rounding
         return mean, mean, mean
     freedom = error.sum() ** 2 / (error**2 / (runs - 1)).sum()
     half = float(stdtrit(freedom, (1 + level) / 2)) * math.sqrt(error.sum()) / values.shape[1]
@@ -85,7 +85,10 @@ class Variance:
 
 
 def variance_shares(values: np.ndarray, level: float = 0.95) -> Variance | None:
-    """Of scores: (items × runs), complete; None with fewer than two of either. Shrout & Fleiss (1979), ICC(3, 1)."""
+    """Of scores: (items × runs), complete; None with fewer than two of either or all alike.
+
+    Shrout & Fleiss (1979), ICC(3, 1).
+    """
     items, runs = values.shape
     if items < 2 or runs < 2:
         return None
@@ -93,8 +96,8 @@ def variance_shares(values: np.ndarray, level: float = 0.95) -> Variance | None:
     rest = values - by_item - values.mean(axis=0, keepdims=True) + values.mean()
     freedom = (items - 1) * (runs - 1)
     between, within = runs * float(by_item.var(ddof=1)), float((rest**2).sum()) / freedom
-    if within == 0:
-        return Variance(math.sqrt(between / runs), 0.0, freedom, 1.0, 1.0, 1.0)
+    if within < 1e-18:  # equal but for rounding
+        return Variance(math.sqrt(between / runs), 0.0, freedom, 1.0, 1.0, 1.0) if between > 1e-18 else None
     ratio, tail = between / within, (1 + level) / 2
     ratios = ratio, ratio / fdtri(items - 1, freedom, tail), ratio * fdtri(freedom, items - 1, tail)
     share, low, high = (float((r - 1) / (r + runs - 1)) for r in ratios)

@@ -7,34 +7,21 @@ classes or of scores. A method may declare that something does not apply to it: 
 
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from railkd.data import Prepared, Split
 from railkd.errors import UserError
 from railkd.methods import build, find
-from railkd.methods.base import Batch, Method, Setting, Signals
-from railkd.models import forward
+from railkd.methods.base import Batch, Setting, Signals
+from railkd.miniature import BATCH, CPU, EPOCHS, EXAMPLES, LENGTH, Bench, Failure, Terms, numbers
 from railkd.registry import class_facts
 from railkd.streams import stream
-from railkd.tasks import TASKS
 from railkd.teacher import SignalStore, write_signals
 from railkd.train import autocast
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
-
-CPU = torch.device("cpu")
-LAYERS_T, LAYERS_S, WIDTH = 12, 6, 16
-NARROW = 12  # the student's width, unless the method needs equal ones
-EXAMPLES, LENGTH, BATCH = 12, 16, 8  # training examples, tokens of a padded batch, examples of a batch
-EPOCHS = 4  # checks are made in the first and the last: a method may have stages
-Terms = dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -64,105 +51,8 @@ class Result:
         return f"{self.status:<5}{self.check}" + (f": {self.text}" if self.text else "")
 
 
-class Failure(Exception):
-    """What a method did, beside what it should have done."""
-
-
 class NotApplicable(Exception):
     """Why a check says nothing about a method."""
-
-
-def _miniature(layers: int, width: int, outputs: int, seed: int) -> "PreTrainedModel":
-    from transformers import BertConfig, BertForSequenceClassification
-
-    sizes: dict[str, Any] = {
-        "vocab_size": 50, "hidden_size": width, "num_hidden_layers": layers, "num_attention_heads": 1,
-        "intermediate_size": 2 * width, "max_position_embeddings": LENGTH, "hidden_dropout_prob": 0.0,
-        "attention_probs_dropout_prob": 0.0, "initializer_range": 0.2, "num_labels": outputs,
-        "attn_implementation": "eager",
-    }  # fmt: skip
-    torch.manual_seed(seed)
-    return BertForSequenceClassification(BertConfig(**sizes))
-
-
-class Bench:
-    """A method among miniature models: builds it as a run would, and asks it for the loss of a batch."""
-
-    def __init__(self, name: str, options: dict[str, Any], regression: bool = False) -> None:
-        self.name, self.options = name, options
-        g = torch.Generator().manual_seed(0)
-        lengths = torch.randint(4, LENGTH - 3, (EXAMPLES,), generator=g)
-        offsets = torch.cat([torch.zeros(1, dtype=torch.int64), lengths.cumsum(0)])
-        tokens = torch.randint(1, 50, (int(offsets[-1]),), generator=g).int()
-        labels = torch.rand(EXAMPLES, generator=g) * 5 if regression else torch.arange(EXAMPLES) % 3
-        self.split = Split(tokens, offsets, (lengths // 2).int(), labels)
-        self.task = TASKS["stsb" if regression else "mnli"]
-        self.rows = torch.arange(BATCH)
-        setting = Setting(LAYERS_T, WIDTH, LAYERS_S, NARROW, self.task.outputs, regression, labels)
-        try:
-            build(name, setting, options)
-        except UserError:
-            setting = replace(setting, student_width=WIDTH)
-            build(name, setting, options)  # what it refuses now, it refuses
-        self.setting = setting
-        self.teacher = _miniature(LAYERS_T, WIDTH, self.task.outputs, 1).eval().requires_grad_(False)
-        self.student = _miniature(LAYERS_S, setting.student_width, self.task.outputs, 2)
-
-    def start(self, epoch: int = 0, state: dict[str, Any] | None = None) -> Method:
-        """A fresh instance as the training loop has it at the start of an epoch, or resumed there with a state."""
-        torch.manual_seed(0)
-        method = build(self.name, self.setting, self.options)
-        vars(method)["epochs"] = EPOCHS
-        if state is not None:
-            method.load_state_dict(state)
-        method.train()
-        method.start_training(stream(0, "method"))
-        method.start_epoch(epoch, stream(0, "method", epoch))
-        return method
-
-    def batch(self, rows: Tensor, pad_to: int = LENGTH) -> Batch:
-        return Batch(rows, self.split.labels[rows], self.split.collate(rows, 0, True, pad_to))
-
-    def said(self, method: Method, batch: Batch) -> Signals | None:
-        """The live teacher's signals, for a method that reads any."""
-        if not (method.needs_logits or method.pooling is not None or getattr(method, "live", False)):
-            return None
-        with torch.no_grad():
-            return forward(self.teacher, batch.inputs, **self._kept(method, 1))
-
-    def _kept(self, method: Method, model: int) -> dict[str, Any]:
-        layers = getattr(method, "attention", ((), ()))[model]
-        return {"attention": layers} if layers else {}
-
-    def loss(
-        self,
-        method: Method,
-        batch: Batch,
-        teacher: Signals | None,
-        seed: int = 0,
-        precision: torch.dtype = torch.float32,
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        """The loss and its terms. ``seed`` is the global generators', from which a method draws nothing."""
-        with autocast(CPU, precision):
-            student = forward(self.student, batch.inputs, method.needs_hidden, **self._kept(method, 0))
-            torch.manual_seed(seed)
-            return method.loss(batch, student, teacher)
-
-    def terms(self, method: Method, rows: Tensor | None = None, pad_to: int = LENGTH, seed: int = 0) -> Terms:
-        """The terms of a batch with a live teacher, as numbers."""
-        batch = self.batch(self.rows if rows is None else rows, pad_to)
-        return _numbers(self.loss(method, batch, self.said(method, batch), seed)[1])
-
-    @cached_property
-    def prepared(self) -> Prepared:
-        return Prepared(self.task, {"train": self.split, "dev": self.split}, {"pad_id": 0, "max_length": LENGTH})
-
-
-def _numbers(terms: dict[str, Tensor]) -> Terms:
-    shapes = {name: tuple(value.shape) for name, value in terms.items() if value.ndim}
-    if shapes:
-        raise Failure(f"terms are scalars, but {shapes}")
-    return {name: value.item() for name, value in terms.items()}
 
 
 def _same(a: Terms, b: Terms, where_a: str, where_b: str, tolerance: float) -> None:
@@ -282,7 +172,7 @@ def cached_is_live(bench: Bench) -> None:
         store = SignalStore(place, CPU)
         for epoch in (0, EPOCHS - 1):
             live = bench.terms(bench.start(epoch))
-            cached = _numbers(bench.loss(bench.start(epoch), batch, store.signals(batch))[1])
+            cached = numbers(bench.loss(bench.start(epoch), batch, store.signals(batch))[1])
             _same(live, cached, "with a live teacher", "with cached signals", 1e-3)
 
 
@@ -341,7 +231,7 @@ def mixed_precision(bench: Bench) -> None:
             with autocast(CPU, torch.bfloat16):
                 said = bench.said(method, batch)
             loss, terms = bench.loss(method, batch, said, precision=torch.bfloat16)
-            for name, value in _numbers(terms).items():
+            for name, value in numbers(terms).items():
                 if value - value != 0:
                     raise Failure(f"term '{name}' is {value} in bfloat16; compute it in float32")
             loss.backward()
@@ -364,7 +254,7 @@ def by_hand(bench: Bench) -> None:
     method = build(bench.name, example.setting, example.options)
     method.start_training(stream(0, "method"))
     method.start_epoch(0, stream(0, "method", 0))
-    found = _numbers(method.loss(example.batch, example.student, example.teacher)[1])
+    found = numbers(method.loss(example.batch, example.student, example.teacher)[1])
     _same(found, example.expected, "here", "by hand", 1e-4)
 
 
