@@ -114,7 +114,9 @@ def trainer(job: Job) -> dict[str, float]:
     from transformers import Trainer, TrainingArguments
 
     class Distiller(Trainer):
-        def compute_loss(self, model: Any, inputs: Any, return_outputs: bool = False, **_: Any) -> Any:
+        def compute_loss(
+            self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
+        ) -> Any:
             labels_B = inputs.pop("labels")
             student = model(**inputs, output_hidden_states=True)
             with torch.no_grad():
