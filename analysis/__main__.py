@@ -26,9 +26,9 @@ def write_tables(benchmark: Benchmark, results: Path) -> None:
 
 def write_figures(benchmark: Benchmark, results: Path) -> None:
     """Writes every figure that a pair names, as PDF and PNG."""
-    from analysis import figures, load
+    from analysis import load, printed
 
-    figures.write(benchmark, load.read(benchmark, results), results / "figures")
+    printed.write_figures(benchmark, load.read(benchmark, results), results / "figures")
 
 
 def write_claims(benchmark: Benchmark, results: Path) -> None:

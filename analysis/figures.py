@@ -1,19 +1,15 @@
 """Figures 2 and 3: layer similarity of student and teacher, and ALP-KD's attention over teacher layers."""
 
-import io
 import textwrap
-from pathlib import Path
 from typing import Any
 
-import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
 from analysis import captions
-from analysis.benchmark import FIGURES, Benchmark, Pair
+from analysis.benchmark import Benchmark, Pair
 from analysis.load import Runs
 from analysis.measures import layers_shown
-from railkd.records import write_bytes
 from railkd.tasks import TASKS
 
 # Okabe–Ito; grey and black fall to the students without intermediate layers, which follow FIRST in the order of rows
@@ -234,21 +230,3 @@ def _plain(text: str) -> str:
 def _footer(figure: Figure, caption: str) -> None:
     lines = textwrap.wrap(caption, int(figure.get_figwidth() * 19), break_on_hyphens=False)
     figure.supxlabel("\n".join(_plain(line) for line in lines), fontsize=7)
-
-
-def write(benchmark: Benchmark, runs: Runs, folder: Path) -> None:
-    """Writes the figures that a pair names as PNG and PDF; equal records give equal bytes."""
-    from analysis import ablation, census  # they build on this module
-
-    draw = {"figure2": similarity, "figure3": attention, "ablation": ablation.figure, "census": census.figure}
-    for name in FIGURES:
-        if not benchmark.drawn_from(name):
-            continue
-        with matplotlib.rc_context(STYLE):
-            figure = draw[name](benchmark, runs)
-            figure.draw_without_rendering()  # lays it out, once for both files
-            figure.set_layout_engine("none")
-            for extension, metadata in (("png", {"Software": None}), ("pdf", {"CreationDate": None})):
-                buffer = io.BytesIO()
-                figure.savefig(buffer, format=extension, dpi=180, metadata=metadata)
-                write_bytes(folder / f"{name}.{extension}", buffer.getvalue())

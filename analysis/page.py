@@ -6,7 +6,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from analysis import answers, captions, figures, grid, layout, plots, printed, provenance
+from analysis import answers, captions, grid, layout, plots, printed, provenance
 from analysis.benchmark import Benchmark, Pair
 from analysis.cells import Cell
 from analysis.load import Runs
@@ -120,15 +120,15 @@ def _drawing(figure: Any, name: str, title: str, caption: str) -> dict[str, Any]
 
 
 def _figures(benchmark: Benchmark, runs: Runs) -> list[dict[str, Any]]:
-    """The paper's figures that a pair names."""
-    known = {
-        "figure2": ("Figure 2: layer similarity", figures.similarity_caption),
-        "figure3": ("Figure 3: attention of ALP-KD", figures.attention_caption),
-    }
+    """The figures that a pair names."""
     return [
-        _drawing(plots.paper_figure(benchmark, runs, name), name, title, caption(benchmark, runs))
-        for name, (title, caption) in known.items()
-        if benchmark.drawn_from(name)
+        _drawing(
+            plots.printed_figure(benchmark, runs, drawing.draw),
+            name,
+            f"{drawing.label}: {drawing.heading}",
+            drawing.caption(benchmark, runs),
+        )
+        for name, drawing in printed.drawings_of(benchmark).items()
     ]
 
 

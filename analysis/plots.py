@@ -6,6 +6,7 @@ Text stays text and takes the page's colour, so that one drawing serves light an
 import io
 import math
 import re
+from collections.abc import Callable
 from typing import Any
 
 import matplotlib
@@ -55,10 +56,10 @@ def svg(figure: Figure, name: str, label: str) -> str:
     return text.replace("<svg", opening, 1)
 
 
-def paper_figure(benchmark: Benchmark, runs: Runs, name: str) -> Figure:
-    """Figure 2 or 3 in the page's colours, without the caption below, which the page prints as text."""
+def printed_figure(benchmark: Benchmark, runs: Runs, draw: Callable[[Benchmark, Runs], Figure]) -> Figure:
+    """A figure in the page's colours, without the caption below, which the page prints as text."""
     with matplotlib.rc_context(SVG_STYLE):
-        figure = {"figure2": figures.similarity, "figure3": figures.attention}[name](benchmark, runs)
+        figure = draw(benchmark, runs)
         figure.supxlabel("")
     return figure
 

@@ -1,12 +1,36 @@
-"""Every table that a benchmark prints, built from its runs."""
+"""Every table and figure that a benchmark prints, built from its runs."""
 
+import io
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
-from analysis import costs, speed, tables
+import matplotlib
+from matplotlib.figure import Figure
+
+from analysis import ablation, census, costs, figures, speed, tables
 from analysis.benchmark import Benchmark
 from analysis.load import Runs
 from analysis.tables import Table
+from railkd.records import write_bytes
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A figure: what it is called, how it is drawn and what is said below it."""
+
+    label: str
+    heading: str
+    draw: Callable[[Benchmark, Runs], Figure]
+    caption: Callable[[Benchmark, Runs], str]
+
+
+DRAWINGS = {
+    "figure2": Drawing("Figure 2", "Layer similarity", figures.similarity, figures.similarity_caption),
+    "figure3": Drawing("Figure 3", "Attention of ALP-KD", figures.attention, figures.attention_caption),
+    "ablation": Drawing("Ablation", "which part does the work", ablation.figure, ablation.caption),
+    "census": Drawing("Census", "every fixed layer map", census.figure, census.caption),
+}
 
 
 def tables_of(benchmark: Benchmark, runs: Runs, results: Path) -> list[Table]:
@@ -20,3 +44,21 @@ def tables_of(benchmark: Benchmark, runs: Runs, results: Path) -> list[Table]:
         6: lambda: tables.out_of_domain(benchmark, runs),
     }
     return [make() for number, make in build.items() if benchmark.drawn_from(number)]
+
+
+def drawings_of(benchmark: Benchmark) -> dict[str, Drawing]:
+    """The figures that a pair names."""
+    return {name: drawing for name, drawing in DRAWINGS.items() if benchmark.drawn_from(name)}
+
+
+def write_figures(benchmark: Benchmark, runs: Runs, folder: Path) -> None:
+    """Writes the figures that a pair names as PNG and PDF; equal records give equal bytes."""
+    for name, drawing in drawings_of(benchmark).items():
+        with matplotlib.rc_context(figures.STYLE):
+            figure = drawing.draw(benchmark, runs)
+            figure.draw_without_rendering()  # lays it out, once for both files
+            figure.set_layout_engine("none")
+            for extension, metadata in (("png", {"Software": None}), ("pdf", {"CreationDate": None})):
+                buffer = io.BytesIO()
+                figure.savefig(buffer, format=extension, dpi=180, metadata=metadata)
+                write_bytes(folder / f"{name}.{extension}", buffer.getvalue())

@@ -4,7 +4,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from analysis import ablation, captions, census, figures, verdicts
+from analysis import captions, printed, verdicts
 from analysis.benchmark import TABLES, Benchmark
 from analysis.layout import md
 from analysis.load import Runs
@@ -53,20 +53,15 @@ def compose(benchmark: Benchmark, runs: Runs, results: Path) -> str:
     for number in TABLES:
         if benchmark.drawn_from(number):
             parts.append(f"## Table {number}: {HEADINGS[number]}\n\n{_text(results / 'tables' / f'table{number}.md')}")
-    for name, label, heading, caption in (
-        ("figure2", "Figure 2", "Layer similarity", figures.similarity_caption),
-        ("figure3", "Figure 3", "Attention of ALP-KD", figures.attention_caption),
-        ("ablation", "Ablation", "which part does the work", ablation.caption),
-        ("census", "Census", "every fixed layer map", census.caption),
-    ):
-        if benchmark.drawn_from(name):
-            picture = results / "figures" / f"{name}.png"
-            if not picture.is_file():
-                raise UserError(f"{picture}: not there; run 'python -m analysis figures' first")
-            parts.append(
-                f"## {label}: {heading}\n\n![{label}: {heading}](figures/{name}.png)\n\n"
-                f"**{label}.** {md(caption(benchmark, runs))} [PDF](figures/{name}.pdf)\n"
-            )
+    for name, drawing in printed.drawings_of(benchmark).items():
+        picture = results / "figures" / f"{name}.png"
+        if not picture.is_file():
+            raise UserError(f"{picture}: not there; run 'python -m analysis figures' first")
+        title = f"{drawing.label}: {drawing.heading}"
+        parts.append(
+            f"## {title}\n\n![{title}](figures/{name}.png)\n\n"
+            f"**{drawing.label}.** {md(drawing.caption(benchmark, runs))} [PDF](figures/{name}.pdf)\n"
+        )
     parts.append(_provenance(runs))
     return "\n".join(parts)
 
