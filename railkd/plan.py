@@ -14,6 +14,7 @@ from railkd.errors import UserError
 from railkd.methods import build
 from railkd.methods.base import Batch
 from railkd.records import read_json
+from railkd.registry import class_facts
 from railkd.runs import poolings_needed, setting_for
 from railkd.shapes import configuration, made_up, settle, untrained
 from railkd.streams import stream
@@ -167,7 +168,8 @@ def _run(
     """Seconds of one student's training."""
     spec = benchmark.pairs[cell.pair]
     settings = {**benchmark.training("student", spec["student"], cell.task), **point}
-    live = settings["regime"] == "live" and benchmark.method_class(cell.method) != "no_kd"
+    name = benchmark.method_class(cell.method)
+    live = name != "no_kd" and (settings["regime"] == "live" or bool(class_facts(name).get("live")))
     step = cost[spec["student"]]["step"] + (cost[spec["teacher"]]["forward"] if live else 0.0)
     return sizes[cell.task] * settings["epochs"] * step
 

@@ -14,6 +14,7 @@ from railkd.methods.base import Batch, Method, Pooling, Setting, Signals, check_
 from railkd.projection import LayerLinear, Spectrum
 
 Projection = Literal["learned", "learned_student", "frozen_random", "none"]
+RailPooling = Literal["mean", "cls"]
 
 
 class Rail(Method):
@@ -38,8 +39,8 @@ class Rail(Method):
         projection      learned: both maps trained (the paper); learned_student: the teacher's map stays random;
                         frozen_random: both do, which leaves the loss a floor where the student is narrower
                         than U; none: no maps, needs equal widths. Maps are bias-free.
-        pooling         mean: over real tokens; mean_padded: over all positions of the padded batch, Eq. 1 to the
-                        letter; cls: the first token
+        pooling         mean: over real tokens (the paper); cls: the first token
+        pool_padding    true: the mean is over all positions of the padded batch, Eq. 1 to the letter
     Records ``layers`` (epochs, M), or for random_sorted_step ``layer_counts`` (M, N), and, where there are
     projections, in each epoch what ``Spectrum`` says of the projected teacher vectors and ``teacher_map_drift``,
     ‖W − W₀‖ / ‖W₀‖ of the teacher's maps from where they started.
@@ -64,7 +65,8 @@ class Rail(Method):
         projection_dim: int,
         mapping: RailMap | list[int],
         projection: Projection,
-        pooling: Pooling,
+        pooling: RailPooling,
+        pool_padding: bool,
         layer_weights: list[float] | None = None,
     ) -> None:
         super().__init__(setting)
@@ -73,7 +75,10 @@ class Rail(Method):
         check_range("rail_weight", rail_weight)
         check_range("temperature", temperature, above=True)
         check_range("projection_dim", projection_dim, 1)
-        self.temperature, self._pooling, self.mapping = temperature, pooling, mapping
+        if pool_padding and pooling != "mean":
+            raise UserError(f"pool_padding: true asks for a mean over all positions, but pooling is {pooling}")
+        self.temperature, self.mapping = temperature, mapping
+        self._pooling: Pooling = "mean_padded" if pool_padding else pooling
         self.weights = {"ce": ce_weight, "kd": kd_weight, "rail": rail_weight}
         m, n = len(setting.student_intermediate), len(setting.teacher_intermediate)
         self.layers: list[int] = []  # 1-based; empty until drawn
@@ -108,7 +113,7 @@ class Rail(Method):
 
     @property
     def pooling(self) -> Pooling:
-        """As the option says."""
+        """As the options say."""
         return self._pooling
 
     def start_training(self, generator: torch.Generator) -> None:

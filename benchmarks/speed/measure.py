@@ -127,9 +127,7 @@ class Bench:
         live = job.regime == "live"
         place(self.teacher, settings.device if live else torch.device("cpu"))
         if live:
-            source = LiveTeacher(
-                self.teacher, self.data, settings.device, settings.precision, method.pooling is not None
-            )
+            source = LiveTeacher(self.teacher, self.data, settings.device, settings.precision, method.needs_hidden)
         elif job.regime == "cached":
             source = self.store
         training = {**TRAINING, "batch_size": settings.batch_size, "precision": settings.precision, "epochs": 1000}
@@ -180,7 +178,7 @@ class Bench:
         live = LiveTeacher(self.teacher, self.data, self.settings.device, self.settings.precision)
         with FlopCounterMode(display=False) as teacher:
             for rows in self.batches:
-                self._signals(live, rows)
+                _ = self._signals(live, rows).logits_BC  # a live teacher runs when it is read
         counted = {"student": student.get_total_flops(), "teacher": teacher.get_total_flops()}
         return {name: value / len(self.batches) for name, value in counted.items()}
 

@@ -71,10 +71,15 @@ def groups(benchmark: Benchmark, layout: Layout, shapes: str, say: Any) -> list[
 
 
 def jobs(benchmark: Benchmark) -> list[Job]:
-    """Every method of the benchmark in both regimes; one with negatives also for each K. ``no_kd`` is the first."""
+    """Every method of the benchmark in both regimes; one with negatives also for each K. ``no_kd`` is the first.
+
+    Methods that cannot be cached are left out: here a method is timed beside its cached self.
+    """
     found = [Job("no_kd", "none", None, True)]
     for method in benchmark.spec["methods"]:
         if benchmark.external(method) or benchmark.method_class(method) == "no_kd":
+            continue
+        if class_facts(benchmark.method_class(method)).get("live"):
             continue
         own = negatives_of(benchmark, method)
         for regime in ("cached", "live"):

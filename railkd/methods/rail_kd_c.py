@@ -1,8 +1,8 @@
 """RAIL-KD, concatenated form: one distance for all layers together."""
 
 from railkd.mapping import RailMap
-from railkd.methods.base import Pooling, Setting
-from railkd.rail import Projection, Rail
+from railkd.methods.base import Setting
+from railkd.rail import Projection, Rail, RailPooling
 
 
 class RailKDConcatenated(Rail):
@@ -28,7 +28,8 @@ class RailKDConcatenated(Rail):
         projection_dim: int = 128,
         mapping: RailMap | list[int] = "random_sorted",
         projection: Projection = "learned",
-        pooling: Pooling = "mean",
+        pooling: RailPooling = "mean",
+        pool_padding: bool = False,
     ) -> None:
         super().__init__(
             setting,
@@ -40,4 +41,5 @@ class RailKDConcatenated(Rail):
             mapping,
             projection,
             pooling,
+            pool_padding,
         )

@@ -1,8 +1,8 @@
 """RAIL-KD, layer-wise form: one distance per student layer."""
 
 from railkd.mapping import RailMap
-from railkd.methods.base import Pooling, Setting
-from railkd.rail import Projection, Rail
+from railkd.methods.base import Setting
+from railkd.rail import Projection, Rail, RailPooling
 
 
 class RailKDLayerwise(Rail):
@@ -29,7 +29,8 @@ class RailKDLayerwise(Rail):
         projection_dim: int = 128,
         mapping: RailMap | list[int] = "random_sorted",
         projection: Projection = "learned",
-        pooling: Pooling = "mean",
+        pooling: RailPooling = "mean",
+        pool_padding: bool = False,
         layer_weights: list[float] | None = None,
     ) -> None:
         super().__init__(
@@ -42,5 +43,6 @@ class RailKDLayerwise(Rail):
             mapping,
             projection,
             pooling,
+            pool_padding,
             layer_weights,
         )

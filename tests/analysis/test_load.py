@@ -92,6 +92,9 @@ def test_a_wrong_benchmark_file_is_refused(
 
 
 def test_files_that_are_not_there(small: Folder, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "claims' first" in refusal(small, capsys, "report")
+    for step in ("claims", "audit"):
+        assert main([step, str(small.file), "--results", str(small.results)]) == 0
     assert "tables' first" in refusal(small, capsys, "report")
     small.results = small.root / "nowhere"
     assert "no such results folder" in refusal(small, capsys)

@@ -13,7 +13,7 @@ from railkd.registry import available
 ALSO = [
     ("rail_kd_l", {"mapping": "random_sorted_step", "pooling": "cls"}),
     ("rail_kd_l", {"mapping": "random_once", "projection": "frozen_random"}),
-    ("rail_kd_c", {"pooling": "mean_padded", "projection": "none"}),
+    ("rail_kd_c", {"pool_padding": True, "projection": "none"}),
     ("alp_kd", {"scale": "sqrt"}),
     ("pkd", {"mapping": [7, 8, 9, 10, 11], "reduction": "sum"}),
 ]
@@ -265,7 +265,7 @@ def test_declared_exceptions_are_said(tmp_path: Path) -> None:
     assert not [line for line in lines if line.startswith("FAIL")]
     lines = [str(r) for r in check("codir")]
     assert "-    regression: declared: undefined for scores" in lines
-    lines = [str(r) for r in check("rail_kd_l", {"pooling": "mean_padded"})]
+    lines = [str(r) for r in check("rail_kd_l", {"pool_padding": True})]
     assert "-    padding invariance: declared: pooling is mean_padded" in lines
 
 

@@ -226,7 +226,7 @@ def test_poolings_needed(bench: Any, methods: list[str], poolings: list[str]) ->
 
     def padded(spec: dict[str, Any]) -> None:
         edit(spec)
-        spec["methods"]["rail_kd_c"]["pooling"] = "mean_padded"
+        spec["methods"]["rail_kd_c"]["pool_padding"] = True
         spec["methods"]["pkd"]["external"] = True
 
     expected = (["mean"] if "rail_kd_l" in methods else []) + (["mean_padded"] if "rail_kd_c" in methods else [])

@@ -30,7 +30,7 @@ MISTAKES = [
     (
         "rail_kd_c",
         {"pooling": "max"},
-        "methods.rail_kd_c.pooling: 'max' is not valid, expected cls | mean |",
+        "methods.rail_kd_c.pooling: 'max' is not valid, expected mean | cls",
     ),
     ("rail_kd_l", {"layer_weights": 1.0}, "methods.rail_kd_l.layer_weights: 1.0 is not valid"),
     # numbers out of range

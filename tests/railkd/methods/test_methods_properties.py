@@ -135,7 +135,7 @@ def test_mean_padded_is_the_declared_exception(case, name):
     setting, batch, student, teacher = case()
     losses = []
     for extra in (0, 4):
-        method = started(name, setting, pooling="mean_padded")
+        method = started(name, setting, pool_padding=True)
         assert method.pooling == "mean_padded"
         losses.append(method.loss(batch, student.padded(extra), teacher.padded(extra))[0].item())
     assert losses[1] != pytest.approx(losses[0], rel=1e-3)

@@ -237,7 +237,8 @@ def test_codir(small, pooling):
 @pytest.mark.parametrize("pooling", ["mean", "mean_padded", "cls"])
 def test_rail_kd_l(small, pooling):
     setting, batch, student, teacher = small()
-    options = {"mapping": [3, 1], "projection_dim": 4, "layer_weights": [1.0, 0.5], "pooling": pooling}
+    options = {"mapping": [3, 1], "projection_dim": 4, "layer_weights": [1.0, 0.5]}
+    options |= {"pool_padding": True} if pooling == "mean_padded" else {"pooling": pooling}
     method = build("rail_kd_l", setting, options)
 
     def pooled(signals, layer, b):
