@@ -29,7 +29,7 @@ all: setup
 
 # One thread per worker: the tests' models are too small to gain from more.
 test: setup
-	$(RUN) OMP_NUM_THREADS=1 python -m pytest -n auto --maxprocesses 4 --dist loadfile $(PYTEST_ARGS)
+	$(RUN) OMP_NUM_THREADS=1 python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 setup: $(READY)
 

@@ -1,5 +1,6 @@
 """A run that was killed goes on at its last epoch and ends with the bytes of one that was not."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import torch
 from test_train import CPU, FAST, METHODS, WIDTH, states_equal
 
 from railkd import runs
-from railkd.config import Cell
+from railkd.config import Cell, Layout
 from railkd.methods import build
 from railkd.resume import State
 from railkd.runs import setting_for
@@ -99,7 +100,8 @@ def test_a_state_is_written_when_due_and_cleared(tmp_path: Path) -> None:
 
 
 def test_a_killed_job_resumes_inside_a_seed(pipeline: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    benchmark, layout = pipeline.benchmark, pipeline.layout
+    shutil.copytree(pipeline.layout.root, tmp_path / "results")  # other tests read the pipeline's own
+    benchmark, layout = pipeline.benchmark, Layout(tmp_path / "results")
     cell, lines = Cell("distilbert2", "rail_kd_l", "mrpc"), []
     monkeypatch.setattr(State.__init__, "__defaults__", (0.0,))
 
