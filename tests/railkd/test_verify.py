@@ -22,7 +22,7 @@ CELL = Cell("distilbert2", "no_kd", "mrpc")
 def finished(pipeline: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """A benchmark of two methods, one task and one seed, and its complete results."""
     folder = tmp_path_factory.mktemp("verify")
-    shutil.copytree(pipeline.layout.root, folder / "results")
+    shutil.copytree(pipeline.layout.root, folder / "results", ignore=shutil.ignore_patterns("runs", ".kept"))
     spec = yaml.safe_load(pipeline.benchmark.path.read_text())
     spec["seeds"] = [1]
     spec["pairs"] = {"distilbert2": {**spec["pairs"]["distilbert2"], "methods": ["no_kd", "pkd"], "tasks": ["mrpc"]}}
