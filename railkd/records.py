@@ -18,10 +18,14 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from railkd import __version__
 from railkd.errors import UserError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 SCHEMA_VERSION = 1
 
@@ -171,6 +175,22 @@ def read(path: Path) -> dict[str, Any]:
     if found:
         raise UserError(f"{path}: not a valid run record: {'; '.join(found[:3])}")
     return dict(record)
+
+
+def predictions(path: Path, record: Mapping[str, Any]) -> "dict[str, NDArray[np.float32]]":
+    """A record's stored logits, split -> (examples, C); raises UserError when they are not what was written."""
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
+    kept = record["predictions"]
+    file = path.with_name(str(kept.get("file", path.with_suffix(".safetensors").name)))
+    try:
+        content = file.read_bytes()
+        if sha256_bytes(content) == kept.get("sha256"):
+            return dict(load(content))
+    except (OSError, SafetensorError):
+        pass
+    raise UserError(f"{file}: missing or not what was written (checksum); delete {path} and run again")
 
 
 def write(path: Path, record: dict[str, Any]) -> None:

@@ -6,9 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from railkd import data, diagnostics, models, records
@@ -217,18 +215,6 @@ def fine_tuned(
     return model, record["fingerprints"]["teacher"]
 
 
-def teacher_logits(layout: Layout, teacher: str, task: str) -> dict[str, NDArray[np.float32]]:
-    """The fine-tuned teacher's logits on each scored split; raises UserError when they are not those of its record."""
-    from safetensors.numpy import load_file
-
-    path = layout.teacher(teacher, task) / "record.json"
-    said = records.read(path)["predictions"]
-    predictions = path.with_name(said["file"])
-    if not predictions.is_file() or records.sha256_file(predictions) != said["sha256"]:
-        raise UserError(f"{predictions}: missing or not what was written (checksum); delete {path.parent}, run again")
-    return load_file(predictions)
-
-
 def signals(benchmark: Benchmark, layout: Layout, teacher: str, task: str, device: torch.device) -> None:
     """Computes a teacher's signals on a task, once for all its students, methods and seeds."""
     prepared = data.load(layout.prepared(teacher, task))
@@ -306,7 +292,8 @@ def distil(
     config = benchmark.run_config(cell.pair, cell.method, cell.task, chosen)
     prepared = data.load(layout.prepared(teacher, cell.task))
     store = _store(benchmark, layout, teacher, cell.task, prepared, device, log)
-    on_dev = diagnostics.TeacherOnDev(store, teacher_logits(layout, teacher, cell.task))
+    own = layout.teacher(teacher, cell.task) / "record.json"
+    on_dev = diagnostics.TeacherOnDev(store, records.predictions(own, records.read(own)))
     checkpoint = models.locate(benchmark, layout, student)
     method_class = benchmark.method_class(cell.method)
     fingerprints = {

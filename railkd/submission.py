@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from railkd import records
-from railkd.config import Benchmark, Cell, Layout
+from railkd.config import Benchmark, Layout
 from railkd.errors import UserError
 from railkd.metrics import predicted
 from railkd.tasks import DIAGNOSTIC, TASKS
@@ -83,18 +83,6 @@ def tsv(predictions: list[str]) -> bytes:
     return "".join([f"{HEADER}\n", *(f"{i}\t{p}\n" for i, p in enumerate(predictions))]).encode()
 
 
-def _logits(layout: Layout, cell: Cell, seed: int) -> dict[str, NDArray[np.float32]]:
-    """Every split's logits of a run. Raises UserError when the run or its predictions are not there or were changed."""
-    from safetensors.numpy import load
-
-    path = layout.run(cell, seed)
-    record = records.read(path)
-    file = path.with_name(str(record["predictions"].get("file", path.with_suffix(".safetensors").name)))
-    if not file.is_file() or records.sha256_file(file) != record["predictions"].get("sha256"):
-        raise UserError(f"{file}: missing or not what was written (checksum); delete {path} and run again")
-    return dict(load(file.read_bytes()))
-
-
 def write(benchmark: Benchmark, layout: Layout, pair: str, method: str, seed: int, out: Path) -> str:
     """Writes the zip, checks it, and returns its comment: which files are predictions and which are filled.
 
@@ -104,7 +92,8 @@ def write(benchmark: Benchmark, layout: Layout, pair: str, method: str, seed: in
     logits: dict[tuple[str, str], NDArray[np.float32]] = {}
     for cell in benchmark.cells():
         if (cell.pair, cell.method) == (pair, method):
-            found = _logits(layout, cell, seed)
+            path = layout.run(cell, seed)
+            found = records.predictions(path, records.read(path))
             if benchmark.data["test"] == "hidden":  # else "test" is no test set of GLUE's
                 logits.update({(cell.task, split): values for split, values in found.items()})
     made: dict[str, bytes] = {}

@@ -89,16 +89,10 @@ class Verifier:
             yield f"{path}: its teacher was another than {weights}"
 
     def _predictions(self, path: Path, record: dict[str, Any], teacher: str) -> Iterator[str]:
-        from safetensors import SafetensorError
-        from safetensors.numpy import load
-
-        file = path.with_name(str(record["predictions"].get("file")))
-        if not file.is_file():
-            yield f"{file}: missing (the predictions of {path.name})"
-            return
-        content = file.read_bytes()
-        if records.sha256_bytes(content) != record["predictions"].get("sha256"):
-            yield f"{file}: not what was written (checksum in {path.name})"
+        try:
+            logits = records.predictions(path, record)
+        except UserError as error:
+            yield str(error)
             return
         prepared = self._data(teacher, record["task"])
         if isinstance(prepared, str):
@@ -106,11 +100,6 @@ class Verifier:
             return
         if record["fingerprints"].get("data") not in (None, prepared.facts["sha256"]):
             yield f"{path}: was scored on other data than {self.layout.prepared(teacher, record['task'])}"
-            return
-        try:
-            logits = load(content)
-        except SafetensorError as error:
-            yield f"{file}: not safetensors ({error})"
             return
         for split, scores in record["scores"].items():
             if split not in logits or split not in prepared.splits:

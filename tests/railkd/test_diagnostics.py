@@ -120,8 +120,10 @@ def test_every_run_records_them(pipeline: Any, task: str, measures: set[str], tm
 
 
 def test_the_teachers_predictions_are_those_of_its_record(pipeline: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    logits = runs.teacher_logits(pipeline.layout, "bert4", "mrpc")
+    path = pipeline.layout.teacher("bert4", "mrpc") / "record.json"
+    record = records.read(path)
+    logits = records.predictions(path, record)
     assert diagnostics.agreement(logits["dev"], logits["dev"]) == {"same": 1.0, "kl": 0.0}
-    monkeypatch.setattr(records, "sha256_file", lambda path: "another")
+    monkeypatch.setattr(records, "sha256_bytes", lambda content: "another")
     with pytest.raises(UserError, match=r"record.safetensors: missing or not what was written"):
-        runs.teacher_logits(pipeline.layout, "bert4", "mrpc")
+        records.predictions(path, record)
