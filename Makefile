@@ -1,5 +1,6 @@
 # make           set up .venv from exact pins and run the default benchmark (benchmarks/mini.yaml)
 # make test      set up and run the test suite             make test PYTEST_ARGS="-k claims -x"
+# make trust     set up and run the long proofs: kills, full disks, fuzzing, a cluster on this machine
 # make setup     only set up; a second call does nothing   make setup PYTHON=python3.12
 # make lint      ruff, mypy, snakemake's own linter
 # make realtext  set up, add a trained encoder (about 90 MB) and run benchmarks/minilm.yaml on real text
@@ -19,7 +20,7 @@ RUN := PATH="$(CURDIR)/$(VENV)/bin:$$PATH"
 export HF_HUB_DISABLE_TELEMETRY := 1
 
 .DELETE_ON_ERROR:
-.PHONY: all test setup lint realtext setup-realtext
+.PHONY: all test trust setup lint realtext setup-realtext
 
 # Progress and what goes wrong; plain `snakemake --cores all` also says what each job reads and writes.
 QUIET := --quiet rules reason host
@@ -30,6 +31,10 @@ all: setup
 # One thread per worker: the tests' models are too small to gain from more.
 test: setup
 	$(RUN) OMP_NUM_THREADS=1 python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
+
+# -m trust wins over pyproject's -m "not trust"
+trust: setup
+	$(RUN) OMP_NUM_THREADS=1 python -m pytest -n auto --maxprocesses 4 --dist loadfile -m trust $(PYTEST_ARGS)
 
 setup: $(READY)
 
