@@ -61,6 +61,9 @@ onstart:
         sys.exit(f"railkd: error: {error}")
     # Local jobs fork from one process that has imported the libraries; it ends with this one.
     warm.start()
+    # The scheduler's rate limit, which these jobs never reach, makes it look for jobs once more every second for each job
+    # that has finished: hundreds of times a second after hundreds of jobs (snakemake/snakemake#2967).
+    workflow.scheduler.job_rate_limiter = None
 
 
 wildcard_constraints:
