@@ -23,10 +23,11 @@ from railkd.registry import source_files
 BENCHMARK = str(config.pop("benchmark", Path(workflow.basedir) / "benchmarks" / "mini.yaml"))
 RESULTS = config.pop("results", None)
 DEVICE = str(config.pop("device", "auto"))
+GRES = config.pop("gres", None)
 
 try:
     if config:
-        raise UserError(f"--config: unknown key '{next(iter(config))}'; available: benchmark, device, results")
+        raise UserError(f"--config: unknown key '{next(iter(config))}'; available: benchmark, device, gres, results")
     B = benchmarks.load(BENCHMARK)
     L = Layout(RESULTS or Path("results") / B.name)
     if workflow.is_main_process:  # jobs on a cluster read this file again
@@ -41,8 +42,10 @@ RAILKD = f"OMP_NUM_THREADS={{threads}} {PYTHON} -m railkd"
 COMMON = f"{shlex.quote(BENCHMARK)} --results {shlex.quote(str(L.root))}"
 COMPUTE = f"--device {shlex.quote(DEVICE)} --threads {{threads}}"
 LOG = "> {log} 2>&1 || {{ tail -n 3 {log} >&2; exit 1; }}"
-# auto: this machine's; for a cluster, whose login node has none, say --config device=cuda
+# How many of the machine's `gpu` a job takes; auto: this machine's, so on a cluster, whose login node has none, say
+# --config device=cuda. With gres=gpu:1 or gres=shard:1 a job asks SLURM for that instead, and nothing of Snakemake's.
 GPU = int(DEVICE.startswith("cuda") or (DEVICE == "auto" and benchmarks.has_gpu()))
+ON_GPU = {"gpu": 0, "gres": str(GRES)} if GRES else {"gpu": GPU}
 KEEP = workflow.storage_settings.notemp  # --notemp: signals stay
 CELLS = [cell for cell in B.cells() if not B.external(cell.method)]
 RUNS = [str(L.run(cell, seed)) for cell in B.cells() for seed in B.seeds]
@@ -54,13 +57,31 @@ CLAIMS, AUDIT = ([L.root / f"{name}.{kind}" for kind in ("json", "md")] for name
 TEACHER_RECORDS = [str(L.teacher(teacher, task) / "record.json") for teacher, task in TEACHERS]
 
 
+def check_arrays():
+    """Jobs in SLURM arrays: what a limit keeps from being submitted with the other ready jobs of its rule, the executor
+    plugin (2.8, its issue 473) never submits, and the workflow waits for ever."""
+    arrays = getattr(workflow.executor_settings, "array_jobs", None)
+    left = sum(1 for _ in workflow.dag.needrun_jobs())
+    limits = {"--jobs": "_nodes", "--cores": "_cores", "--resources gpu": "gpu" if ON_GPU["gpu"] else None}
+    for flag, name in limits.items():
+        limit = workflow.global_resources[name].value if name in workflow.global_resources else None
+        if arrays not in (None, "", "none") and limit is not None and limit < left:
+            raise UserError(
+                f"--slurm-array-jobs {arrays}: jobs beyond {flag} {limit} would never be submitted; expected no limit,"
+                f" or one of at least the {left} jobs to do, or --slurm-array-jobs none"
+            )
+
+
 onstart:
     try:
+        check_arrays()
         check(B, L)  # now with the hub's checkpoints: a dry run needs no network
     except UserError as error:
         sys.exit(f"railkd: error: {error}")
-    # Local jobs fork from one process that has imported the libraries; it ends with this one.
-    warm.start()
+    # Local jobs fork from one process that has imported the libraries; it ends with this one. A cluster's must not find
+    # it, even on this very machine: what it forks is outside their allocation.
+    if workflow.local_exec:
+        warm.start()
     # The scheduler's rate limit, which these jobs never reach, makes it look for jobs once more every second for each job
     # that has finished: hundreds of times a second after hundreds of jobs (snakemake/snakemake#2967).
     workflow.scheduler.job_rate_limiter = None
@@ -138,7 +159,7 @@ rule pretrain:
     log:
         L.root / "logs" / "pretrain" / "{model}.log",
     resources:
-        gpu=GPU,
+        **ON_GPU,
     shell:
         f"{RAILKD} pretrain {COMMON} --model {{wildcards.model}} {COMPUTE} {LOG}"
 
@@ -182,7 +203,7 @@ rule teacher:
     log:
         L.root / "logs" / "teacher" / "{teacher}" / "{task}.log",
     resources:
-        gpu=GPU,
+        **ON_GPU,
     shell:
         f"{RAILKD} teacher {COMMON} --teacher {{wildcards.teacher}} --task {{wildcards.task}} {COMPUTE} {LOG}"
 
@@ -203,7 +224,7 @@ rule signals:
     log:
         L.root / "logs" / "signals" / "{teacher}" / "{task}.log",
     resources:
-        gpu=GPU,
+        **ON_GPU,
     shell:
         f"{RAILKD} signals {COMMON} --teacher {{wildcards.teacher}} --task {{wildcards.task}} {COMPUTE} {LOG}"
 
@@ -247,7 +268,7 @@ for _method in dict.fromkeys(cell.method for cell in CELLS):
             log:
                 L.root / "logs" / f"search_{_method}" / "{pair}" / "{task}-{point}.log",
             resources:
-                gpu=GPU,
+                **ON_GPU,
             shell:
                 f"{RAILKD} distil {COMMON} --pair {{wildcards.pair}} --method {{params.method}} --task {{wildcards.task}}"
                 f" --seeds {{params.seed}} --point {{wildcards.point}} {COMPUTE} {LOG}"
@@ -290,7 +311,7 @@ for _method in dict.fromkeys(cell.method for cell in CELLS):
             log:
                 L.root / "logs" / f"distil_{_method}" / "{pair}" / f"{{task}}-{_seeds[0]}.log",
             resources:
-                gpu=GPU,
+                **ON_GPU,
             shell:
                 f"{RAILKD} distil {COMMON} --pair {{wildcards.pair}} --method {{params.method}} --task {{wildcards.task}}"
                 f" --seeds {{params.seeds}} {COMPUTE} {LOG}"

@@ -1,0 +1,138 @@
+"""The SLURM profile on a real SLURM of this machine: arrays, requests, a killed job, a requeued one, same tables."""
+
+import json
+import shutil
+import subprocess
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+from test_workflow import ENVIRONMENT, MICRO, ROOT, micro  # noqa: F401
+
+from railkd import records
+
+pytestmark = pytest.mark.trust
+PROFILE = ROOT / "benchmarks" / "profiles" / "slurm"
+
+
+@pytest.fixture(scope="module")
+def slurm():
+    """A SLURM of this machine while the tests last; skips, with the reason, where there can be none."""
+    pytest.importorskip("snakemake_executor_plugin_slurm", reason="no SLURM here: pip install -e .[slurm]")
+    script = Path(__file__).with_name("slurm.sh")
+    process = subprocess.Popen([script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    said = process.stdout.readline().strip()
+    if said != "ready":
+        assert process.wait(60) == 77, "its daemons did not start: see standard error"
+        pytest.skip(said)
+    yield
+    process.stdin.close()
+    assert process.wait(120) == 0
+    assert not Path("/etc/slurm/slurm.conf").exists()
+    assert not [p for p in psutil.process_iter(["name", "status"]) if p.info["name"] in ("slurmctld", "slurmd")]
+
+
+def start(results, *flags):
+    """The workflow through the profile; no accounting here, and miniature jobs are worth asking after every second."""
+    command = ["snakemake", "--snakefile", ROOT / "Snakefile", "--workflow-profile", PROFILE, "--latency-wait", "5"]
+    command += ["--slurm-status-command", "squeue", "--slurm-init-seconds-before-status-checks", "1", *flags]
+    command += ["--config", f"benchmark={MICRO}", f"results={results}", "gres=shard:1"]
+    environment = {**ENVIRONMENT, "RAILKD_MODELS": str(results.parent / "models")}
+    with (results.parent / "said.log").open("w") as said:
+        return subprocess.Popen(
+            list(map(str, command)), cwd=results.parent, env=environment, stdout=said, stderr=subprocess.STDOUT
+        )
+
+
+def queue(*fields):
+    """A row for each job that this SLURM has had."""
+    listed = ["squeue", "--states=all", "--noheader", "--array", "--format=" + "|".join(fields)]
+    done = subprocess.run(listed, capture_output=True, text=True, check=True)
+    return [line.split("|") for line in done.stdout.splitlines()]
+
+
+def until(found, workflow, seconds=600):
+    """What ``found`` returns as soon as it is true; the workflow must be going on meanwhile."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end and workflow.poll() is None:
+        if result := found():
+            return result
+        time.sleep(0.1)
+    raise AssertionError(f"not seen; the workflow ended with {workflow.poll()}")
+
+
+def trainer(results, method):
+    """The process in which a SLURM job trains this method."""
+    wanted = {"distil", method, str(results)}
+    for process in psutil.process_iter(["cmdline"]):
+        if wanted <= set(process.info["cmdline"] or []):
+            return process
+    return None
+
+
+def test_a_cluster_gives_the_tables_of_one_machine(slurm, micro, tmp_path):  # noqa: F811
+    """All but pre-training and teachers goes through SLURM, with one trainer killed and one job requeued."""
+    results = tmp_path / "results"
+    shutil.copytree(micro[0], results)
+    for part in (".kept", "signals", "runs", "tables", "figures", "report.md", "report.html"):
+        path = results / part
+        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+    workflow = start(results)
+
+    killed = until(lambda: trainer(results, "no_kd"), workflow)
+    environment = killed.environ()
+    killed.kill()
+    assert environment["RAILKD_MODELS"] == str(tmp_path / "models")  # the caller's reaches a node
+    assert "SLURM_JOB_ID" in environment and "RAILKD_WARM" not in environment  # and it computes in its allocation
+
+    def running():
+        return [i for i, state, said in queue("%i", "%T", "%k") if state == "RUNNING" and "distil_rail_kd_l" in said]
+
+    def again():  # SLURM holds a requeued job back for two minutes: this lets it go
+        return subprocess.run(["scontrol", "update", f"JobId={job}", "StartTime=now"], capture_output=True)
+
+    job = until(running, workflow)[0]
+    subprocess.run(["scontrol", "requeue", job], check=True)
+    until(lambda: [job, "PENDING"] in queue("%i", "%T") and again().returncode == 0, workflow)
+
+    try:
+        status = workflow.wait(timeout=900)
+    finally:
+        workflow.terminate()
+    assert status == 0, (tmp_path / "said.log").read_text()[-3000:]
+
+    jobs = queue("%i", "%T", "%k", "%l", "%m", "%b")
+    print(*map(" ".join, jobs), sep="\n")
+    assert sorted(state for _, state, *_ in jobs) == ["COMPLETED"] * 6 + ["FAILED"]  # 2 teachers' signals, 4 cells
+    assert sum("_" in i for i, *_ in jobs) >= 4  # ready together: an array
+    assert {gres for *_, gres in jobs} == {"gres:shard:1"}
+    (first,) = [limit for _, state, said, limit, *_ in jobs if state == "FAILED" and "distil_no_kd" in said]
+    limits = [limit for _, state, said, limit, *_ in jobs if state == "COMPLETED" and "distil_no_kd" in said]
+    assert first == "4:00:00" and sorted(limits) == ["4:00:00", "8:00:00"]  # the retry has more time
+    shown = subprocess.run(["scontrol", "show", "job", job], capture_output=True, text=True, check=True).stdout
+    assert "Restarts=1" in shown and "JobState=COMPLETED" in shown
+
+    tables = sorted((micro[0] / "tables").iterdir())
+    assert tables
+    for table in tables:
+        assert (results / "tables" / table.name).read_bytes() == table.read_bytes(), table.name
+    runs = sorted((micro[0] / "runs").rglob("seed-*.json"))
+    assert len(runs) == 8
+    for run in runs:
+        there, here = records.read(results / run.relative_to(micro[0])), records.read(run)
+        for key in ("scores", "predictions", "best_epoch", "method_record", "similarity", "config_hash"):
+            assert json.dumps(there[key]) == json.dumps(here[key]), (run, key)
+
+
+def test_arrays_that_would_wait_for_ever_are_refused(slurm, micro, tmp_path):  # noqa: F811
+    """The plugin never submits a job that a limit kept out of its rule's array: one line instead, before any job."""
+    results = tmp_path / "results"
+    shutil.copytree(micro[0], results)
+    shutil.rmtree(results / "runs")
+    before = len(queue("%i"))
+    workflow = start(results, "--jobs", "2")
+    assert workflow.wait(timeout=300) != 0
+    said = (tmp_path / "said.log").read_text()
+    assert "railkd: error: --slurm-array-jobs all: jobs beyond --jobs 2 would never be submitted" in said, said[-2000:]
+    assert len(queue("%i")) == before and "Traceback" not in said
