@@ -133,14 +133,18 @@ def _drawing(figure: Any, name: str, title: str, caption: str) -> dict[str, Any]
 
 
 def _figures(benchmark: Benchmark, runs: Runs) -> list[dict[str, Any]]:
-    """The figures that a pair names."""
+    """The figures that a pair names, with what they find and their numbers."""
     return [
-        _drawing(
-            plots.printed_figure(benchmark, runs, drawing.draw),
-            name,
-            f"{drawing.label}: {drawing.heading}",
-            drawing.caption(benchmark, runs),
-        )
+        {
+            **_drawing(
+                plots.printed_figure(benchmark, runs, drawing.draw),
+                name,
+                f"{drawing.label}: {drawing.heading}",
+                drawing.about(benchmark, runs),
+            ),
+            "findings": drawing.findings(benchmark, runs),
+            "grids": drawing.grids(benchmark, runs),
+        }
         for name, drawing in printed.drawings_of(benchmark).items()
     ]
 
