@@ -149,10 +149,19 @@ def _figures(benchmark: Benchmark, runs: Runs) -> list[dict[str, Any]]:
     ]
 
 
+def _left_out(benchmark: Benchmark, pair: Pair) -> str:
+    """Which methods a plot does not show."""
+    families = benchmark.families(pair).items()
+    counts = [f"{len(variants)} of {benchmark.title_of(entry)}" for entry, variants in families]
+    return f"Variants are left out: {', '.join(counts)}." if counts else ""
+
+
 def _curves(benchmark: Benchmark, runs: Runs) -> list[dict[str, Any]]:
     drawn = [(pair, plots.learning_curves(benchmark, runs, pair)) for pair in benchmark.pairs]
     return [
-        _drawing(figure, f"curves{i}", pair.title, "") for i, (pair, figure) in enumerate(drawn) if figure is not None
+        _drawing(figure, f"curves{i}", pair.title, _left_out(benchmark, pair))
+        for i, (pair, figure) in enumerate(drawn)
+        if figure is not None
     ]
 
 
@@ -173,16 +182,18 @@ def _tradeoffs(benchmark: Benchmark, runs: Runs) -> list[dict[str, Any]]:
         front = [
             benchmark.title_of(p["method"]) for p in sorted(points, key=lambda p: float(p["seconds"])) if p["front"]
         ]
-        absent = [benchmark.title_of(m) for m in pair.rows() if m not in {p["method"] for p in points}]
+        absent = [benchmark.title_of(m) for m in benchmark.entries(pair) if m not in {p["method"] for p in points}]
         caption = f"On the line, because no method is both cheaper and better: {', '.join(front)}."
         if absent:
             caption += f" Not placed, because not every task has every run: {', '.join(absent)}."
-        found.append(_drawing(figure, f"pareto{i}", pair.title, caption))
+        found.append(_drawing(figure, f"pareto{i}", pair.title, f"{caption} {_left_out(benchmark, pair)}".strip()))
     return found
 
 
 def _draws(benchmark: Benchmark, runs: Runs) -> list[dict[str, Any]]:
     drawn = [(pair, plots.draws(benchmark, runs, pair)) for pair in benchmark.pairs]
     return [
-        _drawing(figure, f"draws{i}", pair.title, "") for i, (pair, figure) in enumerate(drawn) if figure is not None
+        _drawing(figure, f"draws{i}", pair.title, _left_out(benchmark, pair))
+        for i, (pair, figure) in enumerate(drawn)
+        if figure is not None
     ]
