@@ -54,6 +54,9 @@ DRAWN = list(dict.fromkeys(drawn for pair in B.pairs.values() for drawn in pair.
 TABLES = [L.root / "tables" / f"table{n}.{kind}" for n in range(1, 7) if n in DRAWN for kind in ("csv", "md", "tex")]
 FIGURES = [L.root / "figures" / f"{n}.{kind}" for n in DRAWN if isinstance(n, str) for kind in ("pdf", "png")]
 CLAIMS, AUDIT = ([L.root / f"{name}.{kind}" for kind in ("json", "md")] for name in ("claims", "audit"))
+# what `snakemake --report FILE.html` shows besides rules and run times
+SHOWN = [report(str(path), category="Figures") if path.suffix == ".png" else path for path in FIGURES]
+PAGE = report(str(L.root / "report.html"), category="Report")
 TEACHER_RECORDS = [str(L.teacher(teacher, task) / "record.json") for teacher, task in TEACHERS]
 
 
@@ -366,7 +369,7 @@ rule figures:
         RUNS,
         TEACHER_RECORDS,
     output:
-        FIGURES,
+        SHOWN,
     conda:
         "environment.yml"
     log:
@@ -411,7 +414,7 @@ rule report:
         AUDIT,
     output:
         L.root / "report.md",
-        L.root / "report.html",
+        PAGE,
     conda:
         "environment.yml"
     log:

@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from analysis import captions, stats
+from analysis import captions, layout, stats
 from analysis.benchmark import Benchmark, Pair
 from analysis.cells import score_cells
 from analysis.figures import COLOURS, MARKERS, _footer, _plain
+from analysis.grid import Grid, View, data_uri, full, text_view
 from analysis.load import Runs
 from railkd.variants import spell
 
@@ -92,15 +93,24 @@ def contrasts(benchmark: Benchmark, runs: Runs, pair: Pair, entry: str) -> list[
 
 def verdict(found: Effect) -> str:
     """An effect in words: estimate, interval, and what it establishes."""
-    mean, low, high = found
-    if math.isnan(mean):
+    if math.isnan(found[0]):
         return "missing"
+    return f"{_signed(found[0])} points{' ' * (interval(found) != '')}{interval(found)}, {established(found)}"
+
+
+def interval(found: Effect) -> str:
+    """``[−0.5, +3.0]``; empty where one run, or runs that all say the same, give none."""
+    return "" if math.isnan(found[1]) or found[1] == found[2] else f"[{_signed(found[1])}, {_signed(found[2])}]"
+
+
+def established(found: Effect) -> str:
+    """What an effect's interval says of its sign."""
+    _, low, high = found
     if math.isnan(low):
-        return f"{_signed(mean)} points, one run, so no interval"
+        return "one run, so no interval"
     if low == high:
-        return f"{_signed(mean)} points, the same in every run"
-    said = "higher" if low > 0 else "lower" if high < 0 else "no difference established"
-    return f"{_signed(mean)} points [{_signed(low)}, {_signed(high)}], {said}"
+        return "the same in every run"
+    return "higher" if low > 0 else "lower" if high < 0 else "no difference established"
 
 
 def _signed(value: float) -> str:
@@ -120,15 +130,23 @@ def unlearned(benchmark: Benchmark, runs: Runs, pair: Pair, methods: list[str]) 
     return f"{count} of {len(cells)} cells do not exceed the constant answer by two standard errors."
 
 
-def caption(benchmark: Benchmark, runs: Runs) -> str:
-    """Caption of the figure, with what it says of random mapping."""
-    pairs = benchmark.drawn_from("ablation")
-    answers, gone = [], []
-    for pair in pairs:
-        for entry, variants in benchmark.families(pair).items():
+def findings(benchmark: Benchmark, runs: Runs) -> list[str]:
+    """What the figure says of random mapping, a sentence for each entry that draws its map."""
+    found = []
+    for pair in benchmark.drawn_from("ablation"):
+        for entry in benchmark.families(pair):
             said = [f"{what}: {verdict(e)}" for what, e in contrasts(benchmark, runs, pair, entry)]
             if said:
-                answers.append(f"{benchmark.title_of(entry)}, a map drawn anew minus one {'; '.join(said)}.")
+                found.append(f"{benchmark.title_of(entry)}, a map drawn anew minus one {'; '.join(said)}.")
+    return [f"Does random mapping help here? {text}" if k == 0 else text for k, text in enumerate(found)]
+
+
+def about(benchmark: Benchmark, runs: Runs) -> str:
+    """Caption of the figure, without what it finds."""
+    pairs = benchmark.drawn_from("ablation")
+    gone = []
+    for pair in pairs:
+        for entry, variants in benchmark.families(pair).items():
             other = reference(benchmark, pair, entry)
             missing = [m for m in (entry, *variants) if math.isnan(effect(benchmark, runs, pair, m, other)[0])]
             if missing:
@@ -146,7 +164,6 @@ def caption(benchmark: Benchmark, runs: Runs) -> str:
             if n > 1
             else "",
             captions.synthetic(benchmark, runs),
-            f"Does random mapping help here? {' '.join(answers)}" if answers else "",
             *(
                 unlearned(benchmark, runs, pair, [m for f in benchmark.families(pair).items() for m in (f[0], *f[1])])
                 for pair in pairs
@@ -155,6 +172,40 @@ def caption(benchmark: Benchmark, runs: Runs) -> str:
         )
         if part
     )
+
+
+def grids(benchmark: Benchmark, runs: Runs) -> list[Grid]:
+    """The figure's numbers: each entry against the reference, and against itself as it stands in the file."""
+    sections, lines = [], ["pair,method,score,over_reference,low,high,over_entry,low,high"]
+    for pair in benchmark.drawn_from("ablation"):
+        for entry in benchmark.families(pair):
+            made = []
+            for method in dict.fromkeys(m for row in rows(benchmark, pair, entry) for _, m in row.dots):
+                average = score_cells(benchmark, runs, pair, block(benchmark), method, list(pair.tasks))[0][-1]
+                effects = [effect(benchmark, runs, pair, method, o) for o in (reference(benchmark, pair, entry), entry)]
+                views = [View(*layout.cell_parts(average)[:2], sort=full(average.value))]
+                for found in effects[: 1 if method == entry else 2]:
+                    missing = math.isnan(found[0])
+                    views.append(View("–" if missing else _signed(found[0]), interval(found), sort=full(found[0])))
+                    views.append(text_view("–" if missing else established(found)))
+                changed = benchmark.variants[method].changed if method in benchmark.variants else {}
+                name = ", ".join(spell(key, value) for key, value in changed.items())
+                made.append((name or "as it is", [*views, View(""), View("")][:5]))
+                numbers = [average.value, *effects[0], *effects[1]]
+                lines.append(",".join([pair.name, f'"{method}"', *map(full, numbers)]))
+            where = f", {pair.title}" if len(benchmark.drawn_from("ablation")) > 1 else ""
+            sections.append((benchmark.title_of(entry) + where, made))
+    if not sections:
+        return []
+    say = (
+        f"{block(benchmark).upper()} score, mean over the tasks in percent, and differences in points with their 95 % "
+    )
+    say += "intervals, paired over runs and tasks; each by itself: of many, some miss their true value."
+    columns = ["Score", f"Over {_reference_titles(benchmark)}", "In words", "Over the entry as it is", "In words"]
+    data = data_uri("\n".join(lines) + "\n")
+    return [
+        Grid("ablation-table", "Ablation: the numbers", say, columns, sections, "Varied", csv=data, file="ablation.csv")
+    ]
 
 
 def _reference_titles(benchmark: Benchmark) -> str:
@@ -208,5 +259,5 @@ def figure(benchmark: Benchmark, runs: Runs) -> Figure:
     shown = {second: bars for second, bars in handles.items() if second}
     if shown:
         made.legend(list(shown.values()), list(shown), loc="outside upper center", ncols=len(shown), frameon=False)
-    _footer(made, caption(benchmark, runs))
+    _footer(made, " ".join([about(benchmark, runs), *findings(benchmark, runs)]))
     return made

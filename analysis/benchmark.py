@@ -93,6 +93,10 @@ class Benchmark:
         }
         return {entry: variants for entry, variants in found.items() if variants}
 
+    def entries(self, pair: Pair) -> list[str]:
+        """A pair's methods in the order of rows, without variants: as many as a plot can name."""
+        return [method for method in pair.rows() if method not in self.variants]
+
     def base(self, method: str) -> str:
         """The method file behind a name of the benchmark file: ``pkd_last: {method: pkd}`` -> ``pkd``."""
         return str(self.methods.get(method, {}).get("method", method))

@@ -12,9 +12,10 @@ from matplotlib.ticker import MaxNLocator
 from scipy.special import stdtrit
 
 from analysis import captions, stats
-from analysis.ablation import _signed, block, unlearned
+from analysis.ablation import _signed, block, interval, unlearned
 from analysis.benchmark import Benchmark, Pair
 from analysis.figures import COLOURS, _footer, _plain
+from analysis.grid import Grid, View, full, number_view
 from analysis.load import Runs
 from railkd.tasks import TASKS
 
@@ -113,8 +114,13 @@ def says(benchmark: Benchmark, found: Census) -> str:
     return text + (f". {found.planned - maps} maps lack a run." if maps < found.planned else ".")
 
 
-def caption(benchmark: Benchmark, runs: Runs) -> str:
-    """Caption of the figure, with what it says of random mapping."""
+def findings(benchmark: Benchmark, runs: Runs) -> list[str]:
+    """What the figure says of random mapping, a sentence for each entry with fixed maps."""
+    return [says(benchmark, found) for found in census(benchmark, runs)]
+
+
+def about(benchmark: Benchmark, runs: Runs) -> str:
+    """Caption of the figure, without what it finds."""
     pairs = benchmark.drawn_from("census")
     tasks = ", ".join(TASKS[t].title for t in dict.fromkeys(t for pair in pairs for t in pair.tasks))
     n = len(benchmark.seeds)
@@ -128,11 +134,36 @@ def caption(benchmark: Benchmark, runs: Runs) -> str:
             if n > 1
             else "",
             captions.synthetic(benchmark, runs),
-            *(says(benchmark, found) for found in census(benchmark, runs)),
             *(unlearned(benchmark, runs, pair, list(pair.methods)) for pair in pairs),
         )
         if part
     )
+
+
+def grids(benchmark: Benchmark, runs: Runs) -> list[Grid]:
+    """Where the map drawn anew and the named ones stand among the fixed maps."""
+    sections = []
+    for one in census(benchmark, runs):
+        if len(one.maps_MRT) < 2:
+            continue
+        centre = float(one.scores_M.mean())
+        named = {"drawn anew in each epoch": float(one.own_RT.mean())}
+        named |= {MARKED[name]: float(values.mean()) for name, values in one.marked.items()}
+        fixed = {"best fixed map": one.scores_M.max(), "mean of the fixed maps": centre, "worst": one.scores_M.min()}
+        made = []
+        for k, (name, score) in enumerate([*named.items(), *((n, float(v)) for n, v in fixed.items())]):
+            gap = score - centre
+            said = interval(one.difference) if k == 0 else ""
+            apart = View("–" if math.isnan(gap) else _signed(gap), said, sort=full(gap))
+            lower = number_view(one.rank(score) if k < len(named) and not math.isnan(score) else None, 0)
+            made.append((name, [number_view(score, 1), apart, lower]))
+        sections.append((f"{benchmark.title_of(one.entry)}, {len(one.maps_MRT)} fixed maps", made))
+    if not sections:
+        return []
+    say = f"{block(benchmark).upper()} score, mean over tasks and runs, in percent; the 95 % interval takes a run's "
+    say += "noise to be that of the fixed maps. The best and the worst of many maps are so partly by chance."
+    columns = ["Score", "Points from the mean map", "Fixed maps that score lower, %"]
+    return [Grid("census-table", "Census: the numbers", say, columns, sections, "Layer map")]
 
 
 def figure(benchmark: Benchmark, runs: Runs) -> Figure:
@@ -183,5 +214,5 @@ def figure(benchmark: Benchmark, runs: Runs) -> Figure:
             ncols=5 if columns > 3 else 3,
             frameon=False,
         )
-    _footer(made, caption(benchmark, runs))
+    _footer(made, " ".join([about(benchmark, runs), *findings(benchmark, runs)]))
     return made

@@ -140,15 +140,16 @@ def similarity(benchmark: Benchmark, runs: Runs) -> Figure:
     return figure
 
 
-def attention_rows(benchmark: Benchmark) -> list[tuple[Pair, str]]:
-    """The rows of Figure 3: every ALP-KD, also under another name, of every pair that names the figure."""
+def attention_rows(benchmark: Benchmark, runs: Runs) -> list[tuple[Pair, str]]:
+    """The rows of Figure 3, of every pair that names it: ALP-KD, and whatever else recorded its attention."""
     pairs = benchmark.drawn_from("figure3")
-    return [(pair, m) for pair in pairs for m in pair.rows() if benchmark.base(m) == "alp_kd"]
+    said = {key[:2] for key, record in runs.students.items() if record["method_record"].get("attention")}
+    return [(p, m) for p in pairs for m in p.rows() if benchmark.base(m) == "alp_kd" or (p.name, m) in said]
 
 
 def attention_caption(benchmark: Benchmark, runs: Runs) -> str:
     """Caption of Figure 3, without its number."""
-    rows = attention_rows(benchmark)
+    rows = attention_rows(benchmark, runs)
     gone = [
         f"{benchmark.title_of(method)} {TASKS[task].title} ({pair.title})"
         for pair, method in rows
@@ -158,10 +159,12 @@ def attention_caption(benchmark: Benchmark, runs: Runs) -> str:
     if not rows:
         gone = ["no pair of this figure runs ALP-KD"]
     n = len(benchmark.seeds)
+    titles = list(dict.fromkeys(benchmark.title_of(method) for _, method in rows)) or ["ALP-KD"]
     return " ".join(
         part
         for part in (
-            f"Attention weights that ALP-KD gives to each teacher layer, {benchmark.title}, "
+            f"Attention weights that {' and '.join(titles)} give{'s' if len(titles) == 1 else ''} "
+            f"to each teacher layer, {benchmark.title}, "
             f"{captions.backbones(benchmark.drawn_from('figure3'))}; mean over the training examples"
             + (f" and {n} runs." if n > 1 else ", one run."),
             "A row sums to 1; a white line on the colour bar marks equal weights.",
@@ -178,7 +181,7 @@ def _attention_tasks(benchmark: Benchmark) -> list[str]:
 
 def attention(benchmark: Benchmark, runs: Runs) -> Figure:
     """Figure 3: CoLA, RTE and MRPC side by side, x teacher layer, y student layer, one colour bar for all."""
-    rows, tasks = attention_rows(benchmark), _attention_tasks(benchmark)
+    rows, tasks = attention_rows(benchmark, runs), _attention_tasks(benchmark)
     data = {
         (r, c): attention_data(benchmark, runs, pair, method, task)
         for r, (pair, method) in enumerate(rows)

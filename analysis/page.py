@@ -12,6 +12,7 @@ from analysis.cells import Cell
 from analysis.load import Runs
 from analysis.report import HEADINGS, planned
 from analysis.tables import Table
+from railkd.registry import class_facts
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -46,7 +47,7 @@ def compose(benchmark: Benchmark, runs: Runs, results: Path) -> str:
         f"{sum(t in runs.teachers for t in teachers)} of {len(teachers)} teachers are there.",
         missing=_missing(benchmark, gone),
         glance=[line for table in tables if table.number in (2, 3) for line in _glance(benchmark, table)],
-        methods=[(benchmark.title_of(m), WHAT[base]) for m in benchmark.methods if (base := benchmark.base(m)) in WHAT],
+        methods=_methods(benchmark),
         verdicts=answers.verdicts(benchmark, answers.read(results / "claims.json")),
         audit=answers.audit(answers.read(results / "audit.json")),
         tables=[grid.of_table(table, HEADINGS[table.number]) for table in tables],
@@ -62,17 +63,29 @@ def compose(benchmark: Benchmark, runs: Runs, results: Path) -> str:
     )
 
 
-# One sentence for a reader who has not met the method; Table 1 has the paper's own characterisation.
+# One sentence for a reader who has not met the method; Table 1 has the paper's own characterisation. Whatever is not
+# here, a user's method, speaks for itself by the first line of its docstring.
 WHAT = {
     "no_kd": "The student alone, trained on the labels: what distillation has to beat.",
     "vanilla_kd": "The student also imitates the teacher's output probabilities.",
     "pkd": "Also imitates the first token's vector in fixed teacher layers, every so many (Sun et al., 2019).",
-    "ckd": "Also imitates how the teacher's vectors relate to one another, in tokens and layers (Park et al., 2021).",
+    "ckd": "Each student layer imitates a learned combination of a group of teacher layers (Wu et al., 2020).",
     "alp_kd": "Each student layer imitates a learned mixture of all teacher layers (Passban et al., 2021).",
     "codir": "Tells its own example's teacher vectors from other examples' by a contrastive loss (Sun et al., 2020).",
     "rail_kd_l": "The paper's proposal: in each epoch, each student layer imitates a teacher layer drawn at random.",
     "rail_kd_c": "The same draw, with the layers of each network concatenated into one vector first.",
+    "distilbert_cos": "Also imitates the direction of each token's vector in the last layer (Sanh et al., 2019).",
+    "minilm_v2": "Imitates how tokens relate to one another inside one teacher layer (Wang et al., 2021).",
+    "tinybert": "Imitates vectors and attention of evenly spaced layers first, the answers after (Jiao et al., 2020).",
+    "mixkd": "Also asks the teacher about mixtures of training examples (Liang et al., 2021).",
+    "cr_ild": "Imitates the last layer on plain and mixed examples first, the answers after (Ko et al., 2023).",
 }
+
+
+def _methods(benchmark: Benchmark) -> list[tuple[str, str]]:
+    """The title of each method that is no variant of another, and what it does, in a sentence."""
+    said = {m: WHAT.get(benchmark.base(m)) or class_facts(benchmark.base(m)).get("summary") for m in benchmark.methods}
+    return [(benchmark.title_of(m), what) for m, what in said.items() if what and m not in benchmark.variants]
 
 
 def _missing(benchmark: Benchmark, gone: list[tuple[str, str, str, int]]) -> list[str]:
@@ -120,22 +133,35 @@ def _drawing(figure: Any, name: str, title: str, caption: str) -> dict[str, Any]
 
 
 def _figures(benchmark: Benchmark, runs: Runs) -> list[dict[str, Any]]:
-    """The figures that a pair names."""
+    """The figures that a pair names, with what they find and their numbers."""
     return [
-        _drawing(
-            plots.printed_figure(benchmark, runs, drawing.draw),
-            name,
-            f"{drawing.label}: {drawing.heading}",
-            drawing.caption(benchmark, runs),
-        )
+        {
+            **_drawing(
+                plots.printed_figure(benchmark, runs, drawing.draw),
+                name,
+                f"{drawing.label}: {drawing.heading}",
+                drawing.about(benchmark, runs),
+            ),
+            "findings": drawing.findings(benchmark, runs),
+            "grids": drawing.grids(benchmark, runs),
+        }
         for name, drawing in printed.drawings_of(benchmark).items()
     ]
+
+
+def _left_out(benchmark: Benchmark, pair: Pair) -> str:
+    """Which methods a plot does not show."""
+    families = benchmark.families(pair).items()
+    counts = [f"{len(variants)} of {benchmark.title_of(entry)}" for entry, variants in families]
+    return f"Variants are left out: {', '.join(counts)}." if counts else ""
 
 
 def _curves(benchmark: Benchmark, runs: Runs) -> list[dict[str, Any]]:
     drawn = [(pair, plots.learning_curves(benchmark, runs, pair)) for pair in benchmark.pairs]
     return [
-        _drawing(figure, f"curves{i}", pair.title, "") for i, (pair, figure) in enumerate(drawn) if figure is not None
+        _drawing(figure, f"curves{i}", pair.title, _left_out(benchmark, pair))
+        for i, (pair, figure) in enumerate(drawn)
+        if figure is not None
     ]
 
 
@@ -156,16 +182,18 @@ def _tradeoffs(benchmark: Benchmark, runs: Runs) -> list[dict[str, Any]]:
         front = [
             benchmark.title_of(p["method"]) for p in sorted(points, key=lambda p: float(p["seconds"])) if p["front"]
         ]
-        absent = [benchmark.title_of(m) for m in pair.rows() if m not in {p["method"] for p in points}]
+        absent = [benchmark.title_of(m) for m in benchmark.entries(pair) if m not in {p["method"] for p in points}]
         caption = f"On the line, because no method is both cheaper and better: {', '.join(front)}."
         if absent:
             caption += f" Not placed, because not every task has every run: {', '.join(absent)}."
-        found.append(_drawing(figure, f"pareto{i}", pair.title, caption))
+        found.append(_drawing(figure, f"pareto{i}", pair.title, f"{caption} {_left_out(benchmark, pair)}".strip()))
     return found
 
 
 def _draws(benchmark: Benchmark, runs: Runs) -> list[dict[str, Any]]:
     drawn = [(pair, plots.draws(benchmark, runs, pair)) for pair in benchmark.pairs]
     return [
-        _drawing(figure, f"draws{i}", pair.title, "") for i, (pair, figure) in enumerate(drawn) if figure is not None
+        _drawing(figure, f"draws{i}", pair.title, _left_out(benchmark, pair))
+        for i, (pair, figure) in enumerate(drawn)
+        if figure is not None
     ]

@@ -79,7 +79,7 @@ def curve_data(benchmark: Benchmark, runs: Runs, pair: Pair, method: str, task: 
 
 def learning_curves(benchmark: Benchmark, runs: Runs, pair: Pair) -> Figure | None:
     """Dev score by epoch, mean over runs: one panel a task, one line a method, the teacher's score dotted."""
-    methods = pair.rows()
+    methods = benchmark.entries(pair)
     data = {(m, t): curve_data(benchmark, runs, pair, m, t) for m in methods for t in pair.tasks}
     if all(values is None for values in data.values()):
         return None
@@ -121,7 +121,7 @@ def learning_curves(benchmark: Benchmark, runs: Runs, pair: Pair) -> Figure | No
 
 def _mark(benchmark: Benchmark, method: str) -> dict[str, Any]:
     """Colour and marker of a method, the same for every pair."""
-    place = list(dict.fromkeys(m for pair in benchmark.pairs for m in pair.rows())).index(method)
+    place = list(dict.fromkeys(m for pair in benchmark.pairs for m in benchmark.entries(pair))).index(method)
     colour = COLOURS[place % len(COLOURS)]
     return {"color": INK if colour == "#000000" else colour, "marker": MARKERS[place % len(MARKERS)], "linewidth": 1.3}
 
@@ -134,7 +134,7 @@ def trade_off(benchmark: Benchmark, runs: Runs, pair: Pair, block: str) -> list[
     """
     points: list[dict[str, Any]] = []
     devices: set[str] = set()
-    for method in pair.rows():
+    for method in benchmark.entries(pair):
         average = score_cells(benchmark, runs, pair, block, method, list(pair.tasks))[0][-1]
         costs = [runs.costs(pair.name, method, task, "train_seconds") for task in pair.tasks]
         if average.status != "complete" or not all(costs):
@@ -208,7 +208,7 @@ def drawn_layers(benchmark: Benchmark, runs: Runs, pair: Pair, method: str) -> t
 
 def draws(benchmark: Benchmark, runs: Runs, pair: Pair) -> Figure | None:
     """The share of draws in which a student layer was given a teacher layer: one panel a method that draws."""
-    found = [(m, d) for m in pair.rows() if (d := drawn_layers(benchmark, runs, pair, m))]
+    found = [(m, d) for m in benchmark.entries(pair) if (d := drawn_layers(benchmark, runs, pair, m))]
     if not found:
         return None
     with matplotlib.rc_context(SVG_STYLE):

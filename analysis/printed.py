@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from analysis import ablation, census, costs, figures, speed, tables
 from analysis.benchmark import Benchmark
+from analysis.grid import Grid
 from analysis.load import Runs
 from analysis.tables import Table
 from railkd.records import write_bytes
@@ -22,14 +23,22 @@ class Drawing:
     label: str
     heading: str
     draw: Callable[[Benchmark, Runs], Figure]
-    caption: Callable[[Benchmark, Runs], str]
+    about: Callable[[Benchmark, Runs], str]
+    findings: Callable[[Benchmark, Runs], list[str]] = lambda benchmark, runs: []  # sentences
+    grids: Callable[[Benchmark, Runs], list[Grid]] = lambda benchmark, runs: []  # its numbers, for the page
+
+    def caption(self, benchmark: Benchmark, runs: Runs) -> str:
+        """All that is said below it, without its number."""
+        return " ".join([self.about(benchmark, runs), *self.findings(benchmark, runs)])
 
 
 DRAWINGS = {
     "figure2": Drawing("Figure 2", "Layer similarity", figures.similarity, figures.similarity_caption),
-    "figure3": Drawing("Figure 3", "Attention of ALP-KD", figures.attention, figures.attention_caption),
-    "ablation": Drawing("Ablation", "which part does the work", ablation.figure, ablation.caption),
-    "census": Drawing("Census", "every fixed layer map", census.figure, census.caption),
+    "figure3": Drawing("Figure 3", "Attention over the teacher's layers", figures.attention, figures.attention_caption),
+    "ablation": Drawing(
+        "Ablation", "which part does the work", ablation.figure, ablation.about, ablation.findings, ablation.grids
+    ),
+    "census": Drawing("Census", "every fixed layer map", census.figure, census.about, census.findings, census.grids),
 }
 
 

@@ -15,7 +15,7 @@ from analysis.load import Runs
 from railkd.config import Layout
 from railkd.errors import UserError
 from railkd.metrics import predicted
-from railkd.records import read_json, sha256_text
+from railkd.records import predictions, read_json, sha256_text
 from railkd.tasks import OUT_OF_DOMAIN
 
 Array = np.ndarray[Any, Any]
@@ -102,7 +102,7 @@ class Examples:
         """seed -> (draws,) scores; None unless every run of the cell has its predictions and the labels are there.
 
         The same column is resampled alike for every method and pair: examples are paired.
-        Raises UserError naming the file whose predictions do not give the record's score.
+        Raises UserError naming the file whose predictions are not what was written or do not give the record's score.
         """
         if (block, column) not in self._columns:
             self._columns[block, column] = self._column(block, column)
@@ -136,8 +136,9 @@ class Examples:
         record = self.runs.students.get((pair, method, task, seed))
         if record is None:
             return None  # a score without a record of ours
-        path = self.layout.root / "runs" / pair / method / task / str(record["predictions"].get("file") or "-")
-        logits = tensor(path, split)
+        path = self.layout.root / "runs" / pair / method / task / f"seed-{seed}.json"
+        file = path.with_name(str(record["predictions"].get("file") or "-"))
+        logits = predictions(path, record).get(split) if file.is_file() else None
         labels = self._labels(self._teachers[pair], task, split, record)
         if logits is None or labels is None or len(logits) != len(labels):
             return None
@@ -147,7 +148,7 @@ class Examples:
         again = float(from_means(row["metric"], statistics.mean(axis=0)))
         if abs(again - row["score"]) > 1e-4:
             raise UserError(
-                f"{path}: its {split} predictions score {again:.4f}, but the record says {row['score']:.4f}"
+                f"{file}: its {split} predictions score {again:.4f}, but the record says {row['score']:.4f}"
             )
         return statistics
 
@@ -158,17 +159,13 @@ class Examples:
         if facts not in self._prepared:
             self._prepared[facts] = read_json(facts).get("sha256") if facts.is_file() else None
         known = self._prepared[facts]
-        return tensor(path, f"{split}.labels") if known and known == record["fingerprints"].get("data") else None
+        if not known or known != record["fingerprints"].get("data") or not path.is_file():
+            return None
+        from safetensors import SafetensorError, safe_open
 
-
-def tensor(path: Path, name: str) -> Array | None:
-    """One tensor of a safetensors file; None where file or tensor is missing. Raises UserError for a broken file."""
-    from safetensors import SafetensorError, safe_open
-
-    if not path.is_file():
-        return None
-    try:
-        with safe_open(path, framework="numpy") as file:
-            return np.asarray(file.get_tensor(name)) if name in file.keys() else None  # noqa: SIM118
-    except (OSError, SafetensorError) as error:
-        raise UserError(f"{path}: cannot be read as safetensors ({error})") from None
+        try:
+            with safe_open(path, framework="numpy") as tensors:  # the tokens beside them stay on disk
+                name = f"{split}.labels"
+                return np.asarray(tensors.get_tensor(name)) if name in tensors.keys() else None  # noqa: SIM118
+        except (OSError, SafetensorError) as error:
+            raise UserError(f"{path}: cannot be read as safetensors ({error})") from None

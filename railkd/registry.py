@@ -42,7 +42,8 @@ def source_files(name: str) -> list[Path]:
     """The method's file, and the suite's own modules that it imports, directly or not.
 
     They are inputs of the method's workflow rule, and their hash is part of a run's fingerprints: an edit reruns that
-    method's runs alone. ``errors.py`` computes nothing and is left out.
+    method's runs alone. ``errors.py`` computes nothing and is left out, as is what ``by_hand()`` imports, which no run
+    calls.
     """
     found = [source_file(name)]
     for path in found:  # grows while it is read
@@ -54,7 +55,11 @@ def source_files(name: str) -> list[Path]:
 def _imported(path: Path, tree: ast.Module) -> list[Path]:
     """The suite's modules that a file imports from."""
     found: list[Path] = []
+    examples = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) and node.name == "by_hand"]
+    skipped = {node for example in examples for node in ast.walk(example)}
     for node in ast.walk(tree):
+        if node in skipped:
+            continue
         module = node.module if isinstance(node, ast.ImportFrom) else None
         if module and module.startswith("railkd.") and module != "railkd.errors":
             place = FOLDER.parent.parent / f"{module.replace('.', '/')}.py"
@@ -76,7 +81,8 @@ def _tree(path: Path, changed: int) -> ast.Module:
 
 
 def class_facts(name: str) -> dict[str, Any]:
-    """Class attributes of a method that are plain constants (``regression``, ``complexity``, ...).
+    """Class attributes of a method that are plain constants (``regression``, ``complexity``, ...), and as ``summary``
+    the first line of its docstring.
 
     Read from its source, without importing it. Empty when the source is elsewhere; raises UserError when it is no
     Python.
@@ -91,6 +97,7 @@ def class_facts(name: str) -> dict[str, Any]:
     for node in tree.body:
         if not isinstance(node, ast.ClassDef) or (wanted and node.name != wanted):
             continue
+        facts["summary"] = (ast.get_docstring(node) or "").partition("\n")[0]
         for line in node.body:
             targets = line.targets if isinstance(line, ast.Assign) else [getattr(line, "target", None)]
             value = getattr(line, "value", None)

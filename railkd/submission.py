@@ -3,7 +3,7 @@
 The predictions are those beside the run records of a benchmark with ``data.test: hidden``. The format is that of the
 benchmark's site (gluebenchmark.com; Wang et al., 2019): eleven files ``<task>.tsv`` with the header
 ``index<TAB>prediction``, an index from 0 in the order of the test file, and the label as a word or number. A submission
-has all files, so what was not trained is filled with one constant answer, and the zip's comment says so.
+has all files, so what was not trained is filled with answers that look at no input, and the zip's comment says so.
 """
 
 import io
@@ -37,9 +37,10 @@ class Part:
     answers: tuple[str, ...]  # what each class is called, in the task's order of classes; empty: a score in [0, 5]
 
     @property
-    def filler(self) -> str:
-        """The constant answer where nothing was trained."""
-        return self.answers[0] if self.answers else "0.000"
+    def filler(self) -> tuple[str, ...]:
+        """The answers, in turn, where nothing was trained: one class, or two scores, as a constant's correlation is
+        undefined."""
+        return self.answers[:1] or ("0.000", "5.000")
 
 
 _MNLI = TASKS["mnli"].labels
@@ -102,8 +103,10 @@ def write(benchmark: Benchmark, layout: Layout, pair: str, method: str, seed: in
         values = logits.get((part.task, part.split))
         if values is None:
             reason = f"no predictions of '{part.split}'" if part.task in tasks else "not a task of this benchmark"
-            filled.append(f"{part.file} (always {part.filler}: {reason})")
-            made[part.file] = tsv([part.filler] * part.rows)
+            filler = part.filler
+            what = f"always {filler[0]}" if len(filler) == 1 else f"{' and '.join(filler)} in turn"
+            filled.append(f"{part.file} ({what}: {reason})")
+            made[part.file] = tsv([filler[row % len(filler)] for row in range(part.rows)])
         else:
             own.append(part.file)
             made[part.file] = tsv(answers(part, values))

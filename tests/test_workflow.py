@@ -1,5 +1,6 @@
 """The workflow as a user meets it: one command, tables at the end, a method added by a file and a line."""
 
+import html
 import json
 import os
 import re
@@ -68,14 +69,23 @@ def test_a_second_call_has_nothing_to_do(micro):
 
 
 @pytest.mark.slow
+def test_snakemakes_own_report_needs_no_network(micro, tmp_path):
+    done = snakemake(MICRO, micro[0], "--report", str(tmp_path / "workflow.html"))
+    assert done.returncode == 0, done.stderr[-3000:]
+    text = (tmp_path / "workflow.html").read_text()
+    assert "figure2.png" in text and "report.html" in text and "distil_rail_kd_l" in text
+    assert not re.findall(r"""<(?:script|link|img)[^>]*(?:src|href)=["']?https?:""", text)  # opens offline too
+
+
+@pytest.mark.slow
 def test_a_method_is_a_file_and_a_line_and_an_outsider_is_a_rule(micro, tmp_path):
-    """Both ways of README: the new rows are in the tables, and nothing that was finished runs again."""
-    results = tmp_path / "results"
+    """README's two ways and the tutorial's method: they are in the tables, and nothing that was finished runs again."""
+    results = tmp_path / "results" / "micro"
     shutil.copytree(micro[0], results, symlinks=True)
     shutil.copytree(micro[0].parent / ".snakemake", tmp_path / ".snakemake", symlinks=True)
-    readme = (ROOT / "README.md").read_text()
-    code = re.search(r"```python\n(from railkd.*?)```", readme, re.DOTALL)
-    (tmp_path / "my_kd.py").write_text(code[1])
+    readme, tutorial = ((ROOT / name).read_text() for name in ("README.md", "benchmarks/tutorial.md"))
+    (tmp_path / "my_kd.py").write_text(re.search(r"```python\n(from railkd.*?)```", readme, re.DOTALL)[1])
+    (tmp_path / "last_mix.py").write_text(re.search(r"```python\n(.*?)```", tutorial, re.DOTALL)[1])
     (tmp_path / "outsider.smk").write_text(
         "rule outsider:\n"
         "    input:\n"
@@ -93,21 +103,36 @@ def test_a_method_is_a_file_and_a_line_and_an_outsider_is_a_rule(micro, tmp_path
         "record['method'] = 'outsider'\n"
         "pathlib.Path(sys.argv[2]).write_text(json.dumps(record))\n"
     )
-    spec = yaml.safe_load(MICRO.read_text())
-    spec["methods"]["my_kd"] = {"method": f"{tmp_path / 'my_kd.py'}:MyKD", "title": "My KD", "sharpness": 2.0}
+    spec, pair = yaml.safe_load(MICRO.read_text()), "bert4-distilbert2"
+    lines = yaml.safe_load(re.search(r"```yaml\n(.*?)```", tutorial, re.DOTALL)[1])
+    assert lines["pairs"] == {"bert12-distilbert6": {"methods": ["...", "last_mix"]}}  # mini's pair
+    spec["methods"] |= lines["methods"]
+    spec["methods"]["my_kd"] = {"method": "my_kd.py:MyKD", "title": "My KD", "sharpness": 2.0}
     spec["methods"]["outsider"] = {"external": True, "title": "Outsider"}
-    spec["pairs"]["bert4-distilbert2"]["methods"] += ["my_kd", "outsider"]
+    spec["pairs"][pair]["methods"] += ["last_mix", "my_kd", "outsider"]
+    spec["pairs"][pair]["tables"] = [*range(1, 7), "figure2", "figure3"]
     spec["rules"] = ["outsider.smk"]
-    benchmark = tmp_path / "mine.yaml"
-    benchmark.write_text(yaml.safe_dump(spec))
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(spec))
     before = {p: p.stat().st_mtime_ns for p in results.rglob("seed-*.json")}
-    done = snakemake(benchmark, results, folder=tmp_path)
+    command = re.search(r"^    (snakemake .*)$", tutorial, re.MULTILINE)[1].split()
+    command[1:1] = ["--snakefile", str(ROOT / "Snakefile"), "--directory", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT, timeout=900, cwd=tmp_path)
     assert done.returncode == 0, done.stderr[-3000:]
-    table = (results / "tables" / "table2.md").read_text()
-    assert "My KD" in table and "Outsider" in table
+    tables = [(results / "tables" / f"table{number}.md").read_text() for number in range(1, 7)]
+    assert all("Last mix" in table and "My KD" in table and "Outsider" in table for table in tables)
+    assert "Learned Mixture" in tables[0]
+    report = (results / "report.md").read_text()
+    assert "Attention weights that Last mix gives to each teacher layer" in report
+    assert "Missing (no run, or widths differ)" not in report  # from Figure 2, whose models are of one width
+    page = (results / "report.html").read_text()
+    assert "The student's last intermediate layer matches a learned mixture" in html.unescape(page)
     assert {p: p.stat().st_mtime_ns for p in before} == before
-    own = json.loads((results / "runs/bert4-distilbert2/my_kd/sst2/seed-1.json").read_text())
+    own = json.loads((results / f"runs/{pair}/my_kd/sst2/seed-1.json").read_text())
     assert own["config"]["method"]["sharpness"] == 2.0 and set(own["epochs"][0]["loss"]) == {"total", "ce", "kd"}
+    own = json.loads((results / f"runs/{pair}/last_mix/sst2/seed-1.json").read_text())
+    assert set(own["epochs"][0]["loss"]) == {"total", "ce", "kd", "match"}
+    (attention,) = own["method_record"]["attention"]
+    assert len(attention) == 3 and sum(attention) == pytest.approx(1, abs=1e-5) and len(set(attention)) > 1
     assert not (results / ".kept").exists() or not list((results / ".kept").rglob("*.json"))
 
 

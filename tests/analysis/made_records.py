@@ -15,7 +15,7 @@ from scipy.special import ndtri
 
 from analysis.__main__ import main
 from railkd.metrics import predicted, score
-from railkd.records import SCHEMA_VERSION, canonical, sha256_text
+from railkd.records import SCHEMA_VERSION, canonical, sha256_file, sha256_text
 from railkd.tasks import OUT_OF_DOMAIN, TASKS
 
 PAPER_METHODS = ["no_kd", "vanilla_kd", "pkd", "alp_kd", "rail_kd_l", "rail_kd_c", "ckd", "codir"]
@@ -244,8 +244,9 @@ class Folder:
             logits[split] = np.ascontiguousarray(logits[split], dtype=np.float32)
             run["scores"][split] = score(names, predicted(logits[split], collapse), y)
             run["examples"][split] = len(y)
-        save_file(logits, path.with_suffix(".safetensors"))
-        run["predictions"] = {"file": path.with_suffix(".safetensors").name, "sha256": ""}
+        file = path.with_suffix(".safetensors")
+        save_file(logits, file)
+        run["predictions"] = {"file": file.name, "sha256": sha256_file(file)}
         run["fingerprints"] = {"data": "made"}
         path.write_text(json.dumps(run), encoding="utf-8")
 

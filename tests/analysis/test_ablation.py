@@ -1,5 +1,6 @@
 """The ablation and census figures: what they plot and say, recomputed from the records."""
 
+import base64
 import io
 import math
 import statistics
@@ -15,6 +16,7 @@ from analysis import ablation, census, load, report, stats
 from analysis.__main__ import main
 from analysis.benchmark import Benchmark, read
 from analysis.load import Runs
+from analysis.printed import DRAWINGS
 from railkd.variants import expand
 
 PAIR = "bert12-distilbert6"
@@ -163,12 +165,30 @@ def test_the_caption_says_whether_random_mapping_helps(varied: Folder, gain: flo
     set_scores(varied, "rail_kd_l.skip", [[0.5, 0.6]] * 3)
     set_scores(varied, "rail_kd_l", [[0.5 + gain + a, 0.6 + gain + b] for a, b in noise])
     benchmark, runs = loaded(varied)
-    text = ablation.caption(benchmark, runs)
+    text = DRAWINGS["ablation"].caption(benchmark, runs)
     mean = f"{100 * gain:+.1f}".replace("-", "−")
     assert "Does random mapping help here? RAIL-KD^l, a map drawn anew minus one evenly spaced and fixed: " in text
     first = text.partition("fixed: ")[2].partition(";")[0]
     assert first.startswith(f"{mean} points [") and first.endswith(said)
     assert "says nothing about English" in text
+
+
+def test_the_table_has_the_figures_numbers_in_words_too(varied: Folder) -> None:
+    benchmark, runs = loaded(varied)
+    (grid,) = ablation.grids(benchmark, runs)
+    (title, rows), (_, others) = grid.sections
+    assert title == "RAIL-KD^l" and len(rows) == 4 * 2 + 1 and len(others) == 3 + math.comb(8, 5)
+    by_name = dict(rows)
+    own = [score(varied, "rail_kd_l.skip.none", t, s) for t in TASKS for s in (1, 2, 3)]
+    average, over, said, against, _ = by_name["skip, none"]
+    assert float(average.sort) == pytest.approx(statistics.mean(own))
+    expected = ablation.effect(benchmark, runs, benchmark.pairs[0], "rail_kd_l.skip.none", "vanilla_kd")
+    assert float(over.sort) == pytest.approx(expected[0]) and over.after == ablation.interval(expected)
+    assert said.text == ("higher" if expected[1] > 0 else "lower" if expected[2] < 0 else "no difference established")
+    published = statistics.mean(score(varied, "rail_kd_l", t, s) for t in TASKS for s in (1, 2, 3))
+    assert float(against.sort) == pytest.approx(statistics.mean(own) - published)
+    assert [view.text for view in by_name["as it is"][3:]] == ["", ""]
+    assert base64.b64decode(grid.csv.partition(",")[2]).decode().count("\n") == 1 + len(rows) + len(others)
 
 
 def test_cells_that_learned_nothing_are_counted(varied: Folder) -> None:
@@ -180,7 +200,7 @@ def test_cells_that_learned_nothing_are_counted(varied: Folder) -> None:
         said.append(ablation.unlearned(benchmark, runs, benchmark.pairs[0], ["rail_kd_l.skip"]))
     rest = "of 2 cells do not exceed the constant answer by two standard errors."
     assert said == ["", f"1 {rest}", f"2 {rest}"]
-    assert "cells do not exceed the constant answer" in ablation.caption(benchmark, runs)
+    assert "cells do not exceed the constant answer" in DRAWINGS["ablation"].caption(benchmark, runs)
 
 
 def test_verdicts() -> None:
@@ -227,6 +247,22 @@ def test_the_census_figure_shows_them(varied: Folder) -> None:
     assert texts == ["fixed maps", "drawn anew in each epoch", "evenly spaced", "last layers"]
 
 
+def test_the_census_table_places_the_named_maps(varied: Folder) -> None:
+    benchmark, found = one_census(varied)
+    (grid,) = census.grids(*loaded(varied))
+    ((title, rows),) = grid.sections
+    assert title == "RAIL-KD^c, 56 fixed maps"
+    assert [name for name, _ in rows] == [
+        "drawn anew in each epoch", "evenly spaced", "last layers", "best fixed map", "mean of the fixed maps", "worst",
+    ]  # fmt: skip
+    value, apart, lower = rows[0][1]
+    assert float(value.sort) == pytest.approx(found.own) and float(lower.sort) == pytest.approx(found.rank(found.own))
+    assert float(apart.sort) == pytest.approx(found.difference[0]) and apart.after == ablation.interval(
+        found.difference
+    )
+    assert float(rows[3][1][0].sort) == pytest.approx(max(found.scores_M)) and rows[5][1][2].text == "–"
+
+
 @pytest.mark.parametrize(
     ("level", "said"),
     [(0.9, "better than a fixed map is on average"), (0.1, "worse than a fixed"), (None, "no difference established")],
@@ -259,7 +295,7 @@ def test_runs_that_are_missing_are_said(varied: Folder) -> None:
             varied.path(PAIR, "rail_kd_l.none", task, seed).unlink()
     benchmark, found = one_census(varied)
     assert len(found.maps_MRT) == 55 and "1 maps lack a run" in census.says(benchmark, found)
-    assert "Missing: 1 of 9 entries of RAIL-KD^l." in ablation.caption(*loaded(varied))
+    assert "Missing: 1 of 9 entries of RAIL-KD^l." in DRAWINGS["ablation"].caption(*loaded(varied))
     varied.path(PAIR, "rail_kd_c", "cola", 2).unlink()
     benchmark, found = one_census(varied)
     assert census.says(benchmark, found) == "RAIL-KD^c: missing (55 of 56 maps have every run)."
@@ -271,7 +307,7 @@ def test_one_seed_has_no_interval(varied: Folder) -> None:
     varied.file.write_text(content)
     benchmark, found = one_census(varied)
     assert benchmark.seeds == (1,) and "one run, so no interval" in census.says(benchmark, found)
-    assert "one run, so no interval" in ablation.caption(*loaded(varied))
+    assert "one run, so no interval" in DRAWINGS["ablation"].caption(*loaded(varied))
     for draw in (ablation.figure, census.figure):
         draw(*loaded(varied)).savefig(io.BytesIO(), format="png", dpi=30)
 

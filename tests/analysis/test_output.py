@@ -108,7 +108,7 @@ def test_figures_of_two_pairs_and_two_alp_methods(folder: Folder) -> None:
     folder.save()
     benchmark = read(folder.file)
     runs = load.read(benchmark, folder.results)
-    assert [m for _, m in figures.attention_rows(benchmark)] == ["alp_kd", "my_kd", "alp_kd"]
+    assert [m for _, m in figures.attention_rows(benchmark, runs)] == ["alp_kd", "my_kd", "alp_kd"]
     assert len(figures.attention(benchmark, runs).axes) == 10  # nine panels and the colour bar
     axes = figures.similarity(benchmark, runs).axes
     assert [t.get_text() for t in axes[3].get_xticklabels()] == ["1 – 4", "2 – 8", "3 – 12"]

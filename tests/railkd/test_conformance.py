@@ -1,5 +1,6 @@
 """The conformance suite passes every method of the suite, and each check can fail: methods broken on purpose."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import pytest
 from railkd import cli
 from railkd.conformance import CHECKS, check
 from railkd.errors import UserError
-from railkd.registry import available
+from railkd.registry import available, source_files
 
 ALSO = [
     ("rail_kd_l", {"mapping": "random_sorted_step", "pooling": "cls"}),
@@ -273,6 +274,21 @@ def test_a_correct_example_by_hand_passes(tmp_path: Path) -> None:
     body = MUTANTS["hand-computed value"][0][0].replace('"ce": 1.0', '"ce": 0.69314718')
     (tmp_path / "mine.py").write_text(HEAD + body)
     assert {r.check: r.status for r in check(f"{tmp_path / 'mine.py'}:Mutant")}["hand-computed value"] == "ok"
+
+
+def test_the_tutorials_method_conforms(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tutorial = (Path(__file__).parents[2] / "benchmarks" / "tutorial.md").read_text()
+    code = re.search(r"```python\n(.*?)```", tutorial, re.DOTALL)
+    command = re.search(r"^    railkd (check-method .*)$", tutorial, re.MULTILINE)
+    assert code and command
+    (tmp_path / "last_mix.py").write_text(code[1])
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(command[1].split()) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines == [f"ok   {title}" for title in CHECKS]  # by hand too, and nothing is left out
+    assert [path.name for path in source_files("last_mix.py:LastMix")] == ["last_mix.py", "base.py"]
 
 
 def test_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -39,6 +39,16 @@ def test_files_and_rows_are_the_leaderboards() -> None:
                 assert part.answers == TASKS[part.task].labels
 
 
+def test_what_fills_a_file_can_be_scored() -> None:
+    """A class looks at no input; a score does not either, but a correlation with a constant is undefined."""
+    for part in submission.PARTS:
+        assert len(part.filler) == (1 if part.answers else 2)
+        answers = [part.filler[row % len(part.filler)] for row in range(part.rows)]
+        submission._check_part(part.file, part, submission.tsv(answers))
+    scores = np.array([float(score) for score in submission.PARTS[3].filler])
+    assert scores.min() >= 0 and scores.max() <= 5 and scores.std() > 0
+
+
 def test_real_test_files_have_the_leaderboards_rows(real_data: Path) -> None:
     import pyarrow.parquet
 

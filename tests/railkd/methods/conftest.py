@@ -1,15 +1,15 @@
 """Small models' signals made of random numbers: what a method sees, without a model."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import pytest
 import torch
+from cases import BEND, LABELS
 from torch import Tensor
 
 from railkd.methods.base import Batch, Part, Pooling, Setting
-
-BEND = 2.0
 
 
 @dataclass
@@ -111,5 +111,18 @@ def make_batch() -> Callable[..., tuple[Batch, FakeSignals, FakeSignals]]:
         student = signals(setting.student_layers, setting.student_width)
         teacher = signals(setting.teacher_layers, setting.teacher_width)
         return Batch(torch.arange(examples), labels, {"attention_mask": mask_BT}), student, teacher
+
+    return make
+
+
+@pytest.fixture
+def case(
+    make_setting: Callable[..., Setting], make_batch: Callable[..., tuple[Batch, FakeSignals, FakeSignals]]
+) -> Callable[..., tuple[Setting, Batch, FakeSignals, FakeSignals]]:
+    """A setting with training labels and two attention heads, and a batch of it."""
+
+    def make(**changes: Any) -> tuple[Setting, Batch, FakeSignals, FakeSignals]:
+        setting = replace(make_setting(**{"labels": LABELS, **changes}), teacher_heads=2, student_heads=2)
+        return setting, *make_batch(setting)
 
     return make

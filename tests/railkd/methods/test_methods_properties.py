@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from cases import LABELS, started
 from torch import nn
 from torch.nn import functional as F
 
@@ -9,31 +10,13 @@ from railkd.mapping import draw_layers
 from railkd.methods import build, find
 from railkd.methods.base import Batch
 from railkd.projection import Spectrum
+from railkd.registry import available
 
-LABELS = torch.tensor([0, 1, 2, 0, 1, 2, 1, 0, 2, 0, 1, 2])
 INTERMEDIATE = {"pkd": "pt", "ckd": "ckd", "alp_kd": "alp", "codir": "nce", "rail_kd_l": "rail", "rail_kd_c": "rail"}
 ALL = ["no_kd", "vanilla_kd", *INTERMEDIATE]
 MAPPINGS = [
     "random_sorted", "random_sorted_step", "random_once", "random_unsorted", "skip", "last", "reverse", "all_to_one",
 ]  # fmt: skip
-
-
-def started(name, setting, seed=0, epoch=0, **options):
-    """A method as the training loop has it in its first step."""
-    torch.manual_seed(seed)
-    method = build(name, setting, options)
-    method.start_training(torch.Generator().manual_seed(seed))
-    method.start_epoch(epoch, torch.Generator().manual_seed(1000 * seed + epoch))
-    return method
-
-
-@pytest.fixture
-def case(make_setting, make_batch):
-    def make(**changes):
-        setting = make_setting(**{"labels": LABELS, **changes})
-        return setting, *make_batch(setting)
-
-    return make
 
 
 # ---- identities ----
@@ -120,7 +103,7 @@ def test_rail_c_and_l_are_blind_to_a_common_scale(case):
 # ---- padding ----
 
 
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("name", available())
 def test_padding_does_not_matter(case, name):
     setting, batch, student, teacher = case()
     losses = []
@@ -513,7 +496,7 @@ def test_zero_vectors_stay_finite(case, name):
     assert total.isfinite() and student.hidden[1].grad.isfinite().all()
 
 
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("name", available())
 def test_options_can_be_checked_on_the_meta_device(make_setting, name):
     with torch.device("meta"):
         method = build(name, make_setting(teacher=24, d_T=1024, d_S=768), {})

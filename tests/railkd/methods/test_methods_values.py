@@ -4,15 +4,12 @@ import math
 
 import pytest
 import torch
+from cases import dot
 
 from railkd.methods import build
 from railkd.methods.ckd import buckets
 
 # ---- plain-number arithmetic: lists of floats, no tensors ----
-
-
-def dot(a, b):
-    return math.fsum(x * y for x, y in zip(a, b, strict=True))
 
 
 def unit(v):
