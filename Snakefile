@@ -26,6 +26,9 @@ RESULTS = config.pop("results", None)
 DEVICE = str(config.pop("device", "auto"))
 
 try:
+    for _key, _path in (("benchmark", BENCHMARK), ("results", str(RESULTS))):
+        if set("{}\n") & set(_path) or _path.startswith("-"):
+            raise UserError(f"--config: {_key}={_path!r}: a path here begins with no dash and has no brace or line break")
     if config:
         raise UserError(f"--config: unknown key '{next(iter(config))}'; available: benchmark, device, results")
     B = benchmarks.load(BENCHMARK)
@@ -39,9 +42,9 @@ except UserError as error:
 # this environment's Python, unless Snakemake is asked to make environments itself
 PYTHON = "python" if workflow.deployment_settings.deployment_method else shlex.quote(sys.executable)
 RAILKD = f"OMP_NUM_THREADS={{threads}} {PYTHON} -m railkd"
-COMMON = f"{shlex.quote(BENCHMARK)} --results {shlex.quote(str(L.root))}"
+COMMON = f"{shlex.quote(BENCHMARK)} --results={shlex.quote(str(L.root))}"
 COMPUTE = f"--device {shlex.quote(DEVICE)} --threads {{threads}}"
-LOG = "> {log} 2>&1 || {{ tail -n 3 {log} >&2; exit 1; }}"
+LOG = "> {log:q} 2>&1 || {{ tail -n 3 {log:q} >&2; exit 1; }}"
 # auto: this machine's; for a cluster, whose login node has none, say --config device=cuda
 GPU = int(DEVICE.startswith("cuda") or (DEVICE == "auto" and benchmarks.has_gpu()))
 KEEP = workflow.storage_settings.notemp  # --notemp: signals stay

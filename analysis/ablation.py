@@ -146,6 +146,7 @@ def caption(benchmark: Benchmark, runs: Runs) -> str:
             if n > 1
             else "",
             captions.synthetic(benchmark, runs),
+            captions.outdated(runs),
             f"Does random mapping help here? {' '.join(answers)}" if answers else "",
             *(
                 unlearned(benchmark, runs, pair, [m for f in benchmark.families(pair).items() for m in (f[0], *f[1])])

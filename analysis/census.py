@@ -128,6 +128,7 @@ def caption(benchmark: Benchmark, runs: Runs) -> str:
             if n > 1
             else "",
             captions.synthetic(benchmark, runs),
+            captions.outdated(runs),
             *(says(benchmark, found) for found in census(benchmark, runs)),
             *(unlearned(benchmark, runs, pair, list(pair.methods)) for pair in pairs),
         )

@@ -136,7 +136,14 @@ class Examples:
         record = self.runs.students.get((pair, method, task, seed))
         if record is None:
             return None  # a score without a record of ours
-        path = self.layout.root / "runs" / pair / method / task / str(record["predictions"].get("file") or "-")
+        path = (
+            self.layout.root
+            / "runs"
+            / pair
+            / method
+            / task
+            / (Path(str(record["predictions"].get("file"))).name or "-")
+        )
         logits = tensor(path, split)
         labels = self._labels(self._teachers[pair], task, split, record)
         if logits is None or labels is None or len(logits) != len(labels):
