@@ -248,7 +248,7 @@ def snakemake(folder: Path, *flags: str, benchmark: Path, results: str) -> subpr
 
 @pytest.mark.trust
 def test_paths_with_spaces_and_quotes_reach_every_step(tmp_path: Path) -> None:
-    """Benchmark file, results and working directory whose names a shell would read: generated, and nothing beside it."""
+    """Benchmark file, results and working directory have names that a shell would read: no step does."""
     folder = tmp_path / LEGAL
     folder.mkdir()
     benchmark = Path(shutil.copy(MICRO, folder / f"{LEGAL}.yaml"))

@@ -10,7 +10,9 @@ from made_records import Folder
 
 from analysis.__main__ import main
 
-MARKUP = "</script><script>x()</script> <img src=x onerror=y> 5% A&B a_b ~^# {c} \\input{d} $e$ \"f\" 'g' |h| `i` [j](k) \u202e"
+MARKUP = (
+    "</script><script>x()</script> <img src=x onerror=y> 5% A&B a_b ~^# {c} \\input{d} $e$ \"f\" 'g' |h| `i` [j](k)"
+)
 PAIR = "bert12-distilbert6"
 
 
