@@ -14,6 +14,7 @@ VENV := .venv
 READY := $(VENV)/.ready
 READY_REALTEXT := $(VENV)/.ready-realtext
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check --quiet
+LOCKED := --no-compile --no-deps --no-build-isolation --require-hashes
 # The workflow's jobs call `railkd` and `python`: they must be this environment's.
 RUN := PATH="$(CURDIR)/$(VENV)/bin:$$PATH"
 
@@ -50,15 +51,20 @@ realtext: setup-realtext
 	$(RUN) snakemake --cores all $(QUIET) --config benchmark=benchmarks/minilm.yaml
 
 # The stamps are written last, so an installation cut short is taken up again, and later calls do nothing.
+# Nothing is installed whose digest the lock does not have. So setuptools comes first, for pip would fetch what builds a
+# package (one has no wheel) without asking the lock; and with the project itself come the CUDA libraries that a build of
+# torch may name.
 # --no-compile: Python compiles the modules that are used when they first are; all of them would take a minute more.
 $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(v < (3, 11) and "railkd needs Python 3.11 or newer, and $(PYTHON) is %d.%d: try make PYTHON=python3.12" % v or 0)'
 	@echo "Installing requirements.lock into $(VENV) (once; some minutes)"
 	@test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
-	$(PIP) install --no-compile --requirement requirements.lock
-	$(PIP) install --no-deps --no-build-isolation --editable .
+	@sed -n '/^setuptools==/,/[^\\]$$/p' requirements.lock > $(VENV)/setuptools.lock
+	$(PIP) install $(LOCKED) --requirement $(VENV)/setuptools.lock
+	$(PIP) install $(LOCKED) --requirement requirements.lock
+	$(PIP) install --no-compile --no-build-isolation --editable .
 	@touch $@
 
 $(READY_REALTEXT): requirements-realtext.lock $(READY)
-	$(PIP) install --no-compile --no-deps --requirement requirements-realtext.lock
+	$(PIP) install $(LOCKED) --requirement requirements-realtext.lock
 	@touch $@

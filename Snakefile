@@ -8,6 +8,7 @@ import logging
 import re
 import shlex
 import sys
+from collections import Counter
 from pathlib import Path
 
 sys.path.insert(0, str(workflow.basedir))
@@ -26,6 +27,9 @@ DEVICE = str(config.pop("device", "auto"))
 GRES = config.pop("gres", None)
 
 try:
+    for _key, _path in (("benchmark", BENCHMARK), ("results", str(RESULTS))):
+        if set("{}\n") & set(_path) or _path.startswith("-"):
+            raise UserError(f"--config: {_key}={_path!r}: a path here begins with no dash and has no brace or line break")
     if config:
         raise UserError(f"--config: unknown key '{next(iter(config))}'; available: benchmark, device, gres, results")
     B = benchmarks.load(BENCHMARK)
@@ -39,9 +43,9 @@ except UserError as error:
 # this environment's Python, unless Snakemake is asked to make environments itself
 PYTHON = "python" if workflow.deployment_settings.deployment_method else shlex.quote(sys.executable)
 RAILKD = f"OMP_NUM_THREADS={{threads}} {PYTHON} -m railkd"
-COMMON = f"{shlex.quote(BENCHMARK)} --results {shlex.quote(str(L.root))}"
+COMMON = f"{shlex.quote(BENCHMARK)} --results={shlex.quote(str(L.root))}"
 COMPUTE = f"--device {shlex.quote(DEVICE)} --threads {{threads}}"
-LOG = "> {log} 2>&1 || {{ tail -n 3 {log} >&2; exit 1; }}"
+LOG = "> {log:q} 2>&1 || {{ tail -n 3 {log:q} >&2; exit 1; }}"
 # How many of the machine's `gpu` a job takes; auto: this machine's, so on a cluster, whose login node has none, say
 # --config device=cuda. With gres=gpu:1 or gres=shard:1 a job asks SLURM for that instead, and nothing of Snakemake's.
 GPU = int(DEVICE.startswith("cuda") or (DEVICE == "auto" and benchmarks.has_gpu()))
@@ -232,12 +236,16 @@ rule signals:
         f"{RAILKD} signals {COMMON} --teacher {{wildcards.teacher}} --task {{wildcards.task}} {COMPUTE} {LOG}"
 
 
-def cell_inputs(w):
-    """What every run of a cell reads besides its method."""
-    teacher, student = B.pairs[w.pair]["teacher"], B.pairs[w.pair]["student"]
-    # the signals follow from these: computing them again, for another method, is no reason to train again
-    said = [L.teacher(teacher, w.task) / name for name in ("record.json", "record.safetensors")]
-    return [L.prepared(teacher, w.task), *said, ancient(L.signals(teacher, w.task)), *checkpoint_of(student)]
+def cell_inputs(pair):
+    """What every run of a pair's cell reads besides its method, as a function of the wildcards."""
+    teacher, student = B.pairs[pair]["teacher"], B.pairs[pair]["student"]
+
+    def inputs(w):
+        # the signals follow from these: computing them again, for another method, is no reason to train again
+        said = [L.teacher(teacher, w.task) / name for name in ("record.json", "record.safetensors")]
+        return [L.prepared(teacher, w.task), *said, ancient(L.signals(teacher, w.task)), *checkpoint_of(student)]
+
+    return inputs
 
 
 def readers(w):
@@ -245,23 +253,35 @@ def readers(w):
     return [L.run(c, s) for c in CELLS for s in B.seeds if (B.pairs[c.pair]["teacher"], c.task) == (w.teacher, w.task)]
 
 
-# A method is a rule: an edit of its file reruns its runs alone. Seeds are wildcards only through their shard, so that
-# one job, which has paid for importing the libraries, trains all the seeds of its shard.
-for _method in dict.fromkeys(cell.method for cell in CELLS):
+# The seeds of each job, which has paid for importing the libraries. Where every job trains one, a wildcard stands for it.
+SHARDS = [[str(seed) for seed in seeds] for seeds in dict.fromkeys(shard.seeds for shard in B.shards())]
+SHARDS = [["{seed}"]] if all(len(seeds) == 1 for seeds in SHARDS) else SHARDS
+ROWS = list(dict.fromkeys((cell.pair, cell.method) for cell in CELLS))
+PAIRS_OF = Counter(method for _, method in ROWS)
+
+# A method is a rule: an edit of its file reruns its runs alone. Where several pairs have it, each has a rule of its own:
+# Snakemake finds the rule of a file by what the file's name begins with, so pair and method may be no wildcards, or it
+# would try every method on every file, and 20,000 jobs would take it an hour.
+for _pair, _method in ROWS:
     _source = [str(path) for path in source_files(B.method_class(_method))]
+    _cell = Cell(_pair, _method, "{task}")
+    _name = _method if PAIRS_OF[_method] == 1 else f"{_method}.{_pair}"
 
     if B.search:
 
         rule:
             name:
-                f"search_{_method}"
+                f"search_{_name}"
             input:
-                cell_inputs,
+                cell_inputs(_pair),
                 method=_source,
             output:
-                L.point(Cell("{pair}", _method, "{task}"), "{point}"),
+                L.point(_cell, "{point}"),
             params:
-                settings=lambda w, method=_method: digest(B.run_config(w.pair, method, w.task, B.grid()[int(w.point)])),
+                settings=lambda w, pair=_pair, method=_method: digest(
+                    B.run_config(pair, method, w.task, B.grid()[int(w.point)])
+                ),
+                pair=_pair,
                 method=_method,
                 seed=B.search["seed"],
             wildcard_constraints:
@@ -269,54 +289,58 @@ for _method in dict.fromkeys(cell.method for cell in CELLS):
             conda:
                 "environment.yml"
             log:
-                L.root / "logs" / f"search_{_method}" / "{pair}" / "{task}-{point}.log",
+                L.root / "logs" / f"search_{_method}" / _pair / "{task}-{point}.log",
             resources:
                 **ON_GPU,
             shell:
-                f"{RAILKD} distil {COMMON} --pair {{wildcards.pair}} --method {{params.method}} --task {{wildcards.task}}"
+                f"{RAILKD} distil {COMMON} --pair {{params.pair}} --method {{params.method}} --task {{wildcards.task}}"
                 f" --seeds {{params.seed}} --point {{wildcards.point}} {COMPUTE} {LOG}"
 
         rule:
             name:
-                f"select_{_method}"
+                f"select_{_name}"
             input:
-                [L.point(Cell("{pair}", _method, "{task}"), point) for point in range(len(B.grid()))],
+                [L.point(_cell, point) for point in range(len(B.grid()))],
             output:
-                L.best(Cell("{pair}", _method, "{task}")),
+                L.best(_cell),
             params:
+                pair=_pair,
                 method=_method,
             conda:
                 "environment.yml"
             log:
-                L.root / "logs" / f"select_{_method}" / "{pair}" / "{task}.log",
+                L.root / "logs" / f"select_{_method}" / _pair / "{task}.log",
             shell:
-                f"{RAILKD} select {COMMON} --pair {{wildcards.pair}} --method {{params.method}}"
+                f"{RAILKD} select {COMMON} --pair {{params.pair}} --method {{params.method}}"
                 f" --task {{wildcards.task}} {LOG}"
 
-    for _seeds in dict.fromkeys(shard.seeds for shard in B.shards()):
+    for _seeds in SHARDS:
 
         rule:
             name:
-                f"distil_{_method}" + (f"_seed{_seeds[0]}" if len(_seeds) < len(B.seeds) else "")
+                f"distil_{_name}" + (f"_seed{_seeds[0]}" if len(SHARDS) > 1 else "")
             input:
-                cell_inputs,
-                [L.best(Cell("{pair}", _method, "{task}"))] if B.search else [],
+                cell_inputs(_pair),
+                [L.best(_cell)] if B.search else [],
                 method=_source,
             output:
-                [L.run(Cell("{pair}", _method, "{task}"), seed) for seed in _seeds],
-                [L.run(Cell("{pair}", _method, "{task}"), seed).with_suffix(".safetensors") for seed in _seeds],
+                [L.run(_cell, seed) for seed in _seeds],
+                [L.run(_cell, seed).with_suffix(".safetensors") for seed in _seeds],
             params:
-                settings=lambda w, method=_method: digest([B.run_config(w.pair, method, w.task), B.search]),
+                settings=lambda w, pair=_pair, method=_method: digest([B.run_config(pair, method, w.task), B.search]),
+                pair=_pair,
                 method=_method,
-                seeds=" ".join(map(str, _seeds)),
+                seeds=" ".join(_seeds),
+            wildcard_constraints:
+                seed="|".join(map(str, B.seeds)),
             conda:
                 "environment.yml"
             log:
-                L.root / "logs" / f"distil_{_method}" / "{pair}" / f"{{task}}-{_seeds[0]}.log",
+                L.root / "logs" / f"distil_{_method}" / _pair / f"{{task}}-{_seeds[0]}.log",
             resources:
                 **ON_GPU,
             shell:
-                f"{RAILKD} distil {COMMON} --pair {{wildcards.pair}} --method {{params.method}} --task {{wildcards.task}}"
+                f"{RAILKD} distil {COMMON} --pair {{params.pair}} --method {{params.method}} --task {{wildcards.task}}"
                 f" --seeds {{params.seeds}} {COMPUTE} {LOG}"
 
 

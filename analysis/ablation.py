@@ -164,6 +164,7 @@ def about(benchmark: Benchmark, runs: Runs) -> str:
             if n > 1
             else "",
             captions.synthetic(benchmark, runs),
+            captions.outdated(runs),
             *(
                 unlearned(benchmark, runs, pair, [m for f in benchmark.families(pair).items() for m in (f[0], *f[1])])
                 for pair in pairs

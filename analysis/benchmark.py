@@ -69,6 +69,7 @@ class Pair:
 class Benchmark:
     """The keys of a benchmark file that the analysis reads."""
 
+    file: config.Benchmark  # all of it, resolved
     name: str
     title: str
     seeds: tuple[int, ...]
@@ -121,6 +122,7 @@ def read(path: Path) -> Benchmark:
     tasks = tuple(task for task in TASKS if task in checked.tasks)
     sizes = {task: checked.task_settings(task).get("train_examples") for task in tasks}
     return Benchmark(
+        file=checked,
         name=checked.name,
         title=str(checked.spec["title"]),
         seeds=tuple(checked.seeds),

@@ -19,6 +19,14 @@ def synthetic(benchmark: Benchmark, runs: Runs) -> str:
     return ""
 
 
+def outdated(runs: Runs) -> str:
+    """Which runs were trained with another configuration than the benchmark file's; empty for none."""
+    if not runs.outdated:
+        return ""
+    rows = "; ".join(f"{pair} {method}: {', '.join(tasks)}" for (pair, method), tasks in runs.outdated.items())
+    return f"Trained with another configuration than the benchmark file now says, so not comparable: {rows}."
+
+
 def backbones(pairs: Sequence[Pair]) -> str:
     """Teacher and student of each pair, and how the student begins."""
     return "; ".join(f"{pair.title} (student: {pair.initialisation})" for pair in pairs)

@@ -134,6 +134,7 @@ def about(benchmark: Benchmark, runs: Runs) -> str:
             if n > 1
             else "",
             captions.synthetic(benchmark, runs),
+            captions.outdated(runs),
             *(unlearned(benchmark, runs, pair, list(pair.methods)) for pair in pairs),
         )
         if part

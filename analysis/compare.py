@@ -17,6 +17,7 @@ from analysis.benchmark import TABLES, Benchmark
 from analysis.cells import column_title
 from analysis.grid import Grid, View, data_uri, full
 from analysis.page import render
+from analysis.provenance import csv_of
 from analysis.report import HEADINGS
 from analysis.tables import CONSTANT
 from railkd.errors import UserError
@@ -254,11 +255,12 @@ def grids(benchmark: Benchmark, cells: list[Compared]) -> list[Grid]:
 
 def compose(benchmark: Benchmark, cells: list[Compared], results: Path, against: Path, tolerance: float) -> str:
     """The comparison as one HTML file of the report's kind."""
-    exported = ["table,pair,block,row,column,first,second,difference,half_interval,p,verdict"]
+    exported = []
+    head = ("table", "pair", "block", "row", "column", "first", "second", "difference", "half_interval", "p", "verdict")
     for cell in cells:
         numbers = (cell.ours.value if cell.ours else math.nan, cell.theirs.value if cell.theirs else math.nan)
         values = (*numbers, cell.difference, cell.half, cell.p)
-        exported.append(",".join([*map(str, cell.key), *map(full, values), cell.verdict]))
+        exported.append(dict(zip(head, [*cell.key, *map(full, values), cell.verdict], strict=True)))
     return render(
         "compare.html.j2",
         title=benchmark.title,
@@ -271,6 +273,6 @@ def compose(benchmark: Benchmark, cells: list[Compared], results: Path, against:
         different=[(_where(benchmark, cell.key), cell) for cell in cells if cell.verdict == "differs"],
         said=_said,
         tables=grids(benchmark, cells),
-        csv=data_uri("\n".join(exported) + "\n"),
+        csv=data_uri(csv_of(exported)),
         file=f"{benchmark.name}-comparison.csv",
     )

@@ -111,6 +111,7 @@ def characteristics(benchmark: Benchmark, runs: Runs) -> Table:
         f"{titles['no_kd']} on {benchmark.title}: median over tasks of the ratio of median step times, with the least "
         "and the greatest task in brackets.",
         captions.synthetic(benchmark, runs),
+        captions.outdated(runs),
         measured(runs, pairs, benchmark, "step_seconds"),
     )
     head = ["Layer mapping", "Complexity", "Limitation", *(f"Cost per step, {pair.title}" for pair in pairs)]
@@ -165,6 +166,7 @@ def against_codir(benchmark: Benchmark, runs: Runs, timed: dict[str, Any] | None
             f"{which} scores on {benchmark.title}, in percent, {captions.backbones(pairs)}:"
             f" {captions.over_runs(benchmark)}." + ("" if timed is not None else " " + BY_RUNS),
             captions.synthetic(benchmark, runs),
+            captions.outdated(runs),
             speed.caption(timed) if timed is not None else measured(runs, pairs, benchmark, "train_seconds"),
             "Bold: the best student of a column.",
             paper_setting(benchmark, runs, "RoBERTa-base → DistilRoBERTa; its CoDIR row is copied from CoDIR's paper"),

@@ -79,6 +79,7 @@ def similarity_caption(benchmark: Benchmark, runs: Runs) -> str:
             f"Cosine similarity of student and teacher layers on dev examples of SST-2, {benchmark.title}, "
             f"{captions.backbones(pairs)}; {_spread_note(benchmark)}. Above: mean over tokens; below: first token.",
             captions.synthetic(benchmark, runs),
+            captions.outdated(runs),
             f"Missing (no run, or widths differ): {'; '.join(gone)}." if gone else "",
         )
         if part
@@ -169,6 +170,7 @@ def attention_caption(benchmark: Benchmark, runs: Runs) -> str:
             + (f" and {n} runs." if n > 1 else ", one run."),
             "A row sums to 1; a white line on the colour bar marks equal weights.",
             captions.synthetic(benchmark, runs),
+            captions.outdated(runs),
             f"Missing: {', '.join(gone)}." if gone else "",
         )
         if part

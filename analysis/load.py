@@ -1,6 +1,6 @@
 """Run records → one tidy table of scores, and the records themselves for costs, attention and similarity."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ import pandas as pd
 from analysis import leaderboard
 from analysis.benchmark import ROOT, Benchmark
 from railkd import records
+from railkd.config import Cell, Layout
 from railkd.errors import UserError
 from railkd.tasks import OUT_OF_DOMAIN
 
@@ -23,6 +24,8 @@ class Runs:
     students: dict[tuple[str, str, str, int], dict[str, Any]]
     teachers: dict[tuple[str, str], dict[str, Any]]
     scores: pd.DataFrame  # one row for each run and printed score, see COLUMNS; block is dev, test or ood
+    # (pair, method) -> tasks whose runs have another configuration than the benchmark file's; (teacher, "teacher") too
+    outdated: dict[tuple[str, str], list[str]] = field(default_factory=dict)
 
     @cached_property
     def _rows(self) -> dict[tuple[str, str, str], pd.DataFrame]:
@@ -85,6 +88,12 @@ def read(benchmark: Benchmark, results: Path) -> Runs:
     teachers: dict[tuple[str, str], dict[str, Any]] = {}
     rows: list[dict[str, Any]] = []
     columns: dict[tuple[str, str], tuple[Path, tuple[Any, ...]]] = {}
+    outdated: dict[tuple[str, str], list[str]] = {}
+
+    def compare(record: dict[str, Any], asked: dict[str, Any] | None) -> None:
+        if asked is not None and record["config_hash"] != records.sha256_text(records.canonical(asked)):
+            outdated.setdefault((record["pair"], record["method"]), []).append(record["task"])
+
     for pair in benchmark.pairs:
         for task in pair.tasks:
             path = results / "teachers" / pair.teacher / task / "record.json"
@@ -92,6 +101,7 @@ def read(benchmark: Benchmark, results: Path) -> Runs:
                 if (pair.teacher, task) not in teachers:
                     expected = {"benchmark": benchmark.name, "stage": "teacher", "teacher": pair.teacher, "task": task}
                     teachers[pair.teacher, task] = _record(path, expected)
+                    compare(teachers[pair.teacher, task], records.asked_of_teacher(benchmark.file, pair.teacher, task))
                 rows += _scores(benchmark, teachers[pair.teacher, task], path, pair.name, "teacher", columns)
             for method in pair.methods:
                 cell: tuple[Path, str] | None = None
@@ -107,11 +117,13 @@ def read(benchmark: Benchmark, results: Path) -> Runs:
                             f"{record['config_hash'][:12]}) than {cell[0].name} ({cell[1][:12]}); a cell never mixes "
                             "two, remove the outdated runs"
                         )
-                    cell = cell or (path, record["config_hash"])
+                    if cell is None:
+                        cell = (path, record["config_hash"])
+                        compare(record, records.asked(benchmark.file, Layout(results), Cell(pair.name, method, task)))
                     students[pair.name, method, task, seed] = record
                     rows += _scores(benchmark, record, path, pair.name, method, columns)
     rows += leaderboard.read(benchmark, results)
-    return Runs(students, teachers, pd.DataFrame(rows, columns=COLUMNS))
+    return Runs(students, teachers, pd.DataFrame(rows, columns=COLUMNS), outdated)
 
 
 def _record(path: Path, expected: dict[str, Any]) -> dict[str, Any]:

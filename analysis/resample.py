@@ -137,7 +137,7 @@ class Examples:
         if record is None:
             return None  # a score without a record of ours
         path = self.layout.root / "runs" / pair / method / task / f"seed-{seed}.json"
-        file = path.with_name(str(record["predictions"].get("file") or "-"))
+        file = path.with_name(Path(str(record["predictions"].get("file"))).name or "-")
         logits = predictions(path, record).get(split) if file.is_file() else None
         labels = self._labels(self._teachers[pair], task, split, record)
         if logits is None or labels is None or len(logits) != len(labels):

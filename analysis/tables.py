@@ -145,6 +145,7 @@ def glue(benchmark: Benchmark, runs: Runs, number: int) -> Table:
             f"{' and '.join(b.upper() for b in blocks)} scores on {benchmark.title}, in percent,"
             f" {captions.backbones(pairs)}: {captions.over_runs(benchmark)}.",
             captions.synthetic(benchmark, runs),
+            captions.outdated(runs),
             "Bold: the best student of a column.",
             paper_setting(benchmark, runs, models),
             captions.metrics(runs, "dev", columns),
@@ -195,6 +196,7 @@ def spread(benchmark: Benchmark, runs: Runs) -> Table:
             f"Standard deviation of the dev score over n = {n} runs, in percentage points, {benchmark.title}, "
             f"{captions.backbones(pairs)}; Avg. is the mean of the row.",
             captions.synthetic(benchmark, runs),
+            captions.outdated(runs),
             interval,
             "In parentheses the paper's value (BERT-base → DistilBERT, 5 runs: "
             f"from {paper_low:.2f} to {paper_high:.2f} times).",
@@ -250,6 +252,7 @@ def out_of_domain(benchmark: Benchmark, runs: Runs) -> Table:
             captions.foreign_sets(sets),
             captions.scored(benchmark, runs, sets),
             captions.synthetic(benchmark, runs),
+            captions.outdated(runs),
             "Bold: the best student of a column.",
             paper_setting(benchmark, runs, "BERT-base → DistilBERT, RoBERTa-large → DistilRoBERTa"),
             captions.metrics(runs, "ood", sets),

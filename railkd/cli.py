@@ -41,6 +41,12 @@ def _parser() -> argparse.ArgumentParser:
     distil.add_argument("--seeds", type=int, nargs="+", required=True)
     distil.add_argument("--point", type=int, help="a point of the hyper-parameter search, by index")
     step("select", "choose the best point of the hyper-parameter search", "pair", "method", "task")
+    mirror = steps.add_parser(
+        "mirror", help="fetch a benchmark's data and checkpoints once, for machines without network"
+    )
+    mirror.add_argument("folder", type=Path, metavar="DIR", help="where to; RAILKD_DATA and RAILKD_MODELS then name it")
+    paper = config.ROOT / "benchmarks" / "paper.yaml"
+    mirror.add_argument("benchmark", nargs="?", default=paper, help="benchmark file (default: benchmarks/paper.yaml)")
     step("verify", "recompute every score from the stored predictions; check schema, hashes and completeness")
     method = steps.add_parser("check-method", help="check a method, the suite's or your own, against what all must do")
     method.add_argument("method", help="name, module:Class or file.py:Class")
@@ -116,6 +122,13 @@ def _run(arguments: argparse.Namespace) -> None:
         for file in arguments.files:
             submission.check(file)
             print(f"{file}: valid")
+        return
+    if arguments.step == "mirror":
+        from railkd.mirror import mirror
+
+        for variable in ("RAILKD_DATA", "RAILKD_MODELS"):
+            os.environ.pop(variable, None)  # they may name the mirror that is to be made
+        mirror(config.load(arguments.benchmark), arguments.folder, print)
         return
     benchmark = config.load(arguments.benchmark)
     layout = Layout(arguments.results or Path("results") / benchmark.name)

@@ -291,6 +291,9 @@ def _check(benchmark: Benchmark) -> None:
     for name in benchmark.data.get("out_of_domain", []):
         if name not in OUT_OF_DOMAIN:
             raise unknown("out-of-domain set", name, OUT_OF_DOMAIN, f"{path}: data.out_of_domain")
+    for rules in spec.get("rules", []):
+        if not (path.parent / rules).is_file():
+            raise UserError(f"{path}: rules: no such file {path.parent / rules}")
     for method in spec["methods"]:
         if not benchmark.external(method):
             try:

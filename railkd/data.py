@@ -17,7 +17,7 @@ from torch import Tensor
 from railkd.config import Benchmark, data_root
 from railkd.errors import UserError
 from railkd.metrics import constant_baseline
-from railkd.records import read_json, sha256_file, sha256_text, write_bytes, write_json
+from railkd.records import mirrored, read_json, sha256_file, sha256_text, write_bytes, write_json
 from railkd.tasks import DIAGNOSTIC, GLUE, GLUE_REVISION, OUT_OF_DOMAIN, TASKS, Hub, OutOfDomain, Task
 
 if TYPE_CHECKING:
@@ -96,23 +96,26 @@ def sorted_batches(lengths: Tensor, batch_size: int) -> Iterator[Tensor]:
 
 
 def read_split(
-    folder: str, split: str, columns: tuple[str, ...], root: Path | None, hub: Hub | None
+    folder: str, split: str, columns: tuple[str, ...], root: Path | None, hub: Hub | None, cache: Path | None = None
 ) -> "tuple[pd.DataFrame, str]":
     """One split as a data frame, and where it came from: ``<root>/<folder>/<split>.parquet``, or the hub.
 
-    Raises UserError that names the file and what is wrong with it.
+    ``cache``: where the hub's files are kept, if not where its library keeps them. Raises UserError that names the
+    file and what is wrong with it.
     """
     import pandas as pd
 
     if root is not None:
         frame, place = _from_mirror(root, folder, split, pd.read_parquet)
+        commit = mirrored(root).get(f"{folder}/{split}.parquet", {}).get("revision")
+        place += f" at {commit[:12]}" if commit else ""
     else:
         if hub is None:
             raise UserError(
                 f"{folder}: is on no hub; put it into a local mirror as {folder}/{split}.parquet "
                 "(data.root or RAILKD_DATA)"
             )
-        frame, place = _from_hub(hub, split)
+        frame, place = _from_hub(hub, split, cache)
     _check_columns(place, columns, frame.columns)
     if frame.empty:
         raise UserError(f"{place}: has no rows")
@@ -130,18 +133,34 @@ def _from_mirror(root: Path, folder: str, split: str, read: Callable[[Path], Any
         raise UserError(f"{path}: not a readable parquet file ({' '.join(str(error).split())[:120]})") from None
 
 
-def _from_hub(hub: Hub, split: str) -> "tuple[pd.DataFrame, str]":
+def _from_hub(hub: Hub, split: str, cache: Path | None) -> "tuple[pd.DataFrame, str]":
     import datasets
 
     place = f"{hub.repo} ({hub.config or 'default'}, {split}) at {hub.revision[:12]}"
     try:
-        loaded = datasets.load_dataset(hub.repo, hub.config, split=split, revision=hub.revision)
+        kept = None if cache is None else str(cache)
+        loaded = datasets.load_dataset(hub.repo, hub.config, split=split, revision=hub.revision, cache_dir=kept)
     except Exception as error:  # offline mode, no route, unknown split: each a different class
         raise UserError(
             f"{place}: cannot be had from the Hugging Face hub ({' '.join(str(error).split())[:160]}); "
             "without network, set data.root or RAILKD_DATA to a local mirror"
         ) from None
     return loaded.to_pandas(), place
+
+
+def files(benchmark: Benchmark, root: Path | None = None) -> list[tuple[str, str, tuple[str, ...], Hub | None]]:
+    """Every file of real data that the benchmark reads: folder, split, text columns, and where it is on the hub."""
+    if benchmark.synthetic:
+        return []
+    wanted: list[tuple[str, str, tuple[str, ...], Hub | None]] = []
+    for name in benchmark.tasks:
+        task = TASKS[name]
+        tests = task.test if benchmark.data["test"] == "labels" else ()
+        wanted += [(name, split, task.columns, task.hub) for split in ("train", *task.dev, *tests)]
+        wanted += [(f, s, task.columns, hub) for f, s, hub in hidden_splits(benchmark, task, root).values()]
+        for ood in (OUT_OF_DOMAIN[o] for o in benchmark.out_of_domain(name)):
+            wanted.append((ood.folder, "test", ood.columns, ood.hub))
+    return wanted
 
 
 def check_files(benchmark: Benchmark) -> None:
@@ -154,15 +173,7 @@ def check_files(benchmark: Benchmark) -> None:
         return
     import pyarrow.parquet
 
-    wanted: list[tuple[str, str, tuple[str, ...]]] = []
-    for name in benchmark.tasks:
-        task = TASKS[name]
-        tests = task.test if benchmark.data["test"] == "labels" else ()
-        wanted += [(name, split, task.columns) for split in ("train", *task.dev, *tests)]
-        wanted += [(f, s, task.columns) for f, s, _ in hidden_splits(benchmark, task, root).values()]
-        for ood in (OUT_OF_DOMAIN[o] for o in benchmark.out_of_domain(name)):
-            wanted.append((ood.folder, "test", ood.columns))
-    for folder, split, columns in wanted:
+    for folder, split, columns, _ in files(benchmark, root):
         schema, place = _from_mirror(root, folder, split, pyarrow.parquet.read_schema)
         _check_columns(place, columns, schema.names)
 

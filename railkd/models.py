@@ -19,7 +19,7 @@ from railkd.errors import UserError
 from railkd.exact import narrow_last_layer
 from railkd.methods.base import Part, Pooling
 from railkd.mixing import mixed_inputs
-from railkd.records import sha256_file
+from railkd.records import mirrored, sha256_file
 from railkd.streams import seed_global
 
 if TYPE_CHECKING:
@@ -61,7 +61,12 @@ def locate(benchmark: Benchmark, layout: Layout, name: str) -> Checkpoint:
         folder = root / entry["hub"]
         if not (folder / "config.json").is_file():
             raise UserError(f"models.{name}.hub: no {folder}/config.json in the local mirror of checkpoints")
-        return Checkpoint(str(folder))
+        there, wanted = mirrored(root).get(entry["hub"], {}).get("revision"), entry.get("revision")
+        if there and wanted and there != wanted:
+            raise UserError(
+                f"models.{name}.revision: {folder} is commit {there}, expected {wanted}; railkd mirror fetches it"
+            )
+        return Checkpoint(str(folder), there)
     return Checkpoint(entry["hub"], entry.get("revision"))
 
 
@@ -92,14 +97,22 @@ def read_config(checkpoint: Checkpoint, where: str) -> Any:
     from transformers import AutoConfig
 
     try:
-        return AutoConfig.from_pretrained(checkpoint.place, trust_remote_code=False, **checkpoint.options())
+        config = AutoConfig.from_pretrained(checkpoint.place, trust_remote_code=False, **checkpoint.options())
     except Exception as error:  # missing, truncated, offline: each a different class
         raise _failed(where, checkpoint, error) from None
+    _refuse_code(where, checkpoint, "config.json", getattr(config, "auto_map", None))
+    return config
+
+
+def _refuse_code(where: str, checkpoint: Checkpoint, file: str, auto_map: object) -> None:
+    """Without its own code, which is never run, a checkpoint would be another model than its authors meant."""
+    if auto_map:
+        raise _failed(where, checkpoint, ValueError(f"{file} names code of its own, auto_map, which is never run"))
 
 
 def commit(checkpoint: Checkpoint, where: str) -> str | None:
-    """The hub commit that was resolved; None for a local folder."""
-    return getattr(read_config(checkpoint, where), "_commit_hash", None)
+    """The hub commit that was resolved; of a local folder, the one that ``railkd mirror`` fetched, else None."""
+    return getattr(read_config(checkpoint, where), "_commit_hash", None) or checkpoint.revision
 
 
 def load_tokenizer(checkpoint: Checkpoint, where: str) -> "PreTrainedTokenizerBase":
@@ -112,6 +125,7 @@ def load_tokenizer(checkpoint: Checkpoint, where: str) -> "PreTrainedTokenizerBa
         )
     except Exception as error:  # as above
         raise _failed(where, checkpoint, error) from None
+    _refuse_code(where, checkpoint, "tokenizer_config.json", tokenizer.init_kwargs.get("auto_map"))
     if len(tokenizer) <= len(tokenizer.all_special_ids):  # what `transformers` makes of a folder without one
         raise _failed(where, checkpoint, ValueError("it has no tokenizer: tokenizer.json or vocab.txt is missing"))
     return tokenizer

@@ -27,7 +27,10 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from railkd.config import Benchmark, Cell, Layout
+
 SCHEMA_VERSION = 1
+MIRRORED = "mirror.json"
 
 # key -> (type, meaning). Scores are in the metric's own unit, fractions in [-1, 1], not percent.
 FIELDS: dict[str, tuple[type | tuple[type, ...], str]] = {
@@ -57,7 +60,10 @@ FIELDS: dict[str, tuple[type | tuple[type, ...], str]] = {
     "similarity": (dict, "pooling -> cosine similarity [student layer][teacher layer] on probe examples; may be empty"),
     "diagnostics": (dict, "agreement with the teacher by split, cka by pooling: see diagnostics.py; may be left out"),
     "cost": (dict, "train_seconds, step_seconds (median), steps, eval_seconds, peak_memory_bytes, regime, device"),
-    "fingerprints": (dict, "data, teacher, student: SHA-256 of what was read"),
+    "fingerprints": (
+        dict,
+        "data, teacher, student, method, a teacher's backbone: SHA-256 of what was read, or hub id and commit",
+    ),
     "predictions": (dict, "file (relative to the record) and sha256 of the logits"),
     "provenance": (
         dict,
@@ -133,6 +139,11 @@ def read_json(path: Path) -> Any:
         raise UserError(f"{path}: cannot be read as JSON ({error})") from None
 
 
+def mirrored(root: Path) -> dict[str, Any]:
+    """What ``railkd mirror`` fetched: name -> its ``revision`` (hub commit) and ``files`` (path -> SHA-256)."""
+    return dict(read_json(root / MIRRORED)) if (root / MIRRORED).is_file() else {}
+
+
 def problems(record: Any) -> list[str]:
     """What keeps a value from being a valid run record, one line each; empty when it is one."""
     if not isinstance(record, Mapping):
@@ -183,7 +194,9 @@ def predictions(path: Path, record: Mapping[str, Any]) -> "dict[str, NDArray[np.
     from safetensors.numpy import load
 
     kept = record["predictions"]
-    file = path.with_name(str(kept.get("file", path.with_suffix(".safetensors").name)))
+    file = path.with_name(
+        Path(str(kept.get("file", ""))).name or path.with_suffix(".safetensors").name
+    )  # never elsewhere
     try:
         content = file.read_bytes()
         if sha256_bytes(content) == kept.get("sha256"):
@@ -191,6 +204,25 @@ def predictions(path: Path, record: Mapping[str, Any]) -> "dict[str, NDArray[np.
     except (OSError, SafetensorError):
         pass
     raise UserError(f"{file}: missing or not what was written (checksum); delete {path} and run again")
+
+
+def asked(benchmark: "Benchmark", layout: "Layout", cell: "Cell") -> dict[str, Any] | None:
+    """The configuration that a benchmark file asks of a cell's runs; None for another repository's method, and after a
+    search whose outcome is not there."""
+    if benchmark.external(cell.method):
+        return None
+    chosen: dict[str, Any] = {}
+    if benchmark.grid():
+        try:
+            chosen = read_json(layout.best(cell))["point"]
+        except (UserError, KeyError, TypeError):
+            return None
+    return benchmark.run_config(*cell, chosen)
+
+
+def asked_of_teacher(benchmark: "Benchmark", teacher: str, task: str) -> dict[str, Any]:
+    """The configuration that a benchmark file asks of a fine-tuned teacher."""
+    return {"data": benchmark.data_config(task), **benchmark.teacher_config(teacher, task)}
 
 
 def write(path: Path, record: dict[str, Any]) -> None:
@@ -220,12 +252,18 @@ def provenance() -> dict[str, Any]:
             return None
         return done.stdout.strip() if done.returncode == 0 else None
 
-    status = git("status", "--porcelain", "--untracked-files=no")
+    top = git("rev-parse", "--show-toplevel")
+    own = top is not None and Path(top).resolve() == root.resolve()  # not another project's, in whose folder this lies
+    # a new module counts as a change; a new benchmark file or a result does not
+    status = [
+        git("status", "--porcelain", "--untracked-files=no"),
+        git("ls-files", "-o", "--exclude-standard", "railkd"),
+    ]
     versions = {n: importlib.metadata.version(n) for n in ("torch", "transformers", "numpy", "tokenizers")}
     return {
         "suite": __version__,
-        "commit": git("rev-parse", "HEAD"),
-        "dirty": None if status is None else bool(status),
+        "commit": git("rev-parse", "HEAD") if own else None,
+        "dirty": any(status) if own else None,
         "python": platform.python_version(),
         "versions": versions,
         "platform": platform.platform(),

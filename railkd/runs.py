@@ -163,7 +163,7 @@ def fine_tune(
 ) -> dict[str, Any]:
     """Fine-tunes a teacher on a task; writes the checkpoint and its record."""
     prepared = data.load(layout.prepared(teacher, task))
-    config = {"data": benchmark.data_config(task), **benchmark.teacher_config(teacher, task)}
+    config = records.asked_of_teacher(benchmark, teacher, task)
     started, seed, settings = records.now(), config["seed"], config["training"]
     checkpoint = models.locate(benchmark, layout, teacher)
     model = models.load_classifier(checkpoint, prepared.task.outputs, seed, f"models.{teacher}", settings["dropout"])
@@ -186,7 +186,7 @@ def fine_tune(
     outcome = train(model, method, None, prepared, settings, seed, device, log, state)
     outcome.cost["regime"] = "none"
     models.save_classifier(model, folder)
-    fingerprints = {"teacher": records.sha256_file(folder / "model.safetensors")}
+    fingerprints = {"teacher": records.sha256_file(folder / "model.safetensors"), "backbone": inputs["backbone"]}
     record = _record(
         benchmark, prepared, model, outcome, device, folder / "record.json", started, identity, config, fingerprints
     )

@@ -10,6 +10,7 @@ from railkd import data, records
 from railkd.config import Benchmark, Cell, Layout
 from railkd.data import Prepared
 from railkd.errors import UserError
+from railkd.tasks import TASKS
 from railkd.train import scores_of
 
 TOLERANCE = 1e-9  # of a score: room for another version of numpy or scipy, none for another prediction
@@ -30,32 +31,42 @@ class Verifier:
         for teacher in self.benchmark.teachers:
             for task in self.benchmark.teacher_tasks(teacher):
                 path = self.layout.teacher(teacher, task) / "record.json"
-                config = {"data": self.benchmark.data_config(task), **self.benchmark.teacher_config(teacher, task)}
+                config = records.asked_of_teacher(self.benchmark, teacher, task)
                 identity = {"stage": "teacher", "teacher": teacher, "task": task, "seed": config["seed"]}
                 known.add(path)
                 yield from self._run(path, identity, config, teacher)
         for cell in self.benchmark.cells():
+            teacher = self.benchmark.pairs[cell.pair]["teacher"]
+            if self.benchmark.search and not self.benchmark.external(cell.method):
+                yield from self._search(cell, teacher, self.benchmark.search["seed"])
             for seed in self.benchmark.seeds:
                 path = self.layout.run(cell, seed)
                 identity = {"stage": "distil", **cell._asdict(), "seed": seed}
                 known.add(path)
-                yield from self._run(path, identity, self._config(cell), self.benchmark.pairs[cell.pair]["teacher"])
+                yield from self._run(path, identity, records.asked(self.benchmark, self.layout, cell), teacher)
         for folder in ("runs", "teachers"):
             for path in sorted((self.layout.root / folder).rglob("*.json")):
                 if path not in known and path.name != "config.json":
                     yield f"{path}: no run of {self.benchmark.path}"
 
-    def _config(self, cell: Cell) -> dict[str, Any] | None:
-        """What the cell's runs must have been trained with; None for another repository's method."""
-        if self.benchmark.external(cell.method):
-            return None
-        chosen: dict[str, Any] = {}
-        if self.benchmark.grid():
-            try:
-                chosen = records.read_json(self.layout.best(cell))["point"]
-            except (UserError, KeyError, TypeError):
-                return None  # without the search's outcome nobody knows
-        return self.benchmark.run_config(*cell, chosen)
+    def _search(self, cell: Cell, teacher: str, seed: int) -> Iterator[str]:
+        """Every point of a cell's search, and that the best of them was chosen."""
+        grid, scores, metric = self.benchmark.grid(), [], TASKS[cell.task].shown
+        for number, point in enumerate(grid):
+            path = self.layout.point(cell, number)
+            identity = {"stage": "search", **cell._asdict(), "seed": seed}
+            wrong = list(self._run(path, identity, self.benchmark.run_config(*cell, point), teacher))
+            yield from wrong
+            if not wrong:
+                scores.append(records.read(path)["scores"]["dev"][metric])
+        best = self.layout.best(cell)
+        try:
+            chosen = records.read_json(best)["point"]
+        except (UserError, KeyError, TypeError):
+            yield f"{best}: missing or not what was written"
+            return
+        if len(scores) == len(grid) and chosen != grid[max(range(len(grid)), key=lambda k: scores[k])]:
+            yield f"{best}: {chosen} is not the point with the best {metric} on dev"
 
     def _run(self, path: Path, identity: dict[str, Any], config: dict[str, Any] | None, teacher: str) -> Iterator[str]:
         if not path.is_file():
@@ -70,6 +81,8 @@ class Verifier:
         for key, expected in {**identity, "benchmark": self.benchmark.name}.items():
             if record[key] != expected:
                 yield f"{path}: '{key}' is {record[key]!r}, expected {expected!r} in this place"
+        if record["task"] != identity["task"]:
+            return  # there is nothing to compare it with
         if config is not None and record["config_hash"] != records.sha256_text(records.canonical(config)):
             changed = [k for k in sorted({*config, *record["config"]}) if config.get(k) != record["config"].get(k)]
             yield f"{path}: trained with another configuration than {self.benchmark.path} ({', '.join(changed)} differ)"

@@ -239,3 +239,29 @@ def test_a_slice_of_real_text(tmp_path):
     teacher = records.read(tmp_path / "results/teachers/minilm6/cola/record.json")
     first, second = (epoch["loss"]["ce"] for epoch in teacher["epochs"])
     assert second < first < 0.7  # it learns: always answering the frequent class costs about .61
+
+
+@pytest.mark.trust
+def test_a_file_is_made_by_one_rule_without_a_search(tmp_path, monkeypatch):
+    """Snakemake tries every rule whose outputs begin and end as a file's name does: 20,000 jobs need that to be one."""
+    from snakemake.api import SnakemakeApi
+    from snakemake.output_index import OutputIndex
+    from snakemake.settings.types import ConfigSettings, ResourceSettings
+
+    spec = yaml.safe_load((ROOT / "benchmarks" / "paper.yaml").read_text())
+    for key, seeds, each in (("ones", 40, 1), ("twos", 8, 2)):
+        spec["seeds"], spec["seeds_per_job"] = list(range(1, seeds + 1)), each
+        (tmp_path / f"{key}.yaml").write_text(yaml.safe_dump(spec))
+        settings = ConfigSettings(config={"benchmark": str(tmp_path / f"{key}.yaml"), "results": "r"})
+        with SnakemakeApi() as api:
+            made = api.workflow(
+                ResourceSettings(cores=1), config_settings=settings, snakefile=ROOT / "Snakefile", workdir=tmp_path
+            )
+            rules = list(made._workflow.rules)
+        index, benchmark, layout = OutputIndex(rules), load(tmp_path / f"{key}.yaml"), Layout("r")
+        cells = list(benchmark.cells())
+        files = [str(layout.run(cell, seed)) for cell in cells[::20] for seed in benchmark.seeds]
+        files += [str(layout.point(cell, 3)) for cell in cells]
+        assert {len(index.match(file)) for file in files} == {1}
+        rows = len({(cell.pair, cell.method) for cell in cells})
+        assert len([rule for rule in rules if rule.name.startswith("distil_")]) == rows * (1 if each == 1 else 4)
