@@ -81,6 +81,7 @@ class Benchmark:
     methods: dict[str, dict[str, Any]]
     pairs: tuple[Pair, ...]
     variants: dict[str, Variant] = field(default_factory=dict)  # entries written out of another's vary or cross
+    file: config.Benchmark | None = field(default=None, compare=False)  # all of it
 
     def drawn_from(self, what: int | str) -> list[Pair]:
         """The pairs that name a table or a figure."""
@@ -140,4 +141,5 @@ def read(path: Path) -> Benchmark:
             for name, spec in checked.pairs.items()
         ),
         variants=checked.variants,
+        file=checked,
     )

@@ -10,6 +10,7 @@ import pandas as pd
 from analysis import leaderboard
 from analysis.benchmark import ROOT, Benchmark
 from railkd import records
+from railkd.config import Cell, Layout
 from railkd.errors import UserError
 from railkd.tasks import OUT_OF_DOMAIN
 
@@ -85,6 +86,7 @@ def read(benchmark: Benchmark, results: Path) -> Runs:
     teachers: dict[tuple[str, str], dict[str, Any]] = {}
     rows: list[dict[str, Any]] = []
     columns: dict[tuple[str, str], tuple[Path, tuple[Any, ...]]] = {}
+    layout = Layout(results)
     for pair in benchmark.pairs:
         for task in pair.tasks:
             path = results / "teachers" / pair.teacher / task / "record.json"
@@ -96,9 +98,11 @@ def read(benchmark: Benchmark, results: Path) -> Runs:
             for method in pair.methods:
                 cell: tuple[Path, str] | None = None
                 for seed in sorted(benchmark.seeds):
-                    path = results / "runs" / pair.name / method / task / f"seed-{seed}.json"
+                    path = layout.run(Cell(pair.name, method, task), seed)
                     if not path.exists():
-                        continue
+                        path = layout.kept(path)  # finished, though its job failed later
+                        if not path.exists() or not _current(benchmark, layout, Cell(pair.name, method, task), path):
+                            continue
                     expected = {"benchmark": benchmark.name, "pair": pair.name, "method": method, "task": task}
                     record = _record(path, {**expected, "seed": seed, "stage": "distil"})
                     if cell and cell[1] != record["config_hash"]:
@@ -112,6 +116,16 @@ def read(benchmark: Benchmark, results: Path) -> Runs:
                     rows += _scores(benchmark, record, path, pair.name, method, columns)
     rows += leaderboard.read(benchmark, results)
     return Runs(students, teachers, pd.DataFrame(rows, columns=COLUMNS))
+
+
+def _current(benchmark: Benchmark, layout: Layout, cell: Cell, kept: Path) -> bool:
+    """Whether a kept run has the configuration that the benchmark file asks for now."""
+    asked = benchmark.file
+    if asked is None or asked.external(cell.method) or (asked.grid() and not layout.best(cell).is_file()):
+        return False
+    point = records.read_sealed(layout.best(cell))["point"] if asked.grid() else None
+    config = asked.run_config(*cell, point)
+    return bool(records.read(kept)["config_hash"] == records.sha256_text(records.canonical(config)))
 
 
 def _record(path: Path, expected: dict[str, Any]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from analysis.load import Runs
 from railkd.config import Layout
 from railkd.errors import UserError
 from railkd.metrics import predicted
-from railkd.records import read_json, sha256_text
+from railkd.records import read_sealed, sha256_once, sha256_text
 from railkd.tasks import OUT_OF_DOMAIN
 
 Array = np.ndarray[Any, Any]
@@ -137,7 +137,7 @@ class Examples:
         if record is None:
             return None  # a score without a record of ours
         path = self.layout.root / "runs" / pair / method / task / str(record["predictions"].get("file") or "-")
-        logits = tensor(path, split)
+        logits = tensor(path, split, str(record["predictions"].get("sha256") or ""))
         labels = self._labels(self._teachers[pair], task, split, record)
         if logits is None or labels is None or len(logits) != len(labels):
             return None
@@ -156,17 +156,26 @@ class Examples:
         path = self.layout.prepared(teacher, task)
         facts = path.with_suffix(".json")
         if facts not in self._prepared:
-            self._prepared[facts] = read_json(facts).get("sha256") if facts.is_file() else None
+            self._prepared[facts] = read_sealed(facts).get("sha256") if facts.is_file() else None
         known = self._prepared[facts]
-        return tensor(path, f"{split}.labels") if known and known == record["fingerprints"].get("data") else None
+        return (
+            tensor(path, f"{split}.labels", str(known))
+            if known and known == record["fingerprints"].get("data")
+            else None
+        )
 
 
-def tensor(path: Path, name: str) -> Array | None:
-    """One tensor of a safetensors file; None where file or tensor is missing. Raises UserError for a broken file."""
+def tensor(path: Path, name: str, digest: str = "") -> Array | None:
+    """One tensor of a safetensors file; None where file or tensor is missing.
+
+    Raises UserError for a broken file, and for one that has another checksum than ``digest``, where that is known.
+    """
     from safetensors import SafetensorError, safe_open
 
     if not path.is_file():
         return None
+    if digest and sha256_once(path) != digest:
+        raise UserError(f"{path}: not what was written (checksum); delete it and its .json and run again")
     try:
         with safe_open(path, framework="numpy") as file:
             return np.asarray(file.get_tensor(name)) if name in file.keys() else None  # noqa: SIM118

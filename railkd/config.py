@@ -415,6 +415,15 @@ class Layout:
     def best(self, cell: Cell) -> Path:
         return self.root / "search" / cell.pair / cell.method / cell.task / "best.json"
 
+    def checksums(self, step: str) -> Path:
+        """The checksums of what a step of the analysis wrote."""
+        return self.root / "checksums" / f"{step}.json"
+
+    def log(self, step: str, *names: str) -> Path:
+        """Where the workflow puts what a job said."""
+        *folders, last = (step, *names)
+        return self.root.joinpath("logs", *folders, f"{last}.log")
+
     def kept(self, record: Path) -> Path:
         """The copy of a finished record that the workflow does not know and so never deletes before a rerun."""
         return self.root / ".kept" / record.relative_to(self.root)

@@ -17,7 +17,7 @@ from torch import Tensor
 from railkd.config import Benchmark, data_root
 from railkd.errors import UserError
 from railkd.metrics import constant_baseline
-from railkd.records import read_json, sha256_file, sha256_text, write_bytes, write_json
+from railkd.records import read_sealed, require, sealed, sha256_file, sha256_text, write_bytes, write_json
 from railkd.tasks import DIAGNOSTIC, GLUE, GLUE_REVISION, OUT_OF_DOMAIN, TASKS, Hub, OutOfDomain, Task
 
 if TYPE_CHECKING:
@@ -120,10 +120,11 @@ def read_split(
 
 
 def _from_mirror(root: Path, folder: str, split: str, read: Callable[[Path], Any]) -> tuple[Any, str]:
-    """What ``read`` makes of a mirror's file, and the file; UserError when it is missing or no parquet."""
+    """What ``read`` makes of a mirror's file, and the file; UserError when it is missing, damaged or no parquet."""
     path = root / folder / f"{split}.parquet"
     if not path.is_file():
         raise UserError(f"{path}: no such file (expected the split '{split}' of {folder} in the local mirror)")
+    require(root, f"{folder}/{split}.parquet")
     try:
         return read(path), str(path)
     except Exception as error:  # pyarrow raises many kinds for a truncated or foreign file
@@ -346,7 +347,7 @@ def prepare(
         "resolved": resolved,
         "sha256": sha256_file(out),
     }
-    write_json(out.with_suffix(".json"), facts)
+    write_json(out.with_suffix(".json"), sealed(facts))
     return facts
 
 
@@ -354,7 +355,7 @@ def load(path: Path) -> Prepared:
     """Maps what ``prepare`` wrote. Raises UserError when it is missing or does not match its checksum."""
     from safetensors.torch import load_file
 
-    facts = read_json(path.with_suffix(".json"))
+    facts = read_sealed(path.with_suffix(".json"))
     if not path.is_file() or sha256_file(path) != facts["sha256"]:
         raise UserError(f"{path}: missing or not what was written (checksum); delete it and run again")
     tensors = load_file(path)

@@ -8,6 +8,10 @@ class UserError(ValueError):
     """Bad input. The message is one line that names the key, file or row at fault and what was expected."""
 
 
+class Diverged(UserError):
+    """A run whose numbers are not finite any more: it ends, the others of its job go on."""
+
+
 def unknown(kind: str, name: object, available: Iterable[str], where: str = "") -> UserError:
     """An unknown name, with the nearest known one: ``unknown method 'pdk'; did you mean 'pkd'? available: ...``."""
     names = sorted(str(a) for a in available)

@@ -42,8 +42,12 @@ class Verifier:
                 yield from self._run(path, identity, self._config(cell), self.benchmark.pairs[cell.pair]["teacher"])
         for folder in ("runs", "teachers"):
             for path in sorted((self.layout.root / folder).rglob("*.json")):
-                if path not in known and path.name != "config.json":
+                if path not in known and path.name not in ("config.json", records.SEAL):
                     yield f"{path}: no run of {self.benchmark.path}"
+        for file in sorted(self.layout.root.rglob(records.SEAL)):
+            yield from records.broken(file.parent)
+        for file in sorted(self.layout.checksums("*").parent.glob("*.json")):
+            yield from records.broken(self.layout.root, file=file)
 
     def _config(self, cell: Cell) -> dict[str, Any] | None:
         """What the cell's runs must have been trained with; None for another repository's method."""
@@ -52,7 +56,7 @@ class Verifier:
         chosen: dict[str, Any] = {}
         if self.benchmark.grid():
             try:
-                chosen = records.read_json(self.layout.best(cell))["point"]
+                chosen = records.read_sealed(self.layout.best(cell))["point"]
             except (UserError, KeyError, TypeError):
                 return None  # without the search's outcome nobody knows
         return self.benchmark.run_config(*cell, chosen)

@@ -15,7 +15,7 @@ from scipy.special import ndtri
 
 from analysis.__main__ import main
 from railkd.metrics import predicted, score
-from railkd.records import SCHEMA_VERSION, canonical, sha256_text
+from railkd.records import SCHEMA_VERSION, canonical, sha256_file, sha256_text
 from railkd.tasks import OUT_OF_DOMAIN, TASKS
 
 PAPER_METHODS = ["no_kd", "vanilla_kd", "pkd", "alp_kd", "rail_kd_l", "rail_kd_c", "ckd", "codir"]
@@ -216,7 +216,7 @@ class Folder:
                     hard[split] = draw.normal(size=examples)
                 prepared.parent.mkdir(parents=True, exist_ok=True)
                 save_file({f"{s}.labels": y for s, y in labels.items()}, prepared)
-                prepared.with_suffix(".json").write_text(json.dumps({"sha256": "made"}))
+                prepared.with_suffix(".json").write_text(json.dumps({"sha256": sha256_file(prepared)}))
                 for method in options["methods"]:
                     for seed in self.spec["seeds"]:
                         path = self.path(pair, method, task, seed)
@@ -246,7 +246,9 @@ class Folder:
             run["examples"][split] = len(y)
         save_file(logits, path.with_suffix(".safetensors"))
         run["predictions"] = {"file": path.with_suffix(".safetensors").name, "sha256": ""}
-        run["fingerprints"] = {"data": "made"}
+        run["fingerprints"] = {
+            "data": sha256_file(self.results / "prepared" / run["teacher"] / f"{run['task']}.safetensors")
+        }
         path.write_text(json.dumps(run), encoding="utf-8")
 
 
