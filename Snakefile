@@ -4,6 +4,7 @@ data → pre-train (miniatures only) → prepare → fine-tune teachers → sign
 Each rule is one `railkd` step that can be run by hand; every method is a rule of its own: distil_<method>.
 """
 
+import fcntl
 import logging
 import os
 import re
@@ -60,6 +61,14 @@ onstart:
         check(B, L)  # now with the hub's checkpoints: a dry run needs no network
     except UserError as error:
         sys.exit(f"railkd: error: {error}")
+    # A lock that goes with this process, even when it is killed; Snakemake's own (off in profiles/default) would stay.
+    L.root.mkdir(parents=True, exist_ok=True)
+    _lock = open(L.root / ".lock", "w")
+    try:
+        fcntl.flock(_lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        sys.exit(f"railkd: error: {L.root}: another run is writing these results; wait for it, or end it")
+    workflow.globals["_results_lock"] = _lock  # open for as long as the workflow lives
     # Local jobs fork from one process that has imported the libraries; it ends with this one.
     warm.start()
 

@@ -12,8 +12,7 @@ from railkd import config
 from railkd.config import Benchmark, Cell, Layout
 from railkd.errors import Diverged, UserError, unknown
 
-
-LACKS = {getattr(errno, f"E{name}") for name in "NOSPC DQUOT FBIG IO ROFS ACCES PERM NOMEM".split()}
+LACKS = {getattr(errno, f"E{name}") for name in ["NOSPC", "DQUOT", "FBIG", "IO", "ROFS", "ACCES", "PERM", "NOMEM"]}
 
 
 def _parser() -> argparse.ArgumentParser:

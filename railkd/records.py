@@ -99,7 +99,7 @@ def atomic(path: Path) -> Iterator[Path]:
     also after a power loss."""
     with _taking_the_place_of(path) as temporary:
         yield temporary
-        _sync(temporary)
+        sync(temporary)
         os.replace(temporary, path)
 
 
@@ -110,7 +110,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         temporary.mkdir()
         yield temporary
         for file in (*temporary.rglob("*"), temporary):
-            _sync(file)
+            sync(file)
         shutil.rmtree(path, ignore_errors=True)
         os.replace(temporary, path)
 
@@ -123,7 +123,7 @@ def _taking_the_place_of(path: Path) -> Iterator[Path]:
         temporary = _temporary(path)
         try:
             yield temporary
-            _sync(path.parent)  # else the new name may be lost
+            sync(path.parent)  # else the new name may be lost
         finally:
             _remove(temporary)
     except UserError:
@@ -159,7 +159,8 @@ def _remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Waits until a file's content, or the names in a folder, are on disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -394,6 +394,7 @@ def _link(record: Path, target: Path) -> None:
     for source, link in ((record.with_suffix(".safetensors"), target.with_suffix(".safetensors")), (record, target)):
         link.unlink(missing_ok=True)
         os.link(source, link)
+    records.sync(target.parent)  # before the other name may go
 
 
 def restore(

@@ -246,9 +246,8 @@ class Folder:
             run["examples"][split] = len(y)
         save_file(logits, path.with_suffix(".safetensors"))
         run["predictions"] = {"file": path.with_suffix(".safetensors").name, "sha256": ""}
-        run["fingerprints"] = {
-            "data": sha256_file(self.results / "prepared" / run["teacher"] / f"{run['task']}.safetensors")
-        }
+        prepared = self.results / "prepared" / run["teacher"] / f"{task.name}.safetensors"
+        run["fingerprints"] = {"data": sha256_file(prepared)}
         path.write_text(json.dumps(run), encoding="utf-8")
 
 
