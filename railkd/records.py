@@ -24,51 +24,12 @@ from typing import TYPE_CHECKING, Any
 
 from railkd import __version__
 from railkd.errors import UserError
+from railkd.schema import FIELDS, OPTIONAL, SCHEMA_VERSION, misshapen
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-SCHEMA_VERSION = 1
-
-# key -> (type, meaning). Scores are in the metric's own unit, fractions in [-1, 1], not percent.
-FIELDS: dict[str, tuple[type | tuple[type, ...], str]] = {
-    "schema": (int, "version of this schema"),
-    "benchmark": (str, "name of the benchmark file"),
-    "synthetic": (bool, "trained on generated text: the numbers say nothing about a natural language"),
-    "stage": (str, "teacher | search | distil"),
-    "pair": (str, "teacher-student pair; the teacher's name for a teacher"),
-    "teacher": (str, "name of the teacher model in the benchmark file"),
-    "student": (str, "name of the student model; equals teacher for a teacher"),
-    "method": (str, "name of the method; 'teacher' for a teacher"),
-    "task": (str, "GLUE task trained on"),
-    "seed": (int, "random seed of the run"),
-    "config": (dict, "resolved configuration: training settings, method options, data settings"),
-    "config_hash": (str, "SHA-256 of config as canonical JSON"),
-    "shown": (str, "name of the metric a table cell shows"),
-    "scores": (dict, "split or out-of-domain set -> metric -> score, at the best epoch"),
-    "baselines": (dict, "split or set -> metric -> best score of a constant answer, from the labels"),
-    "examples": (dict, "split or set -> number of examples scored; 'train' -> number trained on"),
-    "best_epoch": (int, "1-based epoch whose weights were scored"),
-    "epochs": (
-        list,
-        "per epoch: epoch (1-based), dev (metric -> score), halves (optional: the shown metric on every other dev "
-        "example, from the first and from the second), loss (term -> mean), learning_rate, seconds",
-    ),
-    "method_record": (dict, "what the method reports: drawn layers, attention weights, effective rank, ..."),
-    "similarity": (dict, "pooling -> cosine similarity [student layer][teacher layer] on probe examples; may be empty"),
-    "diagnostics": (dict, "agreement with the teacher by split, cka by pooling: see diagnostics.py; may be left out"),
-    "cost": (dict, "train_seconds, step_seconds (median), steps, eval_seconds, peak_memory_bytes, regime, device"),
-    "fingerprints": (dict, "data, teacher, student: SHA-256 of what was read"),
-    "predictions": (dict, "file (relative to the record) and sha256 of the logits"),
-    "provenance": (
-        dict,
-        "suite version, commit, dirty, versions of libraries, host hardware, started, finished (UTC); initialisation: "
-        "how the student's weights began, in words",
-    ),
-    "checksum": (str, "SHA-256 of the rest of the record as canonical JSON; may be left out"),
-}
-OPTIONAL = {"diagnostics", "checksum"}
 SEAL = "checksums.json"  # in a folder: the checksums of its files
 
 
@@ -276,6 +237,7 @@ def problems(record: Any) -> list[str]:
         canonical(record).encode()
     except (ValueError, RecursionError) as error:
         return [f"is no JSON ({error})"]
+    found = list(misshapen(record))
     if record["schema"] != SCHEMA_VERSION:
         found.append(f"schema version {record['schema']}, expected {SCHEMA_VERSION}")
     if record["config_hash"] != sha256_text(canonical(record["config"])):

@@ -40,11 +40,19 @@ SPEC = {
         }
     },
 }
-SIZE = {"width": 16, "heads": 2, "vocabulary": 300, "max_length": 64, "steps": 6, "batch_size": 8}
+SIZE = {
+    "width": 16,
+    "heads": 2,
+    "vocabulary": 300,
+    "max_length": 64,
+    "steps": 6,
+    "batch_size": 8,
+    "learning_rate": 1e-3,
+}
 SPEC["models"] = {
-    "bert4": {"pretrain": {"family": "bert", "layers": 4, **SIZE, "learning_rate": 1.0e-3}},
-    "distilbert2": {"from": "bert4", "pretrain": {"family": "distilbert", "layers": 2, **SIZE, "learning_rate": 1.0e-3}},
-}  # fmt: skip
+    "bert4": {"pretrain": {"family": "bert", "layers": 4, **SIZE}},
+    "distilbert2": {"from": "bert4", "pretrain": {"family": "distilbert", "layers": 2, **SIZE}},
+}
 
 
 class Undisturbed(NamedTuple):
