@@ -10,7 +10,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-
 from railkd.errors import UserError, unknown
 from railkd.plain_yaml import LONGEST, parse
 from railkd.registry import class_facts, source_file

@@ -47,11 +47,12 @@ def parse(text: str, where: str) -> Any:
         ArithmeticError,
         AttributeError,
         LookupError,
-        ValueError,
         RecursionError,
         TypeError,
+        ValueError,
     ) as error:
-        raise UserError(f"{where}: not valid YAML: {' '.join(str(e).split())[:LONGEST]}") from None
+        said = " ".join(str(error).split())[:LONGEST]
+        raise UserError(f"{where}: not valid YAML: {said}") from None
 
 
 def _plain(value: Any, known: dict[int, int], place: str = "top level", depth: int = 0) -> int:

@@ -286,8 +286,8 @@ def test_a_failing_run_stops_no_other_and_the_report_says_why(undisturbed: Undis
     for why in (
         r"pair, killed: sst2 \(seed 1, 2\): the step was killed by signal 9",
         r"pair, starved: sst2 \(seed 1, 2\): out of memory \(no room for 99 tensors\)",
-        r"pair, exploding: sst2 \(seed 1\): pair exploding sst2 seed 1: loss is not finite at step 7: total nan, ce nan;"
-        r" last finite values: step 6: total 0\.",
+        r"pair, exploding: sst2 \(seed 1\): pair exploding sst2 seed 1: loss is not finite at step 7: total nan, ce nan"
+        r"; last finite values: step 6: total 0\.",
     ):
         assert re.search(why, report.replace("\\", "")), (why, report[:3000])
     page = (results / "report.html").read_text()
