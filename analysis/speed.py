@@ -9,7 +9,7 @@ import numpy as np
 from analysis.benchmark import Benchmark, Pair
 from analysis.cells import Cell
 from railkd.errors import UserError
-from railkd.records import read_sealed
+from railkd.records import read_json
 
 REGIMES = ("cached", "live")
 PUBLISHED = "live"  # how the paper's own speed-up was measured
@@ -23,7 +23,7 @@ def read(benchmark: Benchmark, results: Path) -> dict[str, Any] | None:
     path = results / "speed.json"
     if not path.is_file():
         return None
-    found = read_sealed(path)
+    found = read_json(path)
     try:
         own = found["schema"] == 1 and found["benchmark"] == benchmark.name and found["shapes"] == "own"
         pairs = {g["pair"]: g["jobs"] for g in found["groups"] if g["kind"] == "pair"}

@@ -163,12 +163,17 @@ def sealed(value: Mapping[str, Any]) -> dict[str, Any]:
 def read_sealed(path: Path) -> dict[str, Any]:
     """Reads what ``sealed`` gave, without the checksum; raises UserError naming a file whose content is another.
 
-    An object without a checksum, of an earlier version or another program, is taken as it is.
+    What earlier versions wrote has no checksum and is taken as it is, unless a key is that one, damaged.
     """
     value = read_json(path)
     try:
-        if isinstance(value, dict) and sealed(value)["checksum"] == value.pop("checksum", sealed(value)["checksum"]):
-            return value
+        if isinstance(value, dict):
+            if "checksum" not in value and not any(
+                sum(map(str.__ne__, k, "checksum")) == 1 for k in value if len(k) == 8
+            ):
+                return value
+            if sealed(value)["checksum"] == value.pop("checksum", None):
+                return value
     except ValueError:  # a number that is not finite, a text that is no Unicode
         pass
     raise UserError(f"{path}: not what was written (checksum); delete it and run again")

@@ -99,7 +99,7 @@ def run(options: argparse.Namespace, command: str) -> Path:
         "complexity": {job.method: work.table_1(benchmark, job.method) for job in jobs},
         "groups": found,
     }
-    records.write_json(folder / "speed.json", records.sealed(result))
+    records.write_json(folder / "speed.json", result)
     show.write(result, folder, titles.read(benchmark.path).title_of)
     say(f"wrote {folder}/speed.{{json,csv,md,png,pdf}}")
     return folder

@@ -161,7 +161,7 @@ def test_what_changed_is_trained_anew(bench: Any, monkeypatch: pytest.MonkeyPatc
     else:
         record = records.read_json(kept)
         kept.unlink()
-        records.write_json(kept, {**record, "predictions": {}})
+        records.write_json(kept, records.sealed({**record, "predictions": {}}))
     assert trained_seeds(made, monkeypatch) == [1, 2]
 
 
@@ -279,7 +279,8 @@ def test_signals_of_other_inputs_are_computed_anew(bench: Any, key: str) -> None
     folder = made[1].signals("bert4", "mrpc")
     facts = records.read_json(folder / "signals.json")
     assert set(facts["fingerprints"]) == {"data", "tokenizer", "teacher"} and all(facts["fingerprints"].values())
-    records.write_json(folder / "signals.json", {**facts, "fingerprints": {**facts["fingerprints"], key: "0" * 64}})
+    changed = {**facts, "fingerprints": {**facts["fingerprints"], key: "0" * 64}}
+    records.write_json(folder / "signals.json", records.sealed(changed))
     assert f"{folder}: other {key}; computed now" in distil(made, [1])
     assert records.read_json(folder / "signals.json") == facts  # and the same bytes again
     assert not any("computed now" in line for line in distil(made, [2]))
