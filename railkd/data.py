@@ -92,6 +92,9 @@ def sorted_batches(lengths: Tensor, batch_size: int) -> Iterator[Tensor]:
     yield from lengths.argsort(stable=True).split(batch_size)
 
 
+SHOWN = 200  # characters of what stands in a file, in a message
+
+
 # --- reading -------------------------------------------------------------------------------------------------------
 
 
@@ -183,11 +186,13 @@ def hidden_splits(benchmark: Benchmark, task: Task, root: Path | None) -> dict[s
 
 
 def _check_columns(place: str, columns: tuple[str, ...], found: Iterable[str]) -> None:
+    there = list(map(str, found))
     for column in (*columns, "label"):
-        if column not in found:
+        if there.count(column) != 1:
+            what = "no column" if column not in there else "more than one column"
             raise UserError(
-                f"{place}: no column '{column}' (expected {', '.join((*columns, 'label'))}; "
-                f"found {', '.join(map(str, found))})"
+                f"{place}: {what} '{column}' (expected {', '.join((*columns, 'label'))}; "
+                f"found {', '.join(there)[:SHOWN] or 'none'})"
             )
 
 
@@ -197,7 +202,8 @@ def _texts(frame: "pd.DataFrame", columns: tuple[str, ...], place: str, empty: b
         values = frame[column].tolist()
         for row, value in enumerate(values):
             if not isinstance(value, str) or not (empty or value.strip()):
-                raise UserError(f"{place}: row {row}: column '{column}' is {value!r}, expected a non-empty text")
+                said = repr(value)[:SHOWN]
+                raise UserError(f"{place}: row {row}: column '{column}' is {said}, expected a non-empty text")
         texts.append(values)
     return texts
 
@@ -208,17 +214,18 @@ def _labels(frame: "pd.DataFrame", task: Task | OutOfDomain, place: str) -> NDAr
     if isinstance(task, Task) and task.regression:
         for row, value in enumerate(values):
             if not (isinstance(value, int | float) and 0 <= value <= 5):
-                raise UserError(f"{place}: row {row}: label {value!r}, expected a score from 0 to 5")
+                raise UserError(f"{place}: row {row}: label {repr(value)[:SHOWN]}, expected a score from 0 to 5")
         return np.asarray(values, dtype=np.float32)
     allowed: dict[Any, int] = (
         {i: i for i in range(len(task.labels))} if isinstance(task, Task) else {v: i for i, v in enumerate(task.labels)}
     )
     classes = np.empty(len(values), dtype=np.int64)
     for row, value in enumerate(values):
-        if value in allowed:
+        if isinstance(value, int | float | str) and value in allowed:
             classes[row] = allowed[value]
         else:
-            raise UserError(f"{place}: row {row}: label {value!r}, expected one of {', '.join(map(str, allowed))}")
+            expected = ", ".join(map(str, allowed))
+            raise UserError(f"{place}: row {row}: label {repr(value)[:SHOWN]}, expected one of {expected}")
     return classes
 
 
@@ -270,6 +277,8 @@ def read_task(benchmark: Benchmark, task: Task, mirror: Path | None) -> Raw:
         texts, labels = [column[:limit] for column in texts], labels[:limit]
     if data["test"] == "heldout":
         held = _stratified(labels, data["heldout"], data["seed"])
+        if not held.any() or held.all():
+            raise UserError(f"{place}: {len(labels)} rows are too few to hold {data['heldout']} of them out as test")
         raw["test"] = (
             [[t for t, h in zip(c, held, strict=True) if h] for c in texts],
             labels[held],
