@@ -45,6 +45,7 @@ COMPUTE = f"--device {shlex.quote(DEVICE)} --threads {{threads}}"
 LOG = "> {log} 2>&1 || {{ tail -n 3 {log} >&2; exit 1; }}"
 # auto: this machine's; for a cluster, whose login node has none, say --config device=cuda
 GPU = int(DEVICE.startswith("cuda") or (DEVICE == "auto" and benchmarks.has_gpu()))
+HELD = []  # open for as long as the workflow lives
 KEEP = workflow.storage_settings.notemp  # --notemp: signals stay
 CELLS = [cell for cell in B.cells() if not B.external(cell.method)]
 RUNS = [str(L.run(cell, seed)) for cell in B.cells() for seed in B.seeds]
@@ -63,12 +64,11 @@ onstart:
         sys.exit(f"railkd: error: {error}")
     # A lock that goes with this process, even when it is killed; Snakemake's own (off in profiles/default) would stay.
     L.root.mkdir(parents=True, exist_ok=True)
-    _lock = open(L.root / ".lock", "w")
+    HELD.append(open(L.root / ".lock", "w"))
     try:
-        fcntl.flock(_lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(HELD[0], fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         sys.exit(f"railkd: error: {L.root}: another run is writing these results; wait for it, or end it")
-    workflow.globals["_results_lock"] = _lock  # open for as long as the workflow lives
     # Local jobs fork from one process that has imported the libraries; it ends with this one.
     warm.start()
 
