@@ -320,10 +320,11 @@ def distil(
             "seed": seed,
         }
         inputs = {"data": prepared.facts["sha256"], **fingerprints}
+        state = _state(layout, path, identity, config, inputs)
         if restore(layout, path, identity, config, inputs):
             log(f"seed {seed}: kept from before")
+            state.clear()  # of a job killed before it could
             continue
-        state = _state(layout, path, identity, config, inputs)
         started = records.now()
         seed_global(seed, "method")  # the initialisation of the method's projections
         method = build(method_class, setting, benchmark.options(cell.method))
