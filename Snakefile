@@ -4,7 +4,9 @@ data → pre-train (miniatures only) → prepare → fine-tune teachers → sign
 Each rule is one `railkd` step that can be run by hand; every method is a rule of its own: distil_<method>.
 """
 
+import fcntl
 import logging
+import os
 import re
 import shlex
 import sys
@@ -50,6 +52,7 @@ LOG = "> {log:q} 2>&1 || {{ tail -n 3 {log:q} >&2; exit 1; }}"
 # --config device=cuda. With gres=gpu:1 or gres=shard:1 a job asks SLURM for that instead, and nothing of Snakemake's.
 GPU = int(DEVICE.startswith("cuda") or (DEVICE == "auto" and benchmarks.has_gpu()))
 ON_GPU = {"gpu": 0, "gres": str(GRES)} if GRES else {"gpu": GPU}
+HELD = []  # open for as long as the workflow lives
 KEEP = workflow.storage_settings.notemp  # --notemp: signals stay
 CELLS = [cell for cell in B.cells() if not B.external(cell.method)]
 RUNS = [str(L.run(cell, seed)) for cell in B.cells() for seed in B.seeds]
@@ -85,6 +88,13 @@ onstart:
         check(B, L)  # now with the hub's checkpoints: a dry run needs no network
     except UserError as error:
         sys.exit(f"railkd: error: {error}")
+    # A lock that goes with this process, even when it is killed; Snakemake's own (off in profiles/default) would stay.
+    L.root.mkdir(parents=True, exist_ok=True)
+    HELD.append(open(L.root / ".lock", "w"))
+    try:
+        fcntl.flock(HELD[0], fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        sys.exit(f"railkd: error: {L.root}: another run is writing these results; wait for it, or end it")
     # Local jobs fork from one process that has imported the libraries; it ends with this one. A cluster's must not find
     # it, even on this very machine: what it forks is outside their allocation.
     if workflow.local_exec:
@@ -92,6 +102,14 @@ onstart:
     # The scheduler's rate limit, which these jobs never reach, makes it look for jobs once more every second for each job
     # that has finished: hundreds of times a second after hundreds of jobs (snakemake/snakemake#2967).
     workflow.scheduler.job_rate_limiter = None
+
+
+onerror:
+    # What there is, its holes and why: older than every input, so that the next run makes it anew.
+    shell(f"{PYTHON} -m analysis all {COMMON} || true")
+    for _path in [*TABLES, *FIGURES, *CLAIMS, *AUDIT, L.root / "report.md", L.root / "report.html"]:
+        if _path.is_file():
+            os.utime(_path, (0, 0))
 
 
 wildcard_constraints:

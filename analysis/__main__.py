@@ -18,10 +18,13 @@ def write_tables(benchmark: Benchmark, results: Path) -> None:
     from analysis import layout, load, printed
     from railkd.records import write_bytes
 
+    names = []
     for table in printed.tables_of(benchmark, load.read(benchmark, results), results):
         texts = {"csv": layout.to_csv(table), "md": layout.to_markdown(table), "tex": layout.to_latex(table)}
         for extension, text in texts.items():
-            write_bytes(results / "tables" / f"table{table.number}.{extension}", text.encode())
+            names.append(f"tables/table{table.number}.{extension}")
+            write_bytes(results / names[-1], text.encode())
+    _seal(results, "tables", *names)
 
 
 def write_figures(benchmark: Benchmark, results: Path) -> None:
@@ -29,6 +32,8 @@ def write_figures(benchmark: Benchmark, results: Path) -> None:
     from analysis import load, printed
 
     printed.write_figures(benchmark, load.read(benchmark, results), results / "figures")
+    drawn = printed.drawings_of(benchmark)
+    _seal(results, "figures", *(f"figures/{name}.{extension}" for name in drawn for extension in ("png", "pdf")))
 
 
 def write_claims(benchmark: Benchmark, results: Path) -> None:
@@ -39,6 +44,7 @@ def write_claims(benchmark: Benchmark, results: Path) -> None:
     data = claims.evaluate(benchmark, load.read(benchmark, results), results)
     write_json(results / "claims.json", data)
     write_bytes(results / "claims.md", verdicts.claims_markdown(data).encode())
+    _seal(results, "claims", "claims.json", "claims.md")
 
 
 def write_audit(benchmark: Benchmark, results: Path) -> None:
@@ -49,6 +55,7 @@ def write_audit(benchmark: Benchmark, results: Path) -> None:
     data = audit.examine()
     write_json(results / "audit.json", data)
     write_bytes(results / "audit.md", verdicts.audit_markdown(data).encode())
+    _seal(results, "audit", "audit.json", "audit.md")
 
 
 def write_report(benchmark: Benchmark, results: Path) -> None:
@@ -59,6 +66,15 @@ def write_report(benchmark: Benchmark, results: Path) -> None:
     runs = load.read(benchmark, results)
     write_bytes(results / "report.md", report.compose(benchmark, runs, results).encode())
     write_bytes(results / "report.html", page.compose(benchmark, runs, results).encode())
+    _seal(results, "report", "report.md", "report.html")
+
+
+def _seal(results: Path, step: str, *names: str) -> None:
+    """Writes the checksums of what a step has written; the report and ``railkd verify`` read by them."""
+    from railkd.config import Layout
+    from railkd.records import seal
+
+    seal(results, names, Layout(results).checksums(step))
 
 
 def compare(benchmark: Benchmark, results: Path, against: Path, out: Path, tolerance: float) -> bool:

@@ -11,7 +11,8 @@ from analysis import layout
 from analysis.benchmark import Benchmark
 from analysis.grid import Grid, View, data_uri, number_view, text_view
 from analysis.provenance import csv_of, flat
-from railkd.records import read_json
+from railkd.config import Layout
+from railkd.records import read_json, require
 
 VERDICTS = {
     "reproduced": "the runs show it",
@@ -23,8 +24,11 @@ WIDTH = 240  # of an interval's drawing, in its own units
 
 
 def read(path: Path) -> dict[str, Any] | None:
-    """What is in one of the two files; None where it has not been written."""
-    return dict(read_json(path)) if path.is_file() else None
+    """What is in one of the two files; None where it has not been written. Raises UserError where it was changed."""
+    if not path.is_file():
+        return None
+    require(path.parent, path.name, file=Layout(path.parent).checksums(path.stem))
+    return dict(read_json(path))
 
 
 def said(value: float | None, unit: str, signed: bool = False) -> str:

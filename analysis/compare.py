@@ -20,7 +20,9 @@ from analysis.page import render
 from analysis.provenance import csv_of
 from analysis.report import HEADINGS
 from analysis.tables import CONSTANT
+from railkd.config import Layout
 from railkd.errors import UserError
+from railkd.records import require
 
 LEVEL = 0.05
 # same: no difference beyond chance or tolerance; untested: a single run, or no mean over runs; here, there: on one side
@@ -88,6 +90,7 @@ def read(results: Path) -> dict[Key, Side]:
         return float(text) if text else math.nan
 
     for path in paths:
+        require(results, f"tables/{path.name}", file=Layout(results).checksums("tables"))
         try:
             with open(path, encoding="utf-8", newline="") as file:
                 for row in csv.DictReader(file):
@@ -95,7 +98,7 @@ def read(results: Path) -> dict[Key, Side]:
                         key = (int(row["table"]), row["pair"], row["block"], row["row"], row["column"])
                         n = int(float(row["n"] or 0))
                         found[key] = Side(number(row["value"]), number(row["sd"]), n, row["statistic"], row["unit"])
-        except (OSError, KeyError, ValueError, UnicodeDecodeError) as error:
+        except (OSError, KeyError, OverflowError, TypeError, ValueError, csv.Error) as error:
             raise UserError(
                 f"{path}: not a table of this suite ({error}); run 'python -m analysis tables' again"
             ) from None

@@ -35,13 +35,15 @@ def read(benchmark: Benchmark, results: Path) -> list[dict[str, Any]]:
         raise UserError(
             f"{path}: fills the TEST blocks of a benchmark with data.test: hidden; here it is {benchmark.test}"
         )
-    with open(path, encoding="utf-8", newline="") as file:
-        reader = csv.DictReader(file)
-        if tuple(reader.fieldnames or ()) != COLUMNS:
-            raise UserError(
-                f"{path}: columns {', '.join(reader.fieldnames or ['none'])}; expected {', '.join(COLUMNS)}"
-            )
-        rows = [_row(benchmark, line, f"{path}: line {number}") for number, line in enumerate(reader, start=2)]
+    try:
+        with open(path, encoding="utf-8", newline="") as file:
+            reader = csv.DictReader(file)
+            columns, lines = tuple(reader.fieldnames or ()), list(reader)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{path}: cannot be read as CSV ({error})") from None
+    if columns != COLUMNS:
+        raise UserError(f"{path}: columns {', '.join(columns)[:200] or 'none'}; expected {', '.join(COLUMNS)}")
+    rows = [_row(benchmark, line, f"{path}: line {number}") for number, line in enumerate(lines, start=2)]
     seen: dict[tuple[Any, ...], int] = {}
     for number, row in enumerate(rows, start=2):
         key = tuple(row[k] for k in ("pair", "method", "seed", "task"))
@@ -52,7 +54,7 @@ def read(benchmark: Benchmark, results: Path) -> list[dict[str, Any]]:
 
 
 def _row(benchmark: Benchmark, line: dict[str, str | None], place: str) -> dict[str, Any]:
-    given = {key: (line.get(key) or "").strip() for key in COLUMNS}
+    given = {key: (line.get(key) or "").strip()[:100] for key in COLUMNS}
     pairs = {pair.name: pair for pair in benchmark.pairs}
     if given["pair"] not in pairs:
         raise UserError(f"{place}: pair '{given['pair']}', expected one of {', '.join(pairs)}")
@@ -76,7 +78,7 @@ def _row(benchmark: Benchmark, line: dict[str, str | None], place: str) -> dict[
         "block": "test",
         "column": task.name,
         "task": task.name,
-        "seed": int(given["seed"]) if given["seed"].isdigit() else 0,
+        "seed": int(given["seed"]) if given["seed"].isdecimal() else 0,
         "metric": task.shown,
         "score": score / 100,
         "accuracy": None,

@@ -17,10 +17,9 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from analysis.benchmark import FIGURES, ROOT, TABLES, Benchmark, Pair
 from analysis.measures import MEASURES
+from railkd import plain_yaml
 from railkd.errors import UserError, unknown
 
 LEDGER = ROOT / "benchmarks" / "claims.yaml"
@@ -85,9 +84,9 @@ class Ledger:
 def read(path: Path = LEDGER) -> Ledger:
     """Reads and checks the ledger. Raises UserError naming the claim and the key."""
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UserError(f"{path}: cannot be read as YAML ({' '.join(str(error).split())})") from None
+        content = plain_yaml.parse(path.read_text(encoding="utf-8"), str(path))
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read ({error})") from None
     if not isinstance(content, dict) or not all(isinstance(content.get(k), list) for k in ("claims", "printed")):
         raise UserError(f"{path}: expected two lists, 'claims' and 'printed'")
     claims = tuple(_claim(entry, f"{path}: claims[{i}]") for i, entry in enumerate(content["claims"]))
@@ -102,7 +101,7 @@ def read(path: Path = LEDGER) -> Ledger:
 def _claim(entry: Any, where: str) -> Claim:
     if not isinstance(entry, Mapping):
         raise UserError(f"{where}: expected a mapping with the keys of a claim")
-    where = f"{where} ({entry.get('id', 'no id')})"
+    where = f"{where} ({str(entry.get('id', 'no id'))[:80]})"
     known = {f.name: f for f in fields(Claim)}
     for key in entry:
         if key not in known:
@@ -114,10 +113,16 @@ def _claim(entry: Any, where: str) -> Claim:
     settings = [str(s) for s in (*TABLES, *FIGURES)]
     for key in ("setting", "minus_setting"):
         if key in entry and str(entry[key]) not in settings:
-            raise unknown(key, entry[key], settings, where)
+            raise unknown(key, str(entry[key])[:80], settings, where)
     for key in ("methods", "over", "variants", "columns"):
-        if not isinstance(entry.get(key, []), list):
-            raise UserError(f"{where}: '{key}' is a list, got {entry[key]!r}")
+        if not isinstance(entry.get(key, []), list) or not all(isinstance(v, str) for v in entry.get(key, [])):
+            raise UserError(f"{where}: '{key}' is a list of names, got {repr(entry[key])[:80]}")
+    for key in ("id", "words", "section", "reading"):
+        if not isinstance(entry[key], str):
+            raise UserError(f"{where}: '{key}' is a text, got {repr(entry[key])[:80]}")
+    for key in ("target", "margin", "table", "figure"):
+        if not isinstance(entry.get(key, 0), int | float):
+            raise UserError(f"{where}: '{key}' is a number, got {repr(entry[key])[:80]}")
     margin, ratio = entry.get("margin"), MEASURES[entry["measure"]].ratio
     if (entry["relation"] != "above") != (margin is not None):
         raise UserError(f"{where}: 'margin' belongs to the relations same and at_most, which need one")
@@ -134,7 +139,7 @@ def _claim(entry: Any, where: str) -> Claim:
 def _printed(entry: Any, where: str) -> dict[str, Any]:
     if not isinstance(entry, Mapping):
         raise UserError(f"{where}: expected a mapping with the keys of a statement")
-    where = f"{where} ({entry.get('id', 'no id')})"
+    where = f"{where} ({str(entry.get('id', 'no id'))[:80]})"
     _need(entry, {"id", "words", "section", "check"}, where)
     _one_of(entry, "check", STATEMENTS, where)
     needs, may = STATEMENTS[entry["check"]]
@@ -152,8 +157,9 @@ def _need(entry: Mapping[str, Any], keys: set[str], where: str) -> None:
 
 
 def _one_of(entry: Mapping[str, Any], key: str, allowed: Iterable[str], where: str, default: str = "") -> None:
-    if entry.get(key, default) not in allowed:
-        raise unknown(key, entry[key], allowed, where)
+    value = entry.get(key, default)
+    if not isinstance(value, str) or value not in allowed:
+        raise unknown(key, str(value)[:80], allowed, where)
 
 
 def pair_of(benchmark: Benchmark, setting: int | str) -> Pair | None:

@@ -94,6 +94,7 @@ def read(benchmark: Benchmark, results: Path) -> Runs:
         if asked is not None and record["config_hash"] != records.sha256_text(records.canonical(asked)):
             outdated.setdefault((record["pair"], record["method"]), []).append(record["task"])
 
+    layout = Layout(results)
     for pair in benchmark.pairs:
         for task in pair.tasks:
             path = results / "teachers" / pair.teacher / task / "record.json"
@@ -106,9 +107,11 @@ def read(benchmark: Benchmark, results: Path) -> Runs:
             for method in pair.methods:
                 cell: tuple[Path, str] | None = None
                 for seed in sorted(benchmark.seeds):
-                    path = results / "runs" / pair.name / method / task / f"seed-{seed}.json"
+                    path = layout.run(Cell(pair.name, method, task), seed)
                     if not path.exists():
-                        continue
+                        path = layout.kept(path)  # finished, though its job failed later
+                        if not path.exists() or not _current(benchmark, layout, Cell(pair.name, method, task), path):
+                            continue
                     expected = {"benchmark": benchmark.name, "pair": pair.name, "method": method, "task": task}
                     record = _record(path, {**expected, "seed": seed, "stage": "distil"})
                     if cell and cell[1] != record["config_hash"]:
@@ -124,6 +127,12 @@ def read(benchmark: Benchmark, results: Path) -> Runs:
                     rows += _scores(benchmark, record, path, pair.name, method, columns)
     rows += leaderboard.read(benchmark, results)
     return Runs(students, teachers, pd.DataFrame(rows, columns=COLUMNS), outdated)
+
+
+def _current(benchmark: Benchmark, layout: Layout, cell: Cell, kept: Path) -> bool:
+    """Whether a kept run has the configuration that the benchmark file asks for now."""
+    config = records.asked(benchmark.file, layout, cell) if benchmark.file else None
+    return bool(config and records.read(kept)["config_hash"] == records.sha256_text(records.canonical(config)))
 
 
 def _record(path: Path, expected: dict[str, Any]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from analysis import answers, captions, grid, layout, plots, printed, provenance
+from analysis import answers, captions, grid, layout, plots, printed, provenance, reasons
 from analysis.benchmark import Benchmark, Pair
 from analysis.cells import Cell
 from analysis.load import Runs
@@ -45,7 +45,10 @@ def compose(benchmark: Benchmark, runs: Runs, results: Path) -> str:
         seeds=len(benchmark.seeds),
         complete=f"{len(planned(benchmark)) - len(gone):,} of {len(planned(benchmark)):,} student runs and "
         f"{sum(t in runs.teachers for t in teachers)} of {len(teachers)} teachers are there.",
-        missing=_missing(benchmark, gone),
+        missing=[
+            f"{reasons.listed(benchmark, keys)}: {why}"
+            for why, keys in reasons.grouped(benchmark, results, gone).items()
+        ],
         glance=[line for table in tables if table.number in (2, 3) for line in _glance(benchmark, table)],
         methods=_methods(benchmark),
         verdicts=answers.verdicts(benchmark, answers.read(results / "claims.json")),
@@ -86,14 +89,6 @@ def _methods(benchmark: Benchmark) -> list[tuple[str, str]]:
     """The title of each method that is no variant of another, and what it does, in a sentence."""
     said = {m: WHAT.get(benchmark.base(m)) or class_facts(benchmark.base(m)).get("summary") for m in benchmark.methods}
     return [(benchmark.title_of(m), what) for m, what in said.items() if what and m not in benchmark.variants]
-
-
-def _missing(benchmark: Benchmark, gone: list[tuple[str, str, str, int]]) -> list[str]:
-    """Which runs are not there, one line for each pair and method."""
-    cells: dict[tuple[str, str], list[str]] = {}
-    for pair, method, task, seed in gone:
-        cells.setdefault((pair, method), []).append(f"{task} (seed {seed})")
-    return [f"{pair}, {benchmark.title_of(method)}: {', '.join(runs)}" for (pair, method), runs in cells.items()]
 
 
 def _glance(benchmark: Benchmark, table: Table) -> list[dict[str, Any]]:

@@ -4,12 +4,13 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from analysis import captions, printed, verdicts
+from analysis import answers, captions, printed, reasons, verdicts
 from analysis.benchmark import TABLES, Benchmark
 from analysis.layout import md
 from analysis.load import Runs
+from railkd.config import Layout
 from railkd.errors import UserError
-from railkd.records import read_json
+from railkd.records import require
 
 HEADINGS = {
     1: "The methods, and what a step costs",
@@ -42,7 +43,7 @@ def compose(benchmark: Benchmark, runs: Runs, results: Path) -> str:
     parts = [f"# {md(benchmark.title)}: results of benchmark {md(benchmark.name)}\n"]
     if warning:
         parts.append(f"> **{md(warning)}** It shows that every step runs, from text to table.\n")
-    parts.append(_completeness(benchmark, runs))
+    parts.append(_completeness(benchmark, runs, results))
     for name, heading, summary in (
         ("claims", "The paper's claims", verdicts.claims_summary),
         ("audit", "The paper's own numbers", verdicts.audit_summary),
@@ -67,16 +68,18 @@ def compose(benchmark: Benchmark, runs: Runs, results: Path) -> str:
 
 
 def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except OSError:
-        raise UserError(f"{path}: not there; run 'python -m analysis tables' first") from None
+    if not path.is_file():
+        raise UserError(f"{path}: not there; run 'python -m analysis tables' first")
+    results = path.parent.parent
+    require(results, f"tables/{path.name}", file=Layout(results).checksums("tables"))
+    return path.read_text(encoding="utf-8")
 
 
 def _json(path: Path, step: str) -> dict[str, Any]:
-    if not path.is_file():
+    found = answers.read(path)
+    if found is None:
         raise UserError(f"{path}: not there; run 'python -m analysis {step}' first")
-    return dict(read_json(path))
+    return found
 
 
 def planned(benchmark: Benchmark) -> list[tuple[str, str, str, int]]:
@@ -91,7 +94,7 @@ def planned(benchmark: Benchmark) -> list[tuple[str, str, str, int]]:
     ]
 
 
-def _completeness(benchmark: Benchmark, runs: Runs) -> str:
+def _completeness(benchmark: Benchmark, runs: Runs, results: Path) -> str:
     wanted = planned(benchmark)
     teachers = list(dict.fromkeys((pair.teacher, task) for pair in benchmark.pairs for task in pair.tasks))
     gone = [key for key in wanted if key not in runs.students]
@@ -107,6 +110,9 @@ def _completeness(benchmark: Benchmark, runs: Runs) -> str:
             tasks = dict.fromkeys(task for p, m, task, _ in gone if (p, m) == (pair, method))
             title = md(benchmark.title_of(method))
             lines.append(f"| {md(pair)} | {title} | {count} | {md(', '.join(tasks))} |")
+        lines.append("")
+        for why, keys in reasons.grouped(benchmark, results, gone).items():
+            lines.append(f"- {md(reasons.listed(benchmark, keys))}: {md(why)}")
         lines.append("")
     return "\n".join(lines)
 

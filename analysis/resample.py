@@ -15,7 +15,7 @@ from analysis.load import Runs
 from railkd.config import Layout
 from railkd.errors import UserError
 from railkd.metrics import predicted
-from railkd.records import predictions, read_json, sha256_text
+from railkd.records import predictions, read_sealed, sha256_once, sha256_text
 from railkd.tasks import OUT_OF_DOMAIN
 
 Array = np.ndarray[Any, Any]
@@ -157,10 +157,12 @@ class Examples:
         path = self.layout.prepared(teacher, task)
         facts = path.with_suffix(".json")
         if facts not in self._prepared:
-            self._prepared[facts] = read_json(facts).get("sha256") if facts.is_file() else None
+            self._prepared[facts] = read_sealed(facts).get("sha256") if facts.is_file() else None
         known = self._prepared[facts]
         if not known or known != record["fingerprints"].get("data") or not path.is_file():
             return None
+        if sha256_once(path) != known:
+            raise UserError(f"{path}: not what was written (checksum); delete it and its .json and run again")
         from safetensors import SafetensorError, safe_open
 
         try:

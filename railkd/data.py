@@ -17,7 +17,7 @@ from torch import Tensor
 from railkd.config import Benchmark, data_root
 from railkd.errors import UserError
 from railkd.metrics import constant_baseline
-from railkd.records import mirrored, read_json, sha256_file, sha256_text, write_bytes, write_json
+from railkd.records import mirrored, read_sealed, require, sealed, sha256_file, sha256_text, write_bytes, write_json
 from railkd.tasks import DIAGNOSTIC, GLUE, GLUE_REVISION, OUT_OF_DOMAIN, TASKS, Hub, OutOfDomain, Task
 
 if TYPE_CHECKING:
@@ -92,6 +92,9 @@ def sorted_batches(lengths: Tensor, batch_size: int) -> Iterator[Tensor]:
     yield from lengths.argsort(stable=True).split(batch_size)
 
 
+SHOWN = 200  # characters of what stands in a file, in a message
+
+
 # --- reading -------------------------------------------------------------------------------------------------------
 
 
@@ -123,10 +126,11 @@ def read_split(
 
 
 def _from_mirror(root: Path, folder: str, split: str, read: Callable[[Path], Any]) -> tuple[Any, str]:
-    """What ``read`` makes of a mirror's file, and the file; UserError when it is missing or no parquet."""
+    """What ``read`` makes of a mirror's file, and the file; UserError when it is missing, damaged or no parquet."""
     path = root / folder / f"{split}.parquet"
     if not path.is_file():
         raise UserError(f"{path}: no such file (expected the split '{split}' of {folder} in the local mirror)")
+    require(root, f"{folder}/{split}.parquet")
     try:
         return read(path), str(path)
     except Exception as error:  # pyarrow raises many kinds for a truncated or foreign file
@@ -193,11 +197,13 @@ def hidden_splits(benchmark: Benchmark, task: Task, root: Path | None) -> dict[s
 
 
 def _check_columns(place: str, columns: tuple[str, ...], found: Iterable[str]) -> None:
+    there = list(map(str, found))
     for column in (*columns, "label"):
-        if column not in found:
+        if there.count(column) != 1:
+            what = "no column" if column not in there else "more than one column"
             raise UserError(
-                f"{place}: no column '{column}' (expected {', '.join((*columns, 'label'))}; "
-                f"found {', '.join(map(str, found))})"
+                f"{place}: {what} '{column}' (expected {', '.join((*columns, 'label'))}; "
+                f"found {', '.join(there)[:SHOWN] or 'none'})"
             )
 
 
@@ -207,7 +213,8 @@ def _texts(frame: "pd.DataFrame", columns: tuple[str, ...], place: str, empty: b
         values = frame[column].tolist()
         for row, value in enumerate(values):
             if not isinstance(value, str) or not (empty or value.strip()):
-                raise UserError(f"{place}: row {row}: column '{column}' is {value!r}, expected a non-empty text")
+                said = repr(value)[:SHOWN]
+                raise UserError(f"{place}: row {row}: column '{column}' is {said}, expected a non-empty text")
         texts.append(values)
     return texts
 
@@ -218,17 +225,18 @@ def _labels(frame: "pd.DataFrame", task: Task | OutOfDomain, place: str) -> NDAr
     if isinstance(task, Task) and task.regression:
         for row, value in enumerate(values):
             if not (isinstance(value, int | float) and 0 <= value <= 5):
-                raise UserError(f"{place}: row {row}: label {value!r}, expected a score from 0 to 5")
+                raise UserError(f"{place}: row {row}: label {repr(value)[:SHOWN]}, expected a score from 0 to 5")
         return np.asarray(values, dtype=np.float32)
     allowed: dict[Any, int] = (
         {i: i for i in range(len(task.labels))} if isinstance(task, Task) else {v: i for i, v in enumerate(task.labels)}
     )
     classes = np.empty(len(values), dtype=np.int64)
     for row, value in enumerate(values):
-        if value in allowed:
+        if isinstance(value, int | float | str) and value in allowed:
             classes[row] = allowed[value]
         else:
-            raise UserError(f"{place}: row {row}: label {value!r}, expected one of {', '.join(map(str, allowed))}")
+            expected = ", ".join(map(str, allowed))
+            raise UserError(f"{place}: row {row}: label {repr(value)[:SHOWN]}, expected one of {expected}")
     return classes
 
 
@@ -280,6 +288,8 @@ def read_task(benchmark: Benchmark, task: Task, mirror: Path | None) -> Raw:
         texts, labels = [column[:limit] for column in texts], labels[:limit]
     if data["test"] == "heldout":
         held = _stratified(labels, data["heldout"], data["seed"])
+        if not held.any() or held.all():
+            raise UserError(f"{place}: {len(labels)} rows are too few to hold {data['heldout']} of them out as test")
         raw["test"] = (
             [[t for t, h in zip(c, held, strict=True) if h] for c in texts],
             labels[held],
@@ -357,7 +367,7 @@ def prepare(
         "resolved": resolved,
         "sha256": sha256_file(out),
     }
-    write_json(out.with_suffix(".json"), facts)
+    write_json(out.with_suffix(".json"), sealed(facts))
     return facts
 
 
@@ -365,7 +375,7 @@ def load(path: Path) -> Prepared:
     """Maps what ``prepare`` wrote. Raises UserError when it is missing or does not match its checksum."""
     from safetensors.torch import load_file
 
-    facts = read_json(path.with_suffix(".json"))
+    facts = read_sealed(path.with_suffix(".json"))
     if not path.is_file() or sha256_file(path) != facts["sha256"]:
         raise UserError(f"{path}: missing or not what was written (checksum); delete it and run again")
     tensors = load_file(path)

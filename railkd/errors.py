@@ -7,6 +7,13 @@ from collections.abc import Iterable
 class UserError(ValueError):
     """Bad input. The message is one line that names the key, file or row at fault and what was expected."""
 
+    def __init__(self, message: str = "") -> None:
+        super().__init__(" ".join(str(message).splitlines()))  # a name in it may come from a file
+
+
+class Diverged(UserError):
+    """A run whose numbers are not finite any more: it ends, the others of its job go on."""
+
 
 def unknown(kind: str, name: object, available: Iterable[str], where: str = "") -> UserError:
     """An unknown name, with the nearest known one: ``unknown method 'pdk'; did you mean 'pkd'? available: ...``."""

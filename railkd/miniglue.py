@@ -12,6 +12,7 @@ from railkd import miniglue_tasks as tasks
 from railkd.errors import UserError, unknown
 from railkd.miniglue_corpus import corpus_lines
 from railkd.miniglue_tasks import Row, texts
+from railkd.records import SEAL, atomic, seal
 
 TASKS: dict[str, tuple[Callable[[Random], Row], dict[str, str]]] = {
     "cola": (tasks.cola, {"sentence": "string", "label": "int64"}),
@@ -93,6 +94,13 @@ def generate(
         if size <= 0:
             raise UserError(f"{key}: expected a positive number of examples, got {size}")
 
+    (directory / SEAL).unlink(missing_ok=True)
+    written: list[str] = []
+
+    def put(name: str, rows: list[Row], columns: dict[str, str]) -> None:
+        write(directory / name, rows, columns)
+        written.append(name)
+
     held_out: set[tuple[str, ...]] = set()
     for task, (draw, columns) in TASKS.items():
         plan = {"train": (draw, sizes[task]), "validation": (draw, dev), "test": (draw, test)}
@@ -109,15 +117,16 @@ def generate(
                 held_out.update(texts(row) for row in rows)
             for idx, row in enumerate(rows):
                 row["idx"] = idx
-            write(directory / task / f"{split}.parquet", rows, columns | {"idx": "int32"})
+            put(f"{task}/{split}.parquet", rows, columns | {"idx": "int32"})
     for task, (draw, columns) in OUT_OF_DOMAIN.items():
         rows = unique_rows(draw, ood, Random(f"{seed}/{task}"), set())
         held_out.update(texts(row) for row in rows)
         if "id" in columns:
             rows = [{"id": n + 1} | row for n, row in enumerate(rows)]
-        write(directory / task / "test.parquet", rows, columns)
+        put(f"{task}/test.parquet", rows, columns)
     lines = corpus_lines(Random(f"{seed}/corpus"), corpus_sentences, held_out)
-    write(directory / "corpus" / "corpus.parquet", [{"text": line} for line in lines], {"text": "string"})
+    put("corpus/corpus.parquet", [{"text": line} for line in lines], {"text": "string"})
+    seal(directory, written)
 
 
 def write(path: Path, rows: list[Row], columns: dict[str, str]) -> None:
@@ -126,7 +135,6 @@ def write(path: Path, rows: list[Row], columns: dict[str, str]) -> None:
     import pyarrow.parquet
 
     schema = pyarrow.schema([(name, pyarrow.type_for_alias(kind)) for name, kind in columns.items()])
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_suffix(".tmp")
-    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows, schema=schema), unfinished, compression="zstd")
-    unfinished.replace(path)
+    table = pyarrow.Table.from_pylist(rows, schema=schema)
+    with atomic(path) as unfinished:
+        pyarrow.parquet.write_table(table, unfinished, compression="zstd")

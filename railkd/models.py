@@ -19,7 +19,7 @@ from railkd.errors import UserError
 from railkd.exact import narrow_last_layer
 from railkd.methods.base import Part, Pooling
 from railkd.mixing import mixed_inputs
-from railkd.records import mirrored, sha256_file
+from railkd.records import atomic_folder, mirrored, require, seal, sha256_file
 from railkd.streams import seed_global
 
 if TYPE_CHECKING:
@@ -96,6 +96,7 @@ def read_config(checkpoint: Checkpoint, where: str) -> Any:
     """The checkpoint's `transformers` configuration; raises UserError when it cannot be had."""
     from transformers import AutoConfig
 
+    require(Path(checkpoint.place))
     try:
         config = AutoConfig.from_pretrained(checkpoint.place, trust_remote_code=False, **checkpoint.options())
     except Exception as error:  # missing, truncated, offline: each a different class
@@ -119,6 +120,7 @@ def load_tokenizer(checkpoint: Checkpoint, where: str) -> "PreTrainedTokenizerBa
     """The checkpoint's fast tokenizer."""
     from transformers import AutoTokenizer
 
+    require(Path(checkpoint.place))
     try:
         tokenizer = AutoTokenizer.from_pretrained(
             checkpoint.place, use_fast=True, trust_remote_code=False, **checkpoint.options()
@@ -294,8 +296,10 @@ def forward(
 
 
 def save_classifier(model: "PreTrainedModel", folder: Path) -> None:
-    """Writes config.json and model.safetensors."""
-    model.save_pretrained(folder, safe_serialization=True)
+    """Writes config.json and model.safetensors, and their checksums, in the place of what the folder held."""
+    with atomic_folder(folder) as unfinished:
+        model.save_pretrained(unfinished, safe_serialization=True)
+        seal(unfinished, [file.name for file in unfinished.iterdir()])
 
 
 def fingerprint(checkpoint: Checkpoint, resolved: str | None) -> str:

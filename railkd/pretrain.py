@@ -8,17 +8,15 @@ Shapes: B rows, T tokens per row, M masked positions, V words, D width.
 """
 
 import math
-import os
-import shutil
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any
 
-from railkd.errors import UserError, unknown
+from railkd.errors import Diverged, UserError, unknown
 from railkd.pretrain_text import batches, packed_rows, save_tokenizer, separator, train_tokenizer
+from railkd.records import atomic_folder, require, seal
 
 if TYPE_CHECKING:
     import torch
@@ -225,11 +223,13 @@ def pretrain(
 
     started = time.perf_counter()
     full = resolve(spec)
+    require(corpus.parent.parent, f"{corpus.parent.name}/{corpus.name}")
     lines = pyarrow.parquet.read_table(corpus, columns=["text"])["text"].to_pylist()
     teacher = None
     if parent is None:
         tokenizer = train_tokenizer(full["family"], lines, full["vocabulary"])
     else:
+        require(parent)
         tokenizer = Tokenizer.from_file(str(parent / "tokenizer.json"))
         teacher = AutoModelForMaskedLM.from_pretrained(parent).eval()
         if full["layers"] > teacher.config.num_hidden_layers:
@@ -255,16 +255,10 @@ def pretrain(
             grow(model, shallow)
     model.eval()
 
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = Path(tempfile.mkdtemp(dir=directory.parent, prefix=f".{directory.name}-"))
-    try:
+    with atomic_folder(directory) as unfinished:
         model.save_pretrained(unfinished)
         save_tokenizer(tokenizer, full["family"], full["max_length"], unfinished)
-        unfinished.chmod(0o755)  # mkdtemp makes it private
-        shutil.rmtree(directory, ignore_errors=True)
-        os.replace(unfinished, directory)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
+        seal(unfinished, [file.name for file in unfinished.iterdir()])
     return {
         "loss": loss,
         "seconds": time.perf_counter() - started,
@@ -330,7 +324,8 @@ def train(
         schedule.step()
         last.append(float(mlm.detach()))
         if not math.isfinite(last[-1]):
-            raise UserError(f"learning_rate: pre-training diverged at step {step}; lower it")
+            values = f"mlm loss {last[-1]:g}; the step before: {f'{last[-2]:g}' if len(last) > 1 else 'none'}"
+            raise Diverged(f"learning_rate: pre-training diverged at step {step + 1} ({values}); lower it")
         if len(last) % every == 0:
             progress(f"step {step + 1}/{steps}: mlm loss {sum(last[-every:]) / every:.3f}")
     return sum(last[-every:]) / every

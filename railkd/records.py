@@ -9,19 +9,22 @@ a teacher's in ``results/<benchmark>/teachers/<teacher>/<task>/record.json``.
 """
 
 import functools
+import glob
 import hashlib
 import json
 import os
 import platform
+import shutil
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from railkd import __version__
 from railkd.errors import UserError
+from railkd.schema import FIELDS, OPTIONAL, SCHEMA_VERSION, misshapen
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,49 +32,8 @@ if TYPE_CHECKING:
 
     from railkd.config import Benchmark, Cell, Layout
 
-SCHEMA_VERSION = 1
 MIRRORED = "mirror.json"
-
-# key -> (type, meaning). Scores are in the metric's own unit, fractions in [-1, 1], not percent.
-FIELDS: dict[str, tuple[type | tuple[type, ...], str]] = {
-    "schema": (int, "version of this schema"),
-    "benchmark": (str, "name of the benchmark file"),
-    "synthetic": (bool, "trained on generated text: the numbers say nothing about a natural language"),
-    "stage": (str, "teacher | search | distil"),
-    "pair": (str, "teacher-student pair; the teacher's name for a teacher"),
-    "teacher": (str, "name of the teacher model in the benchmark file"),
-    "student": (str, "name of the student model; equals teacher for a teacher"),
-    "method": (str, "name of the method; 'teacher' for a teacher"),
-    "task": (str, "GLUE task trained on"),
-    "seed": (int, "random seed of the run"),
-    "config": (dict, "resolved configuration: training settings, method options, data settings"),
-    "config_hash": (str, "SHA-256 of config as canonical JSON"),
-    "shown": (str, "name of the metric a table cell shows"),
-    "scores": (dict, "split or out-of-domain set -> metric -> score, at the best epoch"),
-    "baselines": (dict, "split or set -> metric -> best score of a constant answer, from the labels"),
-    "examples": (dict, "split or set -> number of examples scored; 'train' -> number trained on"),
-    "best_epoch": (int, "1-based epoch whose weights were scored"),
-    "epochs": (
-        list,
-        "per epoch: epoch (1-based), dev (metric -> score), halves (optional: the shown metric on every other dev "
-        "example, from the first and from the second), loss (term -> mean), learning_rate, seconds",
-    ),
-    "method_record": (dict, "what the method reports: drawn layers, attention weights, effective rank, ..."),
-    "similarity": (dict, "pooling -> cosine similarity [student layer][teacher layer] on probe examples; may be empty"),
-    "diagnostics": (dict, "agreement with the teacher by split, cka by pooling: see diagnostics.py; may be left out"),
-    "cost": (dict, "train_seconds, step_seconds (median), steps, eval_seconds, peak_memory_bytes, regime, device"),
-    "fingerprints": (
-        dict,
-        "data, teacher, student, method, a teacher's backbone: SHA-256 of what was read, or hub id and commit",
-    ),
-    "predictions": (dict, "file (relative to the record) and sha256 of the logits"),
-    "provenance": (
-        dict,
-        "suite version, commit, dirty, versions of libraries, host hardware, started, finished (UTC); initialisation: "
-        "how the student's weights began, in words",
-    ),
-}
-OPTIONAL = {"diagnostics"}
+SEAL = "checksums.json"  # in a folder: the checksums of its files
 
 
 def canonical(value: Any) -> str:
@@ -99,18 +61,70 @@ def sha256_file(path: Path) -> str:
 def atomic(path: Path) -> Iterator[Path]:
     """A temporary file to write, which then takes the path's place: a reader sees the old content or the new, whole,
     also after a power loss."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
+    with _taking_the_place_of(path) as temporary:
         yield temporary
-        _sync(temporary)
+        sync(temporary)
         os.replace(temporary, path)
-        _sync(path.parent)  # else the new name may be lost
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
-def _sync(path: Path) -> None:
+@contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """The same for a folder: the temporary one is there to be filled, and what the path held before is deleted."""
+    with _taking_the_place_of(path) as temporary:
+        temporary.mkdir()
+        yield temporary
+        for file in (*temporary.rglob("*"), temporary):
+            sync(file)
+        shutil.rmtree(path, ignore_errors=True)
+        os.replace(temporary, path)
+
+
+@contextmanager
+def _taking_the_place_of(path: Path) -> Iterator[Path]:
+    """A name beside the path, gone afterwards; UserError names the path when the disk is full or not to be written."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = _temporary(path)
+        try:
+            yield temporary
+            sync(path.parent)  # else the new name may be lost
+        finally:
+            _remove(temporary)
+    except UserError:
+        raise
+    except Exception as error:
+        from safetensors import SafetensorError  # its writer's I/O errors are of this kind
+
+        if not isinstance(error, OSError | SafetensorError):
+            raise
+        why = (isinstance(error, OSError) and error.strerror) or str(error)
+        raise UserError(f"{path}: cannot be written ({why})") from error
+
+
+def _temporary(path: Path) -> Path:
+    """A name of this process's own; what killed processes of this machine have left under theirs is removed."""
+    prefix = f".{path.name}.{platform.node()}-"
+    for left in path.parent.glob(f"{glob.escape(prefix)}*.tmp"):
+        try:
+            os.kill(int(left.name[len(prefix) : -len(".tmp")]), 0)
+        except (ProcessLookupError, ValueError, OverflowError):
+            _remove(left)
+        except OSError:  # another user's, and alive
+            pass
+    temporary = path.with_name(f"{prefix}{os.getpid()}.tmp")
+    _remove(temporary)  # of a process that had this one's number
+    return temporary
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def sync(path: Path) -> None:
+    """Waits until a file's content, or the names in a folder, are on disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -130,18 +144,89 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Reads a JSON file; raises UserError naming it when it is missing or no JSON."""
+    """Reads a JSON file; raises UserError naming it when it is missing or no JSON (which has no NaN)."""
+
+    def refuse(constant: str) -> float:
+        raise ValueError(f"{constant} is no number")
+
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8"), parse_constant=refuse)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path}: cannot be read as JSON ({error})") from None
 
 
 def mirrored(root: Path) -> dict[str, Any]:
     """What ``railkd mirror`` fetched: name -> its ``revision`` (hub commit) and ``files`` (path -> SHA-256)."""
     return dict(read_json(root / MIRRORED)) if (root / MIRRORED).is_file() else {}
+
+
+def sealed(value: Mapping[str, Any]) -> dict[str, Any]:
+    """A JSON object with the ``checksum`` of its content; one that it had before is replaced."""
+    content = json.loads(canonical({k: v for k, v in value.items() if k != "checksum"}))  # as a reader will have it
+    return {**content, "checksum": sha256_text(canonical(content))}
+
+
+def read_sealed(path: Path) -> dict[str, Any]:
+    """Reads what ``sealed`` gave, without the checksum; raises UserError naming a file whose content is another.
+
+    What earlier versions wrote has no checksum and is taken as it is, unless a key is that one, damaged.
+    """
+    value = read_json(path)
+    try:
+        if isinstance(value, dict):
+            if "checksum" not in value and not any(
+                sum(map(str.__ne__, k, "checksum")) == 1 for k in value if len(k) == 8
+            ):
+                return value
+            if sealed(value)["checksum"] == value.pop("checksum", None):
+                return value
+    except ValueError:  # a number that is not finite, a text that is no Unicode
+        pass
+    raise UserError(f"{path}: not what was written (checksum); delete it and run again")
+
+
+def seal(folder: Path, names: Iterable[str], file: Path | None = None) -> None:
+    """Writes the SHA-256 of files below a folder, by their path from there, to ``file`` (checksums.json in it)."""
+    write_json(file or folder / SEAL, sealed({"files": {name: sha256_file(folder / name) for name in sorted(names)}}))
+
+
+def broken(folder: Path, names: Iterable[str] | None = None, file: Path | None = None) -> Iterator[str]:
+    """A line for each of a sealed folder's files (or of these) that is not what was written; none without a seal."""
+    file = file or folder / SEAL
+    if not file.is_file():
+        return
+    try:
+        known = dict(read_sealed(file)["files"])
+    except (KeyError, TypeError, ValueError):  # UserError among them
+        yield f"{file}: not what was written (checksum); delete {folder} and run again"
+        return
+    for name in known if names is None else names:
+        path = folder / name
+        try:
+            found: str | None = sha256_once(path)
+        except OSError:
+            found = None
+        if found is None or found != known.get(name):
+            yield f"{path}: missing or not what was written (checksum); delete {path.parent} and run again"
+
+
+def require(folder: Path, *names: str, file: Path | None = None) -> None:
+    """Raises UserError naming the first file, of these or of all, that is not what its folder's seal says."""
+    for line in broken(folder, names or None, file):
+        raise UserError(line)
+
+
+def sha256_once(path: Path) -> str:
+    """Hex SHA-256 of a file's bytes, computed once for each state that a process finds it in."""
+    look = path.stat()
+    return _digest(path, look.st_size, look.st_ino, look.st_mtime_ns, look.st_ctime_ns)
+
+
+@functools.lru_cache(maxsize=1024)
+def _digest(path: Path, *look: int) -> str:
+    return sha256_file(path)
 
 
 def problems(record: Any) -> list[str]:
@@ -159,15 +244,17 @@ def problems(record: Any) -> list[str]:
             )
     if found:
         return found
+    try:
+        if "checksum" in record and sealed(record)["checksum"] != record["checksum"]:
+            return ["not what was written (checksum); delete it and run again"]
+        canonical(record).encode()
+    except (ValueError, RecursionError) as error:
+        return [f"is no JSON ({error})"]
+    found = list(misshapen(record))
     if record["schema"] != SCHEMA_VERSION:
         found.append(f"schema version {record['schema']}, expected {SCHEMA_VERSION}")
-    try:
-        hashed = sha256_text(canonical(record["config"]))
-    except (TypeError, ValueError) as error:
-        found.append(f"'config' is no JSON ({error})")
-    else:
-        if record["config_hash"] != hashed:
-            found.append("config_hash does not match config")
+    if record["config_hash"] != sha256_text(canonical(record["config"])):
+        found.append("config_hash does not match config")
     for split, scores in record["scores"].items():
         for metric, score in scores.items() if isinstance(scores, Mapping) else [("", None)]:
             if not isinstance(score, int | float) or isinstance(score, bool) or not -1 <= score <= 1:
@@ -214,7 +301,7 @@ def asked(benchmark: "Benchmark", layout: "Layout", cell: "Cell") -> dict[str, A
     chosen: dict[str, Any] = {}
     if benchmark.grid():
         try:
-            chosen = read_json(layout.best(cell))["point"]
+            chosen = read_sealed(layout.best(cell))["point"]
         except (UserError, KeyError, TypeError):
             return None
     return benchmark.run_config(*cell, chosen)
@@ -226,11 +313,11 @@ def asked_of_teacher(benchmark: "Benchmark", teacher: str, task: str) -> dict[st
 
 
 def write(path: Path, record: dict[str, Any]) -> None:
-    """Checks and writes one record."""
+    """Checks and writes one record, with its checksum."""
     found = problems(record)
     if found:
         raise ValueError(f"{path}: {'; '.join(found)}")
-    write_json(path, record)
+    write_json(path, sealed(record))
 
 
 def now() -> str:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from railkd.errors import UserError
-from railkd.records import atomic, read_json, sha256_file, write_json
+from railkd.records import atomic, read_sealed, sealed, sha256_file, write_json
 
 EVERY = 60.0  # seconds between two states: a miniature run ends before the first, an hour's run loses a minute
 
@@ -36,7 +36,7 @@ class State:
         from safetensors.torch import load_file
 
         try:
-            facts = read_json(self.path.with_name(f"{self.path.name}.json"))
+            facts = read_sealed(self.path.with_name(f"{self.path.name}.json"))
             file = self.path.with_name(str(facts["file"]))
             if facts["identity"] != json.loads(json.dumps(self.identity)) or sha256_file(file) != facts["sha256"]:
                 return None
@@ -57,7 +57,7 @@ class State:
         with atomic(file) as temporary:
             save_file({k: v.detach().to("cpu", copy=True).contiguous() for k, v in tensors.items()}, temporary)
         facts = {"identity": self.identity, "file": file.name, "sha256": sha256_file(file), "state": state}
-        write_json(self.path.with_name(f"{self.path.name}.json"), facts)
+        write_json(self.path.with_name(f"{self.path.name}.json"), sealed(facts))
         self._clear(keep=file)
         self._written = time.monotonic()
 

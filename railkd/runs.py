@@ -12,7 +12,7 @@ from torch import Tensor
 from railkd import data, diagnostics, models, records
 from railkd.config import Benchmark, Cell, Layout
 from railkd.data import Prepared
-from railkd.errors import UserError
+from railkd.errors import Diverged, UserError
 from railkd.methods import build
 from railkd.methods.base import Method, Pooling, Setting
 from railkd.registry import source_files
@@ -183,7 +183,10 @@ def fine_tune(
         "backbone": models.fingerprint(checkpoint, prepared.facts["resolved"].get(teacher)),
     }
     state = _state(layout, folder / "record.json", identity, config, inputs)
-    outcome = train(model, method, None, prepared, settings, seed, device, log, state)
+    try:
+        outcome = train(model, method, None, prepared, settings, seed, device, log, state)
+    except Diverged as error:
+        raise Diverged(f"teacher {teacher} {task} seed {seed}: {error}") from None
     outcome.cost["regime"] = "none"
     models.save_classifier(model, folder)
     fingerprints = {"teacher": records.sha256_file(folder / "model.safetensors"), "backbone": inputs["backbone"]}
@@ -259,7 +262,7 @@ def _refresh(
     fingerprints = _signal_fingerprints(layout, teacher, task, prepared)
     why = "not there"
     if (folder / "signals.json").is_file():
-        facts = records.read_json(folder / "signals.json")
+        facts = records.read_sealed(folder / "signals.json")
         there = all((folder / name).is_file() for name in facts["sha256"])
         reasons = [] if there else ["not there"]
         reasons += [f"other {key}" for key, value in fingerprints.items() if facts["fingerprints"].get(key) != value]
@@ -281,6 +284,7 @@ def distil(
 ) -> None:
     """Trains one cell's seeds, one after the other, and writes a record for each; a finished seed is kept.
 
+    Raises Diverged, after the others, for seeds whose numbers do not stay finite.
     With ``point`` it trains that point of the hyper-parameter search instead, with the search's own seed.
     """
     spec = benchmark.pairs[cell.pair]
@@ -288,7 +292,7 @@ def distil(
     grid = benchmark.grid()
     chosen: dict[str, Any] = {}
     if grid:
-        chosen = records.read_json(layout.best(cell))["point"] if point is None else grid[point]
+        chosen = records.read_sealed(layout.best(cell))["point"] if point is None else grid[point]
     config = benchmark.run_config(cell.pair, cell.method, cell.task, chosen)
     prepared = data.load(layout.prepared(teacher, cell.task))
     store = _store(benchmark, layout, teacher, cell.task, prepared, device, log)
@@ -304,6 +308,7 @@ def distil(
     shapes = shape(benchmark, layout, teacher), shape(benchmark, layout, student)
     setting = setting_for(*shapes, cell.task, prepared.splits["train"].labels)
     live: LiveTeacher | None = None  # loaded when the first seed needs it
+    failed: list[str] = []
     for seed in seeds:
         path = layout.run(cell, seed) if point is None else layout.point(cell, point)
         identity = {
@@ -315,10 +320,11 @@ def distil(
             "seed": seed,
         }
         inputs = {"data": prepared.facts["sha256"], **fingerprints}
+        state = _state(layout, path, identity, config, inputs)
         if restore(layout, path, identity, config, inputs):
             log(f"seed {seed}: kept from before")
+            state.clear()  # of a job killed before it could
             continue
-        state = _state(layout, path, identity, config, inputs)
         started = records.now()
         seed_global(seed, "method")  # the initialisation of the method's projections
         method = build(method_class, setting, benchmark.options(cell.method))
@@ -347,8 +353,10 @@ def distil(
 
         try:
             outcome = train(model, method, source, prepared, config["training"], seed, device, say, state)
-        except UserError as error:
-            raise UserError(f"{prefix} {error}") from None
+        except Diverged as error:  # the other seeds go on
+            failed.append(f"{prefix} {error}")
+            log(failed[-1])
+            continue
         outcome.cost["regime"] = regime if source is not None else "none"
         _record(
             benchmark,
@@ -368,6 +376,8 @@ def distil(
             models.save_classifier(model, path.with_suffix(""))
         keep(layout, path)
         state.clear()
+    if failed:
+        raise Diverged("; ".join(failed))
     for seed in seeds:  # the workflow knows them from here on; a forced rerun is to train anew
         path = layout.kept(layout.run(cell, seed) if point is None else layout.point(cell, point))
         path.unlink(missing_ok=True)
@@ -385,6 +395,7 @@ def _link(record: Path, target: Path) -> None:
     for source, link in ((record.with_suffix(".safetensors"), target.with_suffix(".safetensors")), (record, target)):
         link.unlink(missing_ok=True)
         os.link(source, link)
+    records.sync(target.parent)  # before the other name may go
 
 
 def restore(
@@ -413,5 +424,5 @@ def select(benchmark: Benchmark, layout: Layout, cell: Cell) -> dict[str, Any]:
     scores = [record["scores"]["dev"][metric] for record in found]
     best = max(range(len(grid)), key=lambda k: scores[k])
     result = {"point": grid[best], "index": best, "metric": metric, "scores": scores, "grid": grid}
-    records.write_json(layout.best(cell), result)
+    records.write_json(layout.best(cell), records.sealed(result))
     return result

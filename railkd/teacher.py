@@ -7,7 +7,6 @@ of the attention and mixed inputs are had live alone.
 
 import mmap
 import os
-import shutil
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import cached_property
@@ -25,7 +24,7 @@ from railkd.errors import UserError
 from railkd.methods.base import Batch, Part, Pooling, Signals
 from railkd.mixing import mixed_inputs
 from railkd.models import Forward, forward, outputs_of, place, uses_type_ids
-from railkd.records import read_json, sha256_file, write_json
+from railkd.records import atomic_folder, read_json, read_sealed, sealed, sha256_file, write_json
 from railkd.streams import stream
 from railkd.train import autocast, precision, to_device
 
@@ -86,7 +85,7 @@ class SignalStore:
 
     def __init__(self, folder: Path, device: torch.device) -> None:
         self.folder, self.device = folder, device
-        self.facts: dict[str, Any] = read_json(folder / "signals.json")
+        self.facts: dict[str, Any] = read_sealed(folder / "signals.json")
         _check(folder, self.facts["sha256"])
         self._open: dict[str, tuple[FileIO, np.memmap[Any, Any]]] = {}
 
@@ -243,51 +242,50 @@ def write_signals(
     type_ids = uses_type_ids(model)
     place(model, device).eval()
     dtype = precision(precision_setting, device, model.config.hidden_size)
-    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
+    with atomic_folder(folder) as unfinished:
 
-    def create(name: str, shape: tuple[int, ...], kind: type) -> NDArray[Any]:
-        return np.lib.format.open_memmap(temporary / f"{name}.npy", mode="w+", dtype=kind, shape=shape)
+        def create(name: str, shape: tuple[int, ...], kind: type) -> NDArray[Any]:
+            file = unfinished / f"{name}.npy"
+            array = np.lib.format.open_memmap(file, mode="w+", dtype=kind, shape=shape)
+            if hasattr(os, "posix_fallocate"):  # a full disk is an error here, and a signal that kills when mapped
+                with open(file, "r+b") as written:
+                    os.posix_fallocate(written.fileno(), 0, file.stat().st_size)
+            return array
 
-    width = model.config.hidden_size
-    logits = create("logits", (len(split), outputs_of(model)), np.float32)
-    arrays = {kind: create(kind, (len(split), len(layers), width), np.float16) for kind in poolings}
-    with torch.inference_mode(), autocast(device, dtype):
-        for padded in (False, True):  # mean_padded counts padding, so it needs every example at the full length
-            kinds = [k for k in poolings if (k == "mean_padded") == padded]
-            if padded and not kinds:
-                continue
-            pad_to = data.facts["max_length"] if padded else None
-            for rows in sorted_batches(split.lengths, batch_size):
-                said = forward(model, to_device(split.collate(rows, pad_id, type_ids, pad_to), device), bool(kinds))
-                if not padded:
-                    logits[rows.numpy()] = said.logits_BC.float().cpu().numpy()
-                for kind in kinds:
-                    arrays[kind][rows.numpy()] = said.pooled(kind, layers).half().cpu().numpy()
-                    _let_go(arrays[kind])
-        rows = probe_rows(len(data.splits["dev"]))
-        np.save(temporary / "probe_rows.npy", rows.numpy())
-        said = forward(model, to_device(data.splits["dev"].collate(rows, pad_id, type_ids), device))
-        for kind in POOLINGS:
-            np.save(temporary / f"probe_{kind}.npy", said.pooled(kind, layers).half().cpu().numpy())
-    for array in (logits, *arrays.values()):
-        array.flush()  # type: ignore[attr-defined]
-    seal(temporary, folder, fingerprints, poolings, str(dtype).removeprefix("torch."))
+        width = model.config.hidden_size
+        logits = create("logits", (len(split), outputs_of(model)), np.float32)
+        arrays = {kind: create(kind, (len(split), len(layers), width), np.float16) for kind in poolings}
+        with torch.inference_mode(), autocast(device, dtype):
+            for padded in (False, True):  # mean_padded counts padding, so it needs every example at the full length
+                kinds = [k for k in poolings if (k == "mean_padded") == padded]
+                if padded and not kinds:
+                    continue
+                pad_to = data.facts["max_length"] if padded else None
+                for rows in sorted_batches(split.lengths, batch_size):
+                    said = forward(model, to_device(split.collate(rows, pad_id, type_ids, pad_to), device), bool(kinds))
+                    if not padded:
+                        logits[rows.numpy()] = said.logits_BC.float().cpu().numpy()
+                    for kind in kinds:
+                        arrays[kind][rows.numpy()] = said.pooled(kind, layers).half().cpu().numpy()
+                        _let_go(arrays[kind])
+            rows = probe_rows(len(data.splits["dev"]))
+            np.save(unfinished / "probe_rows.npy", rows.numpy())
+            said = forward(model, to_device(data.splits["dev"].collate(rows, pad_id, type_ids), device))
+            for kind in POOLINGS:
+                np.save(unfinished / f"probe_{kind}.npy", said.pooled(kind, layers).half().cpu().numpy())
+        for array in (logits, *arrays.values()):
+            array.flush()  # type: ignore[attr-defined]
+        seal(unfinished, fingerprints, poolings, str(dtype).removeprefix("torch."))
 
 
-def seal(
-    temporary: Path, folder: Path, fingerprints: dict[str, str], poolings: Sequence[Pooling], precision: str
-) -> None:
-    """Writes the checksums of a finished store and puts it in the place of the old one."""
-    files = sorted(p.name for p in temporary.iterdir())
+def seal(folder: Path, fingerprints: dict[str, str], poolings: Sequence[Pooling], precision: str) -> None:
+    """Writes what a store is and the checksums of its files, which makes it one."""
+    files = sorted(p.name for p in folder.iterdir())
     facts = {
         "fingerprints": fingerprints,
         "poolings": list(poolings),
         "precision": precision,
-        "sha256": {name: sha256_file(temporary / name) for name in files},
+        "sha256": {name: sha256_file(folder / name) for name in files},
     }
-    write_json(temporary / "signals.json", facts)
-    write_json(temporary / SEEN, _looks(temporary, ["signals.json", *files]))
-    shutil.rmtree(folder, ignore_errors=True)
-    os.replace(temporary, folder)
+    write_json(folder / "signals.json", sealed(facts))
+    write_json(folder / SEEN, _looks(folder, ["signals.json", *files]))

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from railkd.data import Prepared, Split, epoch_batches, sorted_batches
-from railkd.errors import UserError
+from railkd.errors import Diverged, UserError
 from railkd.exact import UsedRows
 from railkd.methods.base import Batch, Method, Signals
 from railkd.metrics import predicted, score
@@ -26,6 +26,9 @@ from railkd.tasks import OUT_OF_DOMAIN
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
+
+
+EXPLODED = 1e8  # of a loss or a term of it: as good as infinite, four orders above what any method here begins with
 
 
 class Teacher(Protocol):
@@ -227,13 +230,14 @@ def train(
     """Trains a model with a method and leaves it with the weights of its best epoch on dev.
 
     ``settings`` are those of ``config.TRAINING``; with ``state`` the run goes on from the last epoch kept there.
-    Raises UserError naming step and terms when the loss is not finite.
+    Raises Diverged naming step, terms and the last finite values when the loss explodes or is not finite.
     """
     split, task, epochs = data.splits["train"], data.task, settings["epochs"]
     step = Steps(model, method, teacher, data, settings, device)
     outcome = Outcome(best_epoch=0)
     best_score, best_state, best_shrink = -math.inf, None, 1.0
     eval_seconds, resumed = 0.0, 0
+    before = "none"  # the last finite values
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     method.epochs = epochs
@@ -249,6 +253,7 @@ def train(
             best_score, best_shrink = facts["best_score"], facts["best_shrink"]
             best_state = below("best", tensors) or copy.deepcopy(model.state_dict())
         eval_seconds, resumed = facts["eval_seconds"], facts["resumed"] + 1
+        before = f"mean of epoch {len(outcome.epochs)}: {_named(outcome.epochs[-1]['loss'])}"
         log(f"resumed after epoch {len(outcome.epochs)}")
     for epoch in range(len(outcome.epochs), epochs):
         method.start_epoch(epoch, stream(seed, "method", epoch))
@@ -260,11 +265,11 @@ def train(
         losses = torch.stack(history).cpu()  # waits for the device
         seconds = time.perf_counter() - started
         method.end_epoch()
-        _check_finite(losses, step.names, step.done - len(history))
+        before = _check_finite(losses, step.names, step.done - len(history), before)
         started = time.perf_counter()
         logits = logits_of(model, data.splits["dev"], data.facts["pad_id"], device, step.dtype)
         if not np.isfinite(logits).all():  # a gradient that was not finite shows in no loss after the last step
-            raise UserError(f"the model's dev logits are not finite after step {step.done}")
+            raise Diverged(f"the model's dev logits are not finite after step {step.done} (last losses: {before})")
         dev = scores_of(data, "dev", logits)
         labels = data.splits["dev"].labels.numpy()
         halves = [score((task.shown,), predicted(logits[k::2]), labels[k::2])[task.shown] for k in (0, 1)]
@@ -320,14 +325,26 @@ def train(
     return outcome
 
 
-def _check_finite(losses: Tensor, names: list[str], first_step: int) -> None:
-    """Stops a run whose loss is not finite, with the step and the last finite values."""
-    bad = (~losses.isfinite()).any(dim=1).nonzero()
+def _named(values: dict[str, float]) -> str:
+    return ", ".join(f"{name} {value:g}" for name, value in values.items())
+
+
+def _check_finite(losses: Tensor, names: list[str], first_step: int, before: str) -> str:
+    """The last step's losses, (steps, terms), in words; stops a run whose loss explodes or is not finite.
+
+    ``before``: what this returned for the epoch before.
+    """
+
+    def step(row: int) -> str:
+        return f"step {first_step + row + 1}: {_named(dict(zip(names, losses[row].tolist(), strict=True)))}"
+
+    bad = (~(losses.abs() <= EXPLODED)).any(dim=1).nonzero()
     if len(bad):
         at = int(bad[0])
-        values = ", ".join(f"{n} {v:g}" for n, v in zip(names, losses[at].tolist(), strict=True))
-        before = ", ".join(f"{n} {v:g}" for n, v in zip(names, losses[max(at - 1, 0)].tolist(), strict=True))
-        raise UserError(f"loss is not finite at step {first_step + at + 1} ({values}; the step before: {before})")
+        last = step(at - 1) if at else before
+        what = "is not finite" if not losses[at].isfinite().all() else f"explodes, beyond {EXPLODED:g},"
+        raise Diverged(f"loss {what} at {step(at)}; last finite values: {last}")
+    return step(len(losses) - 1)
 
 
 def peak_memory(device: torch.device) -> int:

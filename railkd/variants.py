@@ -25,6 +25,9 @@ from railkd.errors import UserError
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")  # as in benchmarks/schema.json
 
 
+MOST = 20_000  # variants of one entry
+
+
 class Variant(NamedTuple):
     """An entry that was written out: of which entry, and the options in which it differs."""
 
@@ -76,6 +79,8 @@ def _changes(name: str, entry: dict[str, Any], own: dict[str, Any]) -> list[dict
             axes.setdefault(kind, {})[key] = [v for value in values for v in _listed(value, where)]
     combined = [{key: value} for key, values in axes.get("vary", {}).items() for value in values]
     crossed = axes.get("cross", {})
+    if math.prod(map(len, crossed.values())) > MOST:
+        raise UserError(f"methods.{name}.cross: more than {MOST:,} combinations")
     if crossed:
         combined += [dict(zip(crossed, values, strict=True)) for values in itertools.product(*crossed.values())]
     changes = ({key: value for key, value in one.items() if value != own[key]} for one in combined)
@@ -85,6 +90,8 @@ def _changes(name: str, entry: dict[str, Any], own: dict[str, Any]) -> list[dict
 def _listed(value: Any, where: str) -> list[Any]:
     if not isinstance(value, dict):
         return [value]
+    if not all(isinstance(v, int) and abs(v) <= 10_000 for v in value.values()):
+        raise UserError(f"{where}: {value} is not valid, expected a value or {{choose: 5, of: 11, sample: 40}}")
     numbers = {k: v for k, v in value.items() if isinstance(v, int) and not isinstance(v, bool) and v >= 1}
     if numbers != value or not {"choose", "of"} <= value.keys() <= {"choose", "of", "sample"}:
         raise UserError(f"{where}: {value} is not valid, expected a value or {{choose: 5, of: 11, sample: 40}}")

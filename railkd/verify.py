@@ -46,8 +46,12 @@ class Verifier:
                 yield from self._run(path, identity, records.asked(self.benchmark, self.layout, cell), teacher)
         for folder in ("runs", "teachers"):
             for path in sorted((self.layout.root / folder).rglob("*.json")):
-                if path not in known and path.name != "config.json":
+                if path not in known and path.name not in ("config.json", records.SEAL):
                     yield f"{path}: no run of {self.benchmark.path}"
+        for file in sorted(self.layout.root.rglob(records.SEAL)):
+            yield from records.broken(file.parent)
+        for file in sorted(self.layout.checksums("*").parent.glob("*.json")):
+            yield from records.broken(self.layout.root, file=file)
 
     def _search(self, cell: Cell, teacher: str, seed: int) -> Iterator[str]:
         """Every point of a cell's search, and that the best of them was chosen."""
@@ -61,7 +65,7 @@ class Verifier:
                 scores.append(records.read(path)["scores"]["dev"][metric])
         best = self.layout.best(cell)
         try:
-            chosen = records.read_json(best)["point"]
+            chosen = records.read_sealed(best)["point"]
         except (UserError, KeyError, TypeError):
             yield f"{best}: missing or not what was written"
             return

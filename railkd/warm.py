@@ -33,7 +33,10 @@ def ask(address: str, argv: list[str]) -> int | None:
     socket.send_fds(channel, [len(request).to_bytes(8, "little")], [1, 2])
     channel.sendall(request)
     answer = channel.recv(1)
-    return answer[0] if answer else 1  # no answer: the step was killed
+    if not answer or answer[0] > 128:
+        killed = f"by signal {answer[0] - 128}" if answer else "with the workflow"
+        print(f"railkd: error: the step was killed {killed} (9: by hand, or out of memory)", file=sys.stderr)
+    return answer[0] if answer else 1
 
 
 def _receive(channel: socket.socket) -> tuple[dict[str, object], list[int]]:
@@ -118,7 +121,8 @@ def serve(address: str) -> None:
                 done, status = os.waitpid(child, os.WNOHANG)
                 if done:
                     with suppress(OSError):
-                        channel.sendall(bytes([max(os.waitstatus_to_exitcode(status), 0) or int(status != 0)]))
+                        code = os.waitstatus_to_exitcode(status)
+                        channel.sendall(bytes([code if code >= 0 else 128 - code]))  # as a shell counts signals
                     selector.unregister(channel)
                     channel.close()
                     del running[channel]

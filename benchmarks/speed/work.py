@@ -115,17 +115,16 @@ def store(group: Group, data: Prepared, poolings: list[Pooling], folder: Path, d
     """A store of random signals of the teacher's shape: what is in it makes no difference to the time."""
     rng = np.random.default_rng(0)
     examples, layers, width = len(data.splits["train"]), group.teacher.num_hidden_layers - 1, group.teacher.hidden_size
-    temporary = folder.with_name(f"{folder.name}.tmp")
-    temporary.mkdir(parents=True)
-    np.save(temporary / "logits.npy", rng.standard_normal((examples, data.task.outputs), dtype=np.float32))
+    folder.mkdir(parents=True)
+    np.save(folder / "logits.npy", rng.standard_normal((examples, data.task.outputs), dtype=np.float32))
     for kind in poolings:
         array = np.lib.format.open_memmap(
-            temporary / f"{kind}.npy", mode="w+", dtype=np.float16, shape=(examples, layers, width)
+            folder / f"{kind}.npy", mode="w+", dtype=np.float16, shape=(examples, layers, width)
         )
         for row in range(examples):
             array[row] = rng.standard_normal((layers, width), dtype=np.float32)
         array.flush()
-    seal(temporary, folder, {}, poolings, "float32")
+    seal(folder, {}, poolings, "float32")
     return SignalStore(folder, device)
 
 

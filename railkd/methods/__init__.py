@@ -6,11 +6,24 @@ import inspect
 import re
 import types
 import typing
+from pathlib import Path
 from typing import Any
 
 from railkd.errors import UserError, unknown
 from railkd.methods.base import Method, Setting
 from railkd.registry import source_file
+
+
+def _module(name: str, module_name: str, class_name: str, path: Path) -> types.ModuleType:
+    if not class_name:
+        return importlib.import_module(f"railkd.methods.{name}")
+    if not module_name.endswith(".py"):
+        return importlib.import_module(module_name)
+    spec = importlib.util.spec_from_file_location(re.sub(r"\W", "_", str(path.with_suffix(""))), path)
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def find(name: str) -> type[Method]:
@@ -20,15 +33,10 @@ def find(name: str) -> type[Method]:
     """
     path = source_file(name)
     module_name, _, class_name = name.partition(":")
-    if not class_name:
-        module = importlib.import_module(f"railkd.methods.{name}")
-    elif module_name.endswith(".py"):
-        spec = importlib.util.spec_from_file_location(re.sub(r"\W", "_", str(path.with_suffix(""))), path)
-        assert spec and spec.loader
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-    else:
-        module = importlib.import_module(module_name)
+    try:
+        module = _module(name, module_name, class_name, path)
+    except Exception as error:  # whatever a file of the user's may raise
+        raise UserError(f"method '{name}': {path} cannot be imported ({type(error).__name__}: {error})") from error
     classes = {
         n: c
         for n, c in vars(module).items()
@@ -87,3 +95,5 @@ def build(name: str, setting: Setting, options: dict[str, Any], where: str = "me
         return cls(setting, **options)
     except UserError as error:
         raise UserError(f"{where}.{name}.{error}") from None
+    except (RuntimeError, ArithmeticError, MemoryError) as error:  # a size that no machine has
+        raise UserError(f"{where}.{name}: cannot be built with {options} ({str(error)[:200]})") from None

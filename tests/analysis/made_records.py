@@ -216,7 +216,7 @@ class Folder:
                     hard[split] = draw.normal(size=examples)
                 prepared.parent.mkdir(parents=True, exist_ok=True)
                 save_file({f"{s}.labels": y for s, y in labels.items()}, prepared)
-                prepared.with_suffix(".json").write_text(json.dumps({"sha256": "made"}))
+                prepared.with_suffix(".json").write_text(json.dumps({"sha256": sha256_file(prepared)}))
                 for method in options["methods"]:
                     for seed in self.spec["seeds"]:
                         path = self.path(pair, method, task, seed)
@@ -247,7 +247,8 @@ class Folder:
         file = path.with_suffix(".safetensors")
         save_file(logits, file)
         run["predictions"] = {"file": file.name, "sha256": sha256_file(file)}
-        run["fingerprints"] = {"data": "made"}
+        prepared = self.results / "prepared" / run["teacher"] / f"{task.name}.safetensors"
+        run["fingerprints"] = {"data": sha256_file(prepared)}
         path.write_text(json.dumps(run), encoding="utf-8")
 
 

@@ -14,7 +14,7 @@ from safetensors.numpy import load_file
 
 from railkd import cli, config, records, runs
 from railkd.config import Cell, Layout
-from railkd.errors import UserError
+from railkd.errors import Diverged, UserError
 from railkd.tasks import TASKS
 from railkd.train import scores_of
 
@@ -161,17 +161,28 @@ def test_what_changed_is_trained_anew(bench: Any, monkeypatch: pytest.MonkeyPatc
     else:
         record = records.read_json(kept)
         kept.unlink()
-        records.write_json(kept, {**record, "predictions": {}})
+        records.write_json(kept, records.sealed({**record, "predictions": {}}))
     assert trained_seeds(made, monkeypatch) == [1, 2]
 
 
-def test_a_loss_that_is_not_finite_names_the_run(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*_: Any) -> None:
-        raise UserError("loss is not finite at step 3")
+def test_a_loss_that_is_not_finite_names_the_run_and_stops_no_other(
+    bench: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, original = bench(), runs.train
+
+    def fail(*arguments: Any) -> Any:
+        if arguments[5] == 1:
+            raise Diverged("loss is not finite at step 3")
+        return original(*arguments)
 
     monkeypatch.setattr(runs, "train", fail)
     with pytest.raises(UserError, match="^distilbert2 rail_kd_l mrpc seed 1: loss is not finite at step 3$"):
-        distil(bench(), [1])
+        distil(made, [1, 2])
+    paths = [made[1].run(CELL, seed) for seed in (1, 2)]
+    assert [path.is_file() for path in paths] == [False, True]
+    paths[1].unlink()  # as the workflow does with the outputs of a job that failed
+    monkeypatch.undo()
+    assert trained_seeds(made, monkeypatch) == [1]
 
 
 def test_live_regime_and_saved_students(bench: Any) -> None:
@@ -268,7 +279,8 @@ def test_signals_of_other_inputs_are_computed_anew(bench: Any, key: str) -> None
     folder = made[1].signals("bert4", "mrpc")
     facts = records.read_json(folder / "signals.json")
     assert set(facts["fingerprints"]) == {"data", "tokenizer", "teacher"} and all(facts["fingerprints"].values())
-    records.write_json(folder / "signals.json", {**facts, "fingerprints": {**facts["fingerprints"], key: "0" * 64}})
+    changed = {**facts, "fingerprints": {**facts["fingerprints"], key: "0" * 64}}
+    records.write_json(folder / "signals.json", records.sealed(changed))
     assert f"{folder}: other {key}; computed now" in distil(made, [1])
     assert records.read_json(folder / "signals.json") == facts  # and the same bytes again
     assert not any("computed now" in line for line in distil(made, [2]))

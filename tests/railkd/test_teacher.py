@@ -142,14 +142,14 @@ def resident() -> int:
 def test_memory_stays_flat_however_large_the_store(tmp_path: Path) -> None:
     """192 MiB of signals are read in less than 24 MiB; through the map they would all be resident."""
     examples, batch_size = 6144, 32
-    (tmp_path / "new").mkdir()
+    (tmp_path / "store").mkdir()
     shape = (examples, 16, 1024)
-    array = np.lib.format.open_memmap(tmp_path / "new" / "mean.npy", mode="w+", dtype=np.float16, shape=shape)
+    array = np.lib.format.open_memmap(tmp_path / "store" / "mean.npy", mode="w+", dtype=np.float16, shape=shape)
     for row in range(examples):
         array[row] = row % 100
     array.flush()
     del array
-    signals.seal(tmp_path / "new", tmp_path / "store", {}, ["mean"], "float32")
+    signals.seal(tmp_path / "store", {}, ["mean"], "float32")
 
     store, before, most = SignalStore(tmp_path / "store", CPU), resident(), 0
     for rows in torch.randperm(examples, generator=torch.Generator().manual_seed(0)).split(batch_size):
@@ -193,7 +193,7 @@ def test_a_failed_write_keeps_the_old_store(pipeline: Any, store_folder: Path, m
         raise OSError("disk full")
 
     monkeypatch.setattr("railkd.teacher.sha256_file", fail)
-    with pytest.raises(OSError):
+    with pytest.raises(UserError, match=r"cannot be written \(disk full\)"):
         write_signals(model, prepared, ["cls"], store_folder, CPU, "float32", {"data": "d"})
     monkeypatch.undo()
     assert SignalStore(store_folder, CPU).facts["poolings"] == ["cls", "mean", "mean_padded"]

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from railkd import train as training
 from railkd.config import TRAINING
-from railkd.errors import UserError
+from railkd.errors import Diverged, UserError
 from railkd.methods import build
 from railkd.methods.base import Batch, Method, Signals
 from railkd.runs import setting_for
@@ -178,22 +178,31 @@ def test_weight_decay_spares_biases_and_norms(pipeline: Any) -> None:
     assert heavy.state_dict()[norm].norm() > 0.9 * start.state_dict()[norm].norm()
 
 
-def test_a_loss_that_is_not_finite_names_its_step(pipeline: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("at", "factor", "said", "last"),
+    [
+        (7, "nan", "loss is not finite at step 7: total nan, ce nan", "step 6: total 0."),
+        (6, "1e30", "loss explodes, beyond 1e+08, at step 6: total ", "step 5: total 0."),  # the first of an epoch
+        (1, "inf", "loss is not finite at step 1: total inf, ce inf", "none"),
+    ],
+)
+def test_a_loss_that_is_not_finite_names_its_step(
+    pipeline: Any, monkeypatch: pytest.MonkeyPatch, at: int, factor: str, said: str, last: str
+) -> None:
     calls = []
     original = Method.loss
 
     def loss(self: Method, *arguments: Any) -> Any:
         calls.append(1)
         total, terms = original(self, *arguments)
-        factor = float("nan") if len(calls) == 7 else 1.0
-        return total * factor, {"ce": terms["ce"] * factor}
+        by = float(factor) if len(calls) == at else 1.0
+        return total * by, {"ce": terms["ce"] * by}
 
     monkeypatch.setattr(Method, "loss", loss)
-    with pytest.raises(UserError) as caught:
+    with pytest.raises(Diverged) as caught:
         Run(pipeline, "no_kd")
     text = str(caught.value)
-    assert text.startswith("loss is not finite at step 7 (total nan, ce nan; the step before: total ")
-    assert "\n" not in text
+    assert text.startswith(said) and f"; last finite values: {last}" in text and "\n" not in text
 
 
 def test_weights_that_are_not_finite_after_the_last_step(pipeline: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -58,7 +58,7 @@ def edit(path: Path, change: Callable[[dict[str, Any]], Any]) -> None:
     record = json.loads(path.read_text())
     change(record)
     path.unlink()
-    records.write_json(path, record)
+    records.write_json(path, records.sealed(record))
 
 
 def swap_predictions(path: Path) -> None:
