@@ -131,7 +131,7 @@ def read(benchmark: Benchmark, results: Path) -> Runs:
 
 def _current(benchmark: Benchmark, layout: Layout, cell: Cell, kept: Path) -> bool:
     """Whether a kept run has the configuration that the benchmark file asks for now."""
-    config = records.asked(benchmark.file, layout, cell) if benchmark.file else None
+    config = records.asked(benchmark.file, layout, cell)
     return bool(config and records.read(kept)["config_hash"] == records.sha256_text(records.canonical(config)))
 
 

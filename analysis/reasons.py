@@ -38,7 +38,7 @@ def listed(benchmark: Benchmark, keys: list[Key]) -> str:
 def reason(benchmark: Benchmark, results: Path, key: Key) -> str:
     """Why one run is missing, in a line."""
     layout, asked = Layout(results), benchmark.file
-    if asked is None or asked.external(key[1]):
+    if asked.external(key[1]):
         return "another repository's rule has not written it"
     for log in _logs(asked, layout, key):
         said = _ending(log, key)
