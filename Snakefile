@@ -71,14 +71,15 @@ def check_arrays():
     """Jobs in SLURM arrays: what a limit keeps from being submitted with the other ready jobs of its rule, the executor
     plugin (2.8, its issue 473) never submits, and the workflow waits for ever."""
     arrays = getattr(workflow.executor_settings, "array_jobs", None)
+    if arrays in (None, "", "none"):
+        return
     left = sum(1 for _ in workflow.dag.needrun_jobs())
-    limits = {"--jobs": "_nodes", "--cores": "_cores", "--resources gpu": "gpu" if ON_GPU["gpu"] else None}
-    for flag, name in limits.items():
-        limit = workflow.global_resources[name].value if name in workflow.global_resources else None
-        if arrays not in (None, "", "none") and limit is not None and limit < left:
+    limits = {"_nodes": "--jobs", "_cores": "--cores"} | ({"gpu": "--resources gpu"} if ON_GPU["gpu"] else {})
+    for name, resource in workflow.global_resources.items():
+        if name in limits and resource.value is not None and resource.value < left:
             raise UserError(
-                f"--slurm-array-jobs {arrays}: jobs beyond {flag} {limit} would never be submitted; expected no limit,"
-                f" or one of at least the {left} jobs to do, or --slurm-array-jobs none"
+                f"--slurm-array-jobs {arrays}: jobs beyond {limits[name]} {resource.value} would never be submitted;"
+                f" expected no limit, or one of at least the {left} jobs to do, or --slurm-array-jobs none"
             )
 
 
