@@ -51,16 +51,20 @@ realtext: setup-realtext
 	$(RUN) snakemake --cores all $(QUIET) --config benchmark=benchmarks/minilm.yaml
 
 # The stamps are written last, so an installation cut short is taken up again, and later calls do nothing.
-# Nothing is installed whose digest the lock does not have. So setuptools comes first, for pip would fetch what builds a
-# package (one has no wheel) without asking the lock; and with the project itself come the CUDA libraries that a build of
-# torch may name.
+# Nothing is installed whose digest the lock does not have. setuptools comes first, for pip would fetch what builds a
+# package (one has no wheel) without asking the lock. torch is downloaded by itself, so that a CPU build on this disk is
+# taken where there is one: asked for digests, pip prefers the files of an index that announces them, gigabytes of CUDA.
+# The CUDA libraries that a build of torch names come with the project itself.
 # --no-compile: Python compiles the modules that are used when they first are; all of them would take a minute more.
 $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(v < (3, 11) and "railkd needs Python 3.11 or newer, and $(PYTHON) is %d.%d: try make PYTHON=python3.12" % v or 0)'
 	@echo "Installing requirements.lock into $(VENV) (once; some minutes)"
 	@test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
-	@sed -n '/^setuptools==/,/[^\\]$$/p' requirements.lock > $(VENV)/setuptools.lock
+	@for name in setuptools torch; do sed -n "/^$$name==/,/[^\\]$$/p" requirements.lock > $(VENV)/$$name.lock; done
 	$(PIP) install $(LOCKED) --requirement $(VENV)/setuptools.lock
+	$(PIP) download --no-deps --dest $(VENV)/torch $$(sed -n 's/^\(torch==[^ ]*\).*/\1/p' requirements.lock)
+	$(PIP) install $(LOCKED) --no-index --find-links $(VENV)/torch --requirement $(VENV)/torch.lock
+	@rm -rf $(VENV)/torch
 	$(PIP) install $(LOCKED) --requirement requirements.lock
 	$(PIP) install --no-compile --no-build-isolation --editable .
 	@touch $@

@@ -231,7 +231,7 @@ def pretrain(
     else:
         require(parent)
         tokenizer = Tokenizer.from_file(str(parent / "tokenizer.json"))
-        teacher = AutoModelForMaskedLM.from_pretrained(parent).eval()
+        teacher = AutoModelForMaskedLM.from_pretrained(parent, use_safetensors=True, trust_remote_code=False).eval()
         if full["layers"] > teacher.config.num_hidden_layers:
             raise UserError(f"layers: a student of {full['layers']} layers has a parent of fewer")
     text = packed_rows(lines, tokenizer, full["family"], full["row_length"], Random(f"{seed}/rows"))

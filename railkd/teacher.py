@@ -94,7 +94,12 @@ class SignalStore:
             path = self.folder / f"{name}.npy"
             if not path.is_file():
                 raise UserError(f"{path}: these signals were not asked for; delete {self.folder} and run again")
-            mapped = np.load(path, mmap_mode="r", allow_pickle=False)
+            try:
+                mapped = np.load(path, mmap_mode="r", allow_pickle=False)
+            except (ValueError, OSError, EOFError) as error:  # objects, which would be a pickle; or no array
+                raise UserError(
+                    f"{path}: not an array of numbers ({error}); delete {self.folder} and run again"
+                ) from None
             self._open[name] = (FileIO(path), mapped)
         return self._open[name]
 

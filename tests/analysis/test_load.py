@@ -14,6 +14,8 @@ from made_records import Folder
 from analysis import stats
 from analysis.__main__ import main
 from analysis.benchmark import read
+from railkd import records
+from railkd.config import Cell, Layout
 from railkd.records import canonical, sha256_text
 from railkd.registry import class_facts
 
@@ -170,3 +172,31 @@ def test_records_of_other_seeds_and_methods_are_left_alone(small: Folder) -> Non
     stray = small.path(PAIR, "pkd", "cola", 99)
     stray.write_text(json.dumps({"broken": True}), encoding="utf-8")
     assert main(["tables", str(small.file), "--results", str(small.results)]) == 0
+
+
+def test_runs_of_another_configuration_than_the_file_says_are_flagged(small: Folder) -> None:
+    """A whole cell of them agrees with itself: every caption names it, until the file and the runs agree."""
+    benchmark = read(small.file)
+    for method in ("teacher", "no_kd", "pkd"):
+        for task in ("cola", "mnli"):
+            asked = (
+                records.asked(benchmark.file, Layout(small.results), Cell(PAIR, method, task))
+                if method != "teacher"
+                else records.asked_of_teacher(benchmark.file, "bert12", task)
+            )
+
+            def agree(record: dict[str, Any], asked: Any = asked) -> None:
+                record.update(config=asked, config_hash=sha256_text(canonical(asked)))
+
+            for seed in (1,) if method == "teacher" else (1, 2, 3):
+                small.edit(agree, PAIR, method, task, seed)
+    assert main(["tables", str(small.file), "--results", str(small.results)]) == 0
+    captions = [small.results / "tables" / f"table{n}.md" for n in (2, 6)]
+    assert not [p for p in captions if "another configuration" in p.read_text()]
+    small.spec["methods"]["pkd"] = {"alpha": 0.3}
+    small.save()
+    assert main(["tables", str(small.file), "--results", str(small.results)]) == 0
+    for path in captions:
+        text = path.read_text()
+        assert "another configuration than the benchmark file now says" in text
+        assert r"bert12-distilbert6 pkd: cola, mnli" in text and r"no\_kd: " not in text

@@ -78,7 +78,7 @@ def hub(checkpoints: Path, tmp_path: Path) -> Iterator[Hub]:
     """Two checkpoints with what else a repository may hold: pickled weights, code, other formats in folders."""
     for name, repository in MODELS.items():
         folder = Path(shutil.copytree(checkpoints / name, tmp_path / "hub" / repository))
-        for extra in ("pytorch_model.bin", "modeling.py", "onnx/model.safetensors", "README.md", "../../stray"):
+        for extra in ("pytorch_model.bin", "modeling.py", "onnx/model.safetensors", "README.md"):
             (folder / extra).parent.mkdir(exist_ok=True)
             (folder / extra).write_text("not wanted")
     made = Hub(tmp_path / "hub")
