@@ -190,7 +190,7 @@ def grids(benchmark: Benchmark, runs: Runs) -> list[Grid]:
                     views.append(View("–" if missing else _signed(found[0]), interval(found), sort=full(found[0])))
                     views.append(text_view("–" if missing else established(found)))
                 changed = benchmark.variants[method].changed if method in benchmark.variants else {}
-                name = ", ".join(spell(key, value) for key, value in changed.items())
+                name = ", ".join(f"{key} {spell(key, value)}" for key, value in changed.items())
                 made.append((name or "as it is", [*views, View(""), View("")][:5]))
                 numbers = [average.value, *effects[0], *effects[1]]
                 lines.append(",".join([pair.name, f'"{method}"', *map(full, numbers)]))

@@ -180,7 +180,7 @@ def test_the_table_has_the_figures_numbers_in_words_too(varied: Folder) -> None:
     assert title == "RAIL-KD^l" and len(rows) == 4 * 2 + 1 and len(others) == 3 + math.comb(8, 5)
     by_name = dict(rows)
     own = [score(varied, "rail_kd_l.skip.none", t, s) for t in TASKS for s in (1, 2, 3)]
-    average, over, said, against, _ = by_name["skip, none"]
+    average, over, said, against, _ = by_name["mapping skip, projection none"]
     assert float(average.sort) == pytest.approx(statistics.mean(own))
     expected = ablation.effect(benchmark, runs, benchmark.pairs[0], "rail_kd_l.skip.none", "vanilla_kd")
     assert float(over.sort) == pytest.approx(expected[0]) and over.after == ablation.interval(expected)
