@@ -24,7 +24,7 @@ from railkd.config import Layout
 
 pytestmark = pytest.mark.trust
 ROOT = faults.ROOT
-KILLS = 8  # of each step
+KILLS = 4  # of each step
 SAME = ("scores", "predictions", "best_epoch", "method_record", "similarity", "diagnostics", "config_hash")
 
 
@@ -53,7 +53,7 @@ def left_over(results: Path) -> list[str]:
 
 def test_nothing_a_finished_step_wrote_is_only_in_memory(undisturbed: Undisturbed) -> None:
     assert not any(undisturbed.floating), undisturbed.floating
-    assert min(undisturbed.places) >= 10  # the places are there to be counted
+    assert min(undisturbed.places) >= 5, undisturbed.places  # they are there to be counted
 
 
 @pytest.mark.parametrize("power", [False, True], ids=["killed", "power lost"])
