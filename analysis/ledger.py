@@ -84,7 +84,7 @@ class Ledger:
 def read(path: Path = LEDGER) -> Ledger:
     """Reads and checks the ledger. Raises UserError naming the claim and the key."""
     try:
-        content = plain_yaml.parse(path.read_text(encoding="utf-8"), str(path))
+        content = plain_yaml.parse(path.read_text(encoding="utf-8"), str(path), (str, int))
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot be read ({error})") from None
     if not isinstance(content, dict) or not all(isinstance(content.get(k), list) for k in ("claims", "printed")):

@@ -34,11 +34,11 @@ def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
 _Loader.add_constructor("tag:yaml.org,2002:map", _mapping)
 
 
-def parse(text: str, where: str) -> Any:
+def parse(text: str, where: str, keys: tuple[type, ...] = (str,)) -> Any:
     """YAML as benchmark files are written; raises UserError, one line that begins with ``where``."""
     try:
         value = yaml.load(text, Loader=_Loader)
-        _plain(value, {})
+        _plain(value, {}, keys)
         return value
     except UserError as error:
         raise UserError(f"{where}: {error}") from None
@@ -55,7 +55,7 @@ def parse(text: str, where: str) -> Any:
         raise UserError(f"{where}: not valid YAML: {said}") from None
 
 
-def _plain(value: Any, known: dict[int, int], place: str = "top level", depth: int = 0) -> int:
+def _plain(value: Any, known: dict[int, int], keys: tuple[type, ...], place: str = "top level", depth: int = 0) -> int:
     """How many values there are; raises UserError for what JSON does not have, and for an alias inside itself."""
     if isinstance(value, dict | list):
         if depth > 40:
@@ -66,11 +66,11 @@ def _plain(value: Any, known: dict[int, int], place: str = "top level", depth: i
             count = 1
             for key, part in items:
                 if isinstance(value, list):
-                    count += _plain(part, known, f"{prefix}[{key}]", depth + 1)
+                    count += _plain(part, known, keys, f"{prefix}[{key}]", depth + 1)
                     continue
-                if not isinstance(key, str) or not key.isprintable():
+                if not isinstance(key, keys) or not str(key).isprintable():
                     raise UserError(f"{place}: the key {key!r:.60} is no text, expected a name; quote it")
-                count += _plain(part, known, f"{prefix}.{key}".lstrip("."), depth + 1)
+                count += _plain(part, known, keys, f"{prefix}.{key}".lstrip("."), depth + 1)
             known[id(value)] = count
         if known[id(value)] > LARGEST:
             raise UserError(f"{place}: more than {LARGEST:,} values, aliases written out")

@@ -24,7 +24,7 @@ from railkd.config import Layout
 
 pytestmark = pytest.mark.trust
 ROOT = faults.ROOT
-KILLS = 8  # of each step
+KILLS = 4  # of each step; twice as many of one that trains
 SAME = ("scores", "predictions", "best_epoch", "method_record", "similarity", "diagnostics", "config_hash")
 
 
@@ -53,7 +53,7 @@ def left_over(results: Path) -> list[str]:
 
 def test_nothing_a_finished_step_wrote_is_only_in_memory(undisturbed: Undisturbed) -> None:
     assert not any(undisturbed.floating), undisturbed.floating
-    assert min(undisturbed.places) >= 10  # the places are there to be counted
+    assert min(undisturbed.places) >= 5, undisturbed.places  # they are there to be counted
 
 
 @pytest.mark.parametrize("power", [False, True], ids=["killed", "power lost"])
@@ -65,7 +65,8 @@ def test_killed_anywhere_it_ends_with_the_same_bytes(
     results.mkdir()
     kills = losses = 0
     for step, places in zip(faults.workflow(undisturbed.benchmark, results), undisturbed.places, strict=True):
-        for place in sorted(rng.sample(range(1, places + 1), min(KILLS, places))):
+        wanted = KILLS * (2 if step.command[0] in ("teacher", "distil") else 1)
+        for place in sorted(rng.sample(range(1, places + 1), min(wanted, places))):
             before = faults.looks(results)
             if power:
                 shutil.rmtree(copy, ignore_errors=True)
@@ -89,8 +90,8 @@ def test_killed_anywhere_it_ends_with_the_same_bytes(
     assert printed(results) == printed(undisturbed.results) and len(printed(results)) == 8
     assert said(results) == said(undisturbed.results)
     assert main(["verify", str(undisturbed.benchmark.path), "--results", str(results)]) == 0
-    resumed = [records.read(p)["cost"]["resumed"] for p in results.rglob("seed-*.json")]
-    resumed += [records.read(p)["cost"]["resumed"] for p in results.rglob("point-*.json")]
+    trained = [p for kind in ("seed-*.json", "point-*.json", "record.json") for p in results.rglob(kind)]
+    resumed = [records.read(p)["cost"]["resumed"] for p in trained]
     print(f"kills {kills}, files lost or torn {losses}, places {sum(undisturbed.places)}, resumed {sum(resumed)} times")
     assert kills >= 50 and sum(resumed) >= 3 and (losses >= 20) == power
     assert not left_over(results)
