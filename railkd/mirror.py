@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -87,7 +88,7 @@ def mirror(benchmark: Benchmark, folder: Path, say: Say) -> None:
     models, sets = _Shelf(folder / "models", say), _Shelf(folder / "data", say)
     for name, entry in benchmark.models.items():
         if "hub" in entry:
-            models.get(entry["hub"], entry.get("revision"), lambda to, n=name: _checkpoint(benchmark, n, to, models))
+            models.get(entry["hub"], entry.get("revision"), partial(_checkpoint, benchmark, name, models))
     for task_folder, split, columns, hub in data.files(benchmark):
         if hub is None:
             place = sets.root / task_folder / f"{split}.parquet"
@@ -107,7 +108,7 @@ def mirror(benchmark: Benchmark, folder: Path, say: Say) -> None:
             say(f"export {variable}={shelf.root.resolve()}")
 
 
-def _checkpoint(benchmark: Benchmark, name: str, to: Path, shelf: _Shelf) -> str:
+def _checkpoint(benchmark: Benchmark, name: str, shelf: _Shelf, to: Path) -> str:
     """Fetches a model's files to a folder; returns the commit."""
     from huggingface_hub import HfApi, hf_hub_download
     from safetensors import safe_open

@@ -288,7 +288,7 @@ def predictions(path: Path, record: Mapping[str, Any]) -> "dict[str, NDArray[np.
         content = file.read_bytes()
         if sha256_bytes(content) == kept.get("sha256"):
             return dict(load(content))
-    except (OSError, SafetensorError):
+    except (OSError, ValueError, SafetensorError):  # ValueError: a name with a NUL
         pass
     raise UserError(f"{file}: missing or not what was written (checksum); delete {path} and run again")
 

@@ -242,7 +242,7 @@ LEGAL = 'it\'s a $HOME; `x` & "y" *'
 def snakemake(folder: Path, *flags: str, benchmark: Path, results: str) -> subprocess.CompletedProcess[str]:
     command = [str(Path(sys.executable).parent / "snakemake"), "--snakefile", str(ROOT / "Snakefile")]
     command += ["--directory", str(folder), "--cores", "1", *flags]
-    command += ["--config", f"benchmark={json.dumps(str(benchmark))}", f"results={json.dumps(results)}"]
+    command += ["--config", f"benchmark={benchmark}", f"results={results}"]
     return subprocess.run(command, capture_output=True, text=True, timeout=600)
 
 
