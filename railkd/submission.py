@@ -38,9 +38,13 @@ class Part:
 
     @property
     def filler(self) -> tuple[str, ...]:
-        """The answers, in turn, where nothing was trained: one class, or two scores, as a constant's correlation is
-        undefined."""
+        """What stands for answers, in turn, where nothing was trained: one class, or two scores, because the
+        correlation with a constant is undefined."""
         return self.answers[:1] or ("0.000", "5.000")
+
+    def filled(self) -> list[str]:
+        """Every row of a file of fillers."""
+        return [self.filler[row % len(self.filler)] for row in range(self.rows)]
 
 
 _MNLI = TASKS["mnli"].labels
@@ -103,10 +107,9 @@ def write(benchmark: Benchmark, layout: Layout, pair: str, method: str, seed: in
         values = logits.get((part.task, part.split))
         if values is None:
             reason = f"no predictions of '{part.split}'" if part.task in tasks else "not a task of this benchmark"
-            filler = part.filler
-            what = f"always {filler[0]}" if len(filler) == 1 else f"{' and '.join(filler)} in turn"
+            what = f"always {part.filler[0]}" if part.answers else f"{' and '.join(part.filler)} in turn"
             filled.append(f"{part.file} ({what}: {reason})")
-            made[part.file] = tsv([filler[row % len(filler)] for row in range(part.rows)])
+            made[part.file] = tsv(part.filled())
         else:
             own.append(part.file)
             made[part.file] = tsv(answers(part, values))

@@ -43,8 +43,7 @@ def test_what_fills_a_file_can_be_scored() -> None:
     """A class looks at no input; a score does not either, but a correlation with a constant is undefined."""
     for part in submission.PARTS:
         assert len(part.filler) == (1 if part.answers else 2)
-        answers = [part.filler[row % len(part.filler)] for row in range(part.rows)]
-        submission._check_part(part.file, part, submission.tsv(answers))
+        submission._check_part(part.file, part, submission.tsv(part.filled()))
     scores = np.array([float(score) for score in submission.PARTS[3].filler])
     assert scores.min() >= 0 and scores.max() <= 5 and scores.std() > 0
 
@@ -164,7 +163,7 @@ def made(path: Path, **changes: bytes | None) -> Path:
     with zipfile.ZipFile(path, "w") as archive:
         for part in submission.PARTS:
             stem = part.file.removesuffix(".tsv")
-            content = changes.pop(stem, submission.tsv([part.filler] * part.rows))
+            content = changes.pop(stem, submission.tsv(part.filled()))
             if content is not None:
                 archive.writestr(part.file, content)
         for name, content in changes.items():
