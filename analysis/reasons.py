@@ -3,6 +3,7 @@
 A job's log ends with "done"; a run that failed ends it with one line of why (``railkd: error: ...``).
 """
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -75,12 +76,11 @@ def _ending(log: Path, key: Key) -> str | None:
     if not lines or lines[-1].endswith("] done"):
         return None
     pair, method, task, seed = key
-    own = f"{pair} {method} {task} seed {seed}: "
+    runs = f"{pair} {method} {task} seed "
     last = lines[-1]
     if last.startswith(ERROR):  # of several runs of a job, what it says of this one
-        parts = last.removeprefix(ERROR).split("; " + own[: own.index(" seed ")])
-        said = next((part for part in parts if own in part or f"seed {seed}: " in part), last.removeprefix(ERROR))
-        return said[:LONGEST]
+        parts = re.split(f"; (?={re.escape(runs)})", last.removeprefix(ERROR))
+        return next((part for part in parts if part.startswith(f"{runs}{seed}: ")), parts[0])[:LONGEST]
     what = (
         "crashed"
         if any(line.startswith("Traceback") for line in lines)

@@ -83,7 +83,10 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 def _taking_the_place_of(path: Path) -> Iterator[Path]:
     """A name beside the path, gone afterwards; UserError names the path when the disk is full or not to be written."""
     try:
+        new = [folder for folder in path.parents if not folder.exists()]
         path.parent.mkdir(parents=True, exist_ok=True)
+        for folder in new:
+            sync(folder.parent)
         temporary = _temporary(path)
         try:
             yield temporary

@@ -9,7 +9,7 @@ def pytest_collection_modifyitems(items: list[Item]) -> None:
     items.sort(key=lambda item: item.path.name != "test_workflow.py")
 
 
-@pytest.fixture(params=[pytest.param(30, id="quick"), pytest.param(3000, id="long", marks=pytest.mark.trust)])
+@pytest.fixture(params=[pytest.param(30, id="quick"), pytest.param(1000, id="long", marks=pytest.mark.trust)])
 def examples(request: pytest.FixtureRequest) -> int:
     """How many strange inputs a fuzz test tries."""
     return int(request.param)

@@ -93,7 +93,7 @@ def test_killed_anywhere_it_ends_with_the_same_bytes(
     trained = [p for kind in ("seed-*.json", "point-*.json", "record.json") for p in results.rglob(kind)]
     resumed = [records.read(p)["cost"]["resumed"] for p in trained]
     print(f"kills {kills}, files lost or torn {losses}, places {sum(undisturbed.places)}, resumed {sum(resumed)} times")
-    assert kills >= 50 and sum(resumed) >= 3 and (losses >= 20) == power
+    assert kills >= 50 and sum(resumed) >= 3 and (losses >= 10) == power
     assert not left_over(results)
 
 
