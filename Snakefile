@@ -280,7 +280,7 @@ PAIRS_OF = Counter(method for _, method in ROWS)
 
 # A method is a rule: an edit of its file reruns its runs alone. Where several pairs have it, each has a rule of its own:
 # Snakemake finds the rule of a file by what the file's name begins with, so pair and method may be no wildcards, or it
-# would try every method on every file, and 20,000 jobs would take it an hour.
+# would try every method on every file: 222 s instead of 85 s of CPU for a dry run of 20,098 jobs.
 for _pair, _method in ROWS:
     _source = [str(path) for path in source_files(B.method_class(_method))]
     _cell = Cell(_pair, _method, "{task}")
