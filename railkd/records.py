@@ -231,7 +231,7 @@ def problems(record: Any) -> list[str]:
     found = [
         f"missing key '{key}' ({meaning})" for key, (_, meaning) in FIELDS.items() if key not in {*record, *OPTIONAL}
     ]
-    found += [f"unknown key '{key}'" for key in record if key not in FIELDS]
+    found += [f"unknown key '{str(key)[:80]}'" for key in record if key not in FIELDS]
     for key, (kind, meaning) in FIELDS.items():
         if key in record and (not isinstance(record[key], kind) or (kind is int and isinstance(record[key], bool))):
             found.append(
@@ -260,11 +260,13 @@ def problems(record: Any) -> list[str]:
     for split, scores in record["scores"].items():
         for metric, score in scores.items() if isinstance(scores, Mapping) else [("", None)]:
             if not isinstance(score, int | float) or isinstance(score, bool) or not -1 <= score <= 1:
-                found.append(f"scores.{split}.{metric} is {score!r}, expected a fraction between -1 and 1")
+                found.append(
+                    f"scores.{split}.{metric}"[:80] + f" is {score!r:.80}, expected a fraction between -1 and 1"
+                )
     if "dev" not in record["scores"]:
         found.append("scores has no 'dev'")
     elif isinstance(record["scores"]["dev"], Mapping) and record["shown"] not in record["scores"]["dev"]:
-        found.append(f"scores.dev has no '{record['shown']}', the metric that a table shows")
+        found.append(f"scores.dev has no '{record['shown'][:80]}', the metric that a table shows")
     if why and not found:
         found.append(f"is no JSON ({why})")
     return found
