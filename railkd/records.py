@@ -239,7 +239,7 @@ def problems(record: Any) -> list[str]:
     found = [
         f"missing key '{key}' ({meaning})" for key, (_, meaning) in FIELDS.items() if key not in {*record, *OPTIONAL}
     ]
-    found += [f"unknown key '{key}'" for key in record if key not in FIELDS]
+    found += [f"unknown key '{str(key)[:80]}'" for key in record if key not in FIELDS]
     for key, (kind, meaning) in FIELDS.items():
         if key in record and (not isinstance(record[key], kind) or (kind is int and isinstance(record[key], bool))):
             found.append(
@@ -247,35 +247,46 @@ def problems(record: Any) -> list[str]:
             )
     if found:
         return found
+    whole, why = True, ""
     try:
-        if "checksum" in record and sealed(record)["checksum"] != record["checksum"]:
-            return ["not what was written (checksum); delete it and run again"]
         canonical(record).encode()
+        whole = "checksum" not in record or sealed(record)["checksum"] == record["checksum"]
     except (ValueError, RecursionError) as error:
-        return [f"is no JSON ({error})"]
+        why = str(error)
+    if not whole:
+        return ["not what was written (checksum); delete it and run again"]
     found = list(misshapen(record))
     if record["schema"] != SCHEMA_VERSION:
         found.append(f"schema version {record['schema']}, expected {SCHEMA_VERSION}")
-    if record["config_hash"] != sha256_text(canonical(record["config"])):
-        found.append("config_hash does not match config")
+    try:
+        hashed = sha256_text(canonical(record["config"]))
+    except (TypeError, ValueError, RecursionError) as error:
+        found.append(f"'config' is no JSON ({error})")
+    else:
+        if record["config_hash"] != hashed:
+            found.append("config_hash does not match config")
     for split, scores in record["scores"].items():
         for metric, score in scores.items() if isinstance(scores, Mapping) else [("", None)]:
             if not isinstance(score, int | float) or isinstance(score, bool) or not -1 <= score <= 1:
-                found.append(f"scores.{split}.{metric} is {score!r}, expected a fraction between -1 and 1")
+                found.append(
+                    f"scores.{split}.{metric}"[:80] + f" is {score!r:.80}, expected a fraction between -1 and 1"
+                )
     if "dev" not in record["scores"]:
         found.append("scores has no 'dev'")
     elif isinstance(record["scores"]["dev"], Mapping) and record["shown"] not in record["scores"]["dev"]:
-        found.append(f"scores.dev has no '{record['shown']}', the metric that a table shows")
+        found.append(f"scores.dev has no '{record['shown'][:80]}', the metric that a table shows")
+    if why and not found:
+        found.append(f"is no JSON ({why})")
     return found
 
 
 def read(path: Path) -> dict[str, Any]:
-    """Reads and checks one record; raises UserError naming the file and what is wrong."""
+    """Reads and checks one record, without its checksum; raises UserError naming the file and what is wrong."""
     record = read_json(path)
     found = problems(record)
     if found:
         raise UserError(f"{path}: not a valid run record: {'; '.join(found[:3])}")
-    return dict(record)
+    return {key: value for key, value in record.items() if key != "checksum"}
 
 
 def predictions(path: Path, record: Mapping[str, Any]) -> "dict[str, NDArray[np.float32]]":

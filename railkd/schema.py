@@ -108,8 +108,8 @@ def misshapen(record: Mapping[str, Any]) -> Iterator[str]:
         parts = dict(enumerate(value)) if isinstance(value, list) else value
         for part in parts if name == "*" else [name] if name in parts else []:
             if not fits(parts[part]):
-                yield f"{key}.{part} is {repr(parts[part])[:80]}, expected {expected}"
+                yield f"{key}.{part}"[:80] + f" is {repr(parts[part])[:80]}, expected {expected}"
     for epoch in record["epochs"]:
         if isinstance(epoch, Mapping) and isinstance(epoch.get("dev"), Mapping) and record["shown"] not in epoch["dev"]:
-            yield f"epochs: dev has no '{record['shown']}', the metric that a table shows"
+            yield f"epochs: dev has no '{record['shown'][:80]}', the metric that a table shows"
             return

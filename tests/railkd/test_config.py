@@ -70,7 +70,7 @@ def message(path: Path) -> str:
         ("name", "..", ["name: '..' does not match"]),
         ("pairs", {"a/b": {}}, ["pairs", "'a/b' does not match"]),
         ("methods", {"..": {}}, ["methods", "'..' does not match"]),
-        ("models", {3: {"hub": "a"}}, ["models", "3 is not of type 'string'"]),
+        ("models", {3: {"hub": "a"}}, ["models", "the key 3 is no text"]),
         ("data", ..., ["top level: 'data' is a required property"]),
     ],
 )

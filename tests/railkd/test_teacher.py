@@ -128,7 +128,7 @@ def test_a_checked_store_is_not_read_again(store_folder: Path, monkeypatch: pyte
         SignalStore(copy, CPU)
     facts = (store_folder / "signals.json").read_text()
     (store_folder / "signals.json").write_text(facts.replace('"cls.npy": "', '"cls.npy": "0'))
-    with pytest.raises(UserError, match=r"cls.npy: missing or not what was written"):
+    with pytest.raises(UserError, match=r"signals.json: not what was written"):
         SignalStore(store_folder, CPU)
 
 
