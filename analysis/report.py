@@ -4,13 +4,13 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from analysis import answers, captions, printed, reasons, verdicts
+from analysis import captions, printed, reasons, verdicts
 from analysis.benchmark import TABLES, Benchmark
 from analysis.layout import md
 from analysis.load import Runs
 from railkd.config import Layout
 from railkd.errors import UserError
-from railkd.records import require
+from railkd.records import read_json, require
 
 HEADINGS = {
     1: "The methods, and what a step costs",
@@ -76,10 +76,10 @@ def _text(path: Path) -> str:
 
 
 def _json(path: Path, step: str) -> dict[str, Any]:
-    found = answers.read(path)
-    if found is None:
+    if not path.is_file():
         raise UserError(f"{path}: not there; run 'python -m analysis {step}' first")
-    return found
+    require(path.parent, path.name, file=Layout(path.parent).checksums(step))
+    return dict(read_json(path))
 
 
 def planned(benchmark: Benchmark) -> list[tuple[str, str, str, int]]:

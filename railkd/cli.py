@@ -263,7 +263,7 @@ def main(argv: list[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         return 130
-    except (OSError, MemoryError, RuntimeError) as error:
+    except (OSError, MemoryError, RuntimeError, ImportError) as error:
         said = _shortage(error)
         if said is None:
             raise
@@ -277,7 +277,8 @@ def _shortage(error: BaseException) -> str | None:
     if isinstance(error, OSError):
         return f"{error.filename or 'output'}: {error.strerror}" if error.errno in LACKS else None
     text = " ".join(str(error).split())
-    lacks_memory = "out of memory" in text.lower() or "can't allocate memory" in text
+    signs = ("out of memory", "can't allocate memory", "cannot allocate memory", "failed to map segment")
+    lacks_memory = any(sign in text.lower() for sign in signs)
     return f"out of memory ({text[:200]})" if isinstance(error, MemoryError) or lacks_memory else None
 
 

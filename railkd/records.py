@@ -96,9 +96,7 @@ def _taking_the_place_of(path: Path) -> Iterator[Path]:
     except UserError:
         raise
     except Exception as error:
-        from safetensors import SafetensorError  # its writer's I/O errors are of this kind
-
-        if not isinstance(error, OSError | SafetensorError):
+        if not isinstance(error, OSError) and "(os error " not in str(error):  # so say safetensors and tokenizers
             raise
         why = (isinstance(error, OSError) and error.strerror) or str(error)
         raise UserError(f"{path}: cannot be written ({why})") from error

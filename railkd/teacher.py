@@ -188,7 +188,7 @@ def _check(folder: Path, digests: dict[str, str]) -> None:
         path = folder / name
         if not path.is_file() or sha256_file(path) != digest:
             raise UserError(f"{path}: missing or not what was written (checksum); delete {folder} and run again")
-    with suppress(OSError):  # a folder that cannot be written to is read again by the next job
+    with suppress(OSError, UserError):  # a folder that cannot be written to is read again by the next job
         write_json(folder / SEEN, looks)
 
 

