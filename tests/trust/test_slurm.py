@@ -72,7 +72,7 @@ def until(found, workflow, seconds=600):
 
 def trainer(results, method):
     """The process in which a SLURM job trains this method."""
-    wanted = {"distil", method, str(results)}
+    wanted = {"distil", method, f"--results={results}"}
     for process in psutil.process_iter(["cmdline"]):
         if wanted <= set(process.info["cmdline"] or []):
             return process
