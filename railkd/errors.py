@@ -21,4 +21,6 @@ def unknown(kind: str, name: object, available: Iterable[str], where: str = "") 
     close = difflib.get_close_matches(str(name), names, n=1)
     hint = f"; did you mean '{close[0]}'?" if close else ";"
     prefix = f"{where}: " if where else ""
-    return UserError(f"{prefix}unknown {kind} {str(name)!r}{hint} available: {', '.join(names) or 'none'}")
+    listed = ", ".join(names) or "none"
+    listed = listed if len(listed) < 600 else f"{listed[:600]}, ... ({len(names)} in all)"
+    return UserError(f"{prefix}unknown {kind} {str(name)[:80]!r}{hint} available: {listed}")
