@@ -80,7 +80,8 @@ def _ending(log: Path, key: Key) -> str | None:
     last = lines[-1]
     if last.startswith(ERROR):  # of several runs of a job, what it says of this one
         parts = re.split(f"; (?={re.escape(runs)})", last.removeprefix(ERROR))
-        return next((part for part in parts if part.startswith(f"{runs}{seed}: ")), parts[0])[:LONGEST]
+        own = f"{runs}{seed}: "
+        return next((part for part in parts if part.startswith(own)), parts[0]).removeprefix(own)[:LONGEST]
     what = (
         "crashed"
         if any(line.startswith("Traceback") for line in lines)
