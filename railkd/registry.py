@@ -97,7 +97,8 @@ def class_facts(name: str) -> dict[str, Any]:
     for node in tree.body:
         if not isinstance(node, ast.ClassDef) or (wanted and node.name != wanted):
             continue
-        facts["summary"] = (ast.get_docstring(node) or "").partition("\n")[0]
+        if said := ast.get_docstring(node):
+            facts["summary"] = said.partition("\n")[0]
         for line in node.body:
             targets = line.targets if isinstance(line, ast.Assign) else [getattr(line, "target", None)]
             value = getattr(line, "value", None)

@@ -357,6 +357,8 @@ def distil(
             failed.append(f"{prefix} {error}")
             log(failed[-1])
             continue
+        except UserError as error:
+            raise UserError(f"{prefix} {error}") from None
         outcome.cost["regime"] = regime if source is not None else "none"
         _record(
             benchmark,

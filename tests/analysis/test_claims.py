@@ -276,7 +276,7 @@ def test_selection_errors_and_budget(folder: Folder) -> None:
     for task in spec()["data"]["tasks"]:
         for seed in (1, 2, 3):
             folder.edit(
-                lambda r: r.update(epochs=[{"epoch": i + 1, "halves": h} for i, h in enumerate(halves)]),
+                lambda r: r.update(epochs=[{**e, "halves": h} for e, h in zip(r["epochs"], halves, strict=False)]),
                 BERT, "pkd", task, seed,
             )  # fmt: skip
     for point, score in enumerate((0.5, 0.7)):

@@ -49,7 +49,7 @@ def test_teacher_and_student_folders_load_and_classify(
     assert (tmp_path / "s" / "tokenizer.json").read_text() == (tmp_path / "t" / "tokenizer.json").read_text()
     for name in ("t", "s"):
         assert {f.name for f in (tmp_path / name).iterdir()} == {
-            "config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json",
+            "checksums.json", "config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json",
         }  # fmt: skip
         tokenizer = AutoTokenizer.from_pretrained(tmp_path / name)
         model, info = AutoModelForSequenceClassification.from_pretrained(

@@ -215,7 +215,7 @@ def test_search_selects_the_best_point_on_dev(bench: Any, monkeypatch: pytest.Mo
     best = runs.select(benchmark, layout, CELL)
     assert best["index"] == 1 and best["scores"] == scores and best["metric"] == "f1"
     assert best["point"] == benchmark.grid()[1] == {"learning_rate": 1e-3, "epochs": 2}
-    assert records.read_json(layout.best(CELL)) == best
+    assert records.read_sealed(layout.best(CELL)) == best
     distil((benchmark, layout), [1])
     training = records.read(layout.run(CELL, 1))["config"]["training"]
     assert (training["learning_rate"], training["epochs"]) == (1e-3, 2)
