@@ -169,9 +169,8 @@ def check_shortage(ending: faults.Ending, results: Path, kept: dict[Path, bytes]
     """It failed with one line that names a file, changed no finished file and left nothing behind."""
     errors = [line for line in ending.said.splitlines() if "error" in line.lower()]
     assert ending.status == 1 and len(errors) == 1 and "Traceback" not in ending.said, (ending.status, ending.said)
-    assert re.fullmatch(
-        rf"(railkd: )?error: {re.escape(str(results))}/\S+: .*(No space left|too large).*", errors[0]
-    ), errors
+    place = rf"(railkd: )?error: (\S+ \S+ \S+ seed \d+: )?{re.escape(str(results))}/\S+: "
+    assert re.fullmatch(place + r".*(No space left|too large).*", errors[0]), errors
     assert all(path.read_bytes() == content for path, content in kept.items() if path.exists())
     assert not left_over(results, states=False)
 
