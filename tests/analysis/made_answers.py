@@ -45,7 +45,7 @@ def claim(name: str, verdict: str, unit: str = "points", **changes: Any) -> dict
         "lower": bounds[0],
         "upper": bounds[1],
         "verdict": verdict,
-        "why": "The interval holds both sides of the bound.",
+        "why": "The interval holds both sides of the bound. About 11 seeds would decide it if the estimates are right.",
         **{key: PART[key] for key in ("estimate", "low", "high", "paper", "label", "seeds_needed")},
         "missing": [],
         "parts": [{**PART, "verdict": verdict}],

@@ -58,7 +58,8 @@ def test_each_run_of_a_job_has_its_own_reason(small: Folder) -> None:
 def test_the_report_shows_the_hole_and_the_reason(small: Folder) -> None:
     for seed in (1, 2):
         small.path(PAIR, "pkd", "cola", seed).unlink()
-    log(small, OWN, f"railkd: error: {PAIR} pkd cola seed 1: loss <b> is not finite at step 7\n")
+    own = [f"{PAIR} pkd cola seed {seed}: loss <b> is not finite at step 7" for seed in (1, 2)]
+    log(small, OWN, f"railkd: error: {'; '.join(own)}\n")
     for step in ("tables", "claims", "audit", "report"):
         assert main([step, str(small.file), "--results", str(small.results)]) == 0
     benchmark = read(small.file)
