@@ -55,7 +55,7 @@ def mutated(draw: Callable[..., Any], tree: Any, values: Any = JSON) -> Any:
         container, key = found[draw(st.integers(0, len(found) - 1))]
         change = draw(st.sampled_from(["replace", "replace", "delete", "rename", "wrap", "take"]))
         if change == "replace":
-            container[key] = draw(values)
+            container[key] = copy.deepcopy(draw(values))  # one that is drawn again must not have been changed
         elif change == "delete":
             del container[key]
         elif change == "rename" and isinstance(container, dict):
