@@ -91,7 +91,7 @@ def read(benchmark: Benchmark, results: Path) -> Runs:
     outdated: dict[tuple[str, str], list[str]] = {}
 
     def compare(record: dict[str, Any], asked: dict[str, Any] | None) -> None:
-        if asked is not None and record["config_hash"] != records.sha256_text(records.canonical(asked)):
+        if asked is not None and not _trained_with(record, asked):
             outdated.setdefault((record["pair"], record["method"]), []).append(record["task"])
 
     layout = Layout(results)
@@ -106,11 +106,12 @@ def read(benchmark: Benchmark, results: Path) -> Runs:
                 rows += _scores(benchmark, teachers[pair.teacher, task], path, pair.name, "teacher", columns)
             for method in pair.methods:
                 cell: tuple[Path, str] | None = None
+                asked = records.asked(benchmark.file, layout, Cell(pair.name, method, task))
                 for seed in sorted(benchmark.seeds):
                     path = layout.run(Cell(pair.name, method, task), seed)
                     if not path.exists():
                         path = layout.kept(path)  # finished, though its job failed later
-                        if not path.exists() or not _current(benchmark, layout, Cell(pair.name, method, task), path):
+                        if not path.exists() or not asked or not _trained_with(records.read(path), asked):
                             continue
                     expected = {"benchmark": benchmark.name, "pair": pair.name, "method": method, "task": task}
                     record = _record(path, {**expected, "seed": seed, "stage": "distil"})
@@ -122,17 +123,16 @@ def read(benchmark: Benchmark, results: Path) -> Runs:
                         )
                     if cell is None:
                         cell = (path, record["config_hash"])
-                        compare(record, records.asked(benchmark.file, Layout(results), Cell(pair.name, method, task)))
+                        compare(record, asked)
                     students[pair.name, method, task, seed] = record
                     rows += _scores(benchmark, record, path, pair.name, method, columns)
     rows += leaderboard.read(benchmark, results)
     return Runs(students, teachers, pd.DataFrame(rows, columns=COLUMNS), outdated)
 
 
-def _current(benchmark: Benchmark, layout: Layout, cell: Cell, kept: Path) -> bool:
-    """Whether a kept run has the configuration that the benchmark file asks for now."""
-    config = records.asked(benchmark.file, layout, cell)
-    return bool(config and records.read(kept)["config_hash"] == records.sha256_text(records.canonical(config)))
+def _trained_with(record: dict[str, Any], config: dict[str, Any]) -> bool:
+    """Whether a record is of this configuration."""
+    return bool(record["config_hash"] == records.sha256_text(records.canonical(config)))
 
 
 def _record(path: Path, expected: dict[str, Any]) -> dict[str, Any]:
