@@ -281,7 +281,7 @@ def parser() -> argparse.ArgumentParser:
     add("--results", type=Path, help="results folder (default: results/<name of the benchmark>)")
     add("--epochs", type=int, help="(default: the benchmark's)")
     add("--seeds", type=int, nargs="+", default=[1])
-    add("--steps", type=int, help="a short run: this many batches, one epoch, a teacher that is not fine-tuned")
+    add("--steps", type=int, help="a short run: so many batches an epoch, an epoch if not --epochs, an untuned teacher")
     add("--device", default="auto", help="auto, cpu or cuda (default: auto)")
     add("--threads", type=int, default=os.cpu_count(), help="CPU threads (default: all)")
     return made
@@ -321,8 +321,8 @@ def run(options: argparse.Namespace, command: str) -> Path:
         if options.steps is None and not (layout.teacher(teacher, task) / "record.json").is_file():
             runs.fine_tune(benchmark, layout, teacher, task, device, print)
         settings = benchmark.training("student", student, task)
-        settings.update({"epochs": options.epochs} if options.epochs else {})
-        settings.update({"epochs": 1} if options.steps else {})
+        if options.epochs or options.steps:
+            settings["epochs"] = options.epochs or 1
         for seed in options.seeds:
             for tool in options.tools:
                 for best in TOOLS[tool][1]:
