@@ -1,7 +1,8 @@
 """``python -m benchmarks.speed``: times every method of a benchmark in both regimes, at its models' real shapes.
 
 Writes ``results/<benchmark>/speed.{json,csv,md,png,pdf}``; Table 4 takes its speed-up from the JSON file. On a CPU of
-two cores the shapes of ``paper.yaml`` take hours: ``--rounds 3 --steps 1 --batch-size 8`` is a first look.
+two cores the shapes of ``paper.yaml`` take hours: ``--rounds 3 --steps 1 --warmup 1 --batch-size 8`` is a first look,
+in a quarter of one. With ``--against`` an earlier ``speed.json``, the exit status is 2 when a method has become dearer.
 """
 
 import argparse
@@ -15,6 +16,8 @@ from typing import Any
 from railkd import config, records
 from railkd.config import Layout
 from railkd.errors import UserError
+
+SCHEMA = 1  # of speed.json
 
 
 def parser() -> argparse.ArgumentParser:
@@ -34,6 +37,8 @@ def parser() -> argparse.ArgumentParser:
     add("--steps", type=int, default=5, help="timed steps of a job in a round (default: %(default)s)")
     add("--warmup", type=int, default=2, help="steps before the clock starts (default: %(default)s)")
     add("--groups", nargs="+", help="only these pairs or depths, by name")
+    add("--against", type=Path, metavar="FILE", help="an earlier speed.json: name the jobs whose ratio has grown")
+    add("--tolerance", type=float, default=0.1, help="growth that --against lets pass (default: %(default)s)")
     return made
 
 
@@ -43,11 +48,16 @@ def _check(options: argparse.Namespace) -> None:
             raise UserError(f"--{name.replace('_', '-')}: {getattr(options, name)}, expected a number of at least 1")
     if not 6 <= options.mean_length <= options.max_length:
         raise UserError(f"--mean-length: {options.mean_length:g}, expected a number from 6 to --max-length")
+    if not options.tolerance >= 0:
+        raise UserError(f"--tolerance: {options.tolerance:g}, expected a number of at least 0")
 
 
-def run(options: argparse.Namespace, command: str) -> Path:
-    """Measures, writes and returns the results folder."""
+def run(options: argparse.Namespace, command: str) -> list[str]:
+    """Measures and writes; returns a line for each job that has become dearer than ``--against`` says."""
     _check(options)
+    before = records.read_json(options.against) if options.against else None
+    if options.against and not (isinstance(before, dict) and before.get("schema") == SCHEMA):
+        raise UserError(f"--against {options.against}: expected a speed.json of schema {SCHEMA}")
     benchmark = config.load(options.benchmark)
     folder = options.results or Path("results") / benchmark.name
     os.environ.setdefault("OMP_NUM_THREADS", str(options.threads))
@@ -84,7 +94,7 @@ def run(options: argparse.Namespace, command: str) -> Path:
                 found.append(measure.measure(benchmark, group, jobs, settings, Path(temporary) / "signals", say))
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
     result: dict[str, Any] = {
-        "schema": 1,
+        "schema": SCHEMA,
         "benchmark": benchmark.name,
         "title": benchmark.spec["title"],
         "shapes": options.shapes,
@@ -102,18 +112,20 @@ def run(options: argparse.Namespace, command: str) -> Path:
     records.write_json(folder / "speed.json", result)
     show.write(result, folder, titles.read(benchmark.path).title_of)
     say(f"wrote {folder}/speed.{{json,csv,md,png,pdf}}")
-    return folder
+    return show.dearer(result, before, options.tolerance) if before else []
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command line; a user's mistake is one line on standard error and exit status 1."""
     given = sys.argv[1:] if arguments is None else arguments
     try:
-        run(parser().parse_args(given), " ".join(["python -m benchmarks.speed", *given]))
+        grown = run(parser().parse_args(given), " ".join(["python -m benchmarks.speed", *given]))
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    return 0
+    for line in grown:
+        print(line)
+    return 2 if grown else 0
 
 
 if __name__ == "__main__":

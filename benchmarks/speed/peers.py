@@ -288,13 +288,13 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _cut(prepared: Prepared, examples: int) -> Prepared:
-    """The first examples of the training set, and of dev."""
+    """The first examples of the training set, and the same share of dev."""
+    share = min(1.0, examples / len(prepared.splits["train"]))
     for name in ("train", "dev"):
         split = prepared.splits[name]
-        ends = split.offsets[: examples + 1]
-        prepared.splits[name] = Split(
-            split.tokens[: int(ends[-1])], ends, split.second[:examples], split.labels[:examples]
-        )
+        count = math.ceil(share * len(split))
+        ends = split.offsets[: count + 1]
+        prepared.splits[name] = Split(split.tokens[: int(ends[-1])], ends, split.second[:count], split.labels[:count])
     return prepared
 
 

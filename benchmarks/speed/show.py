@@ -11,6 +11,7 @@ import pandas as pd
 from analysis.figures import COLOURS, MARKERS, STYLE
 from analysis.figures import _plain as plain_title
 from analysis.layout import md
+from railkd.errors import UserError
 from railkd.records import write_bytes
 
 GIB = 2**30
@@ -54,6 +55,31 @@ def frame(result: dict[str, Any]) -> pd.DataFrame:
                 }
             )  # fmt: skip
     return pd.DataFrame(rows).astype({"negatives": "Int64", "peak_memory_bytes": "Int64"})
+
+
+def dearer(now: dict[str, Any], before: dict[str, Any], tolerance: float) -> list[str]:
+    """A line for each job whose ratio to ``no_kd`` has grown: lower quartile now above (1 + tolerance) × upper before.
+
+    Ratios compare machines too, seconds do not. Raises UserError when the two were not measured alike or share no job.
+    """
+    for key in ("benchmark", "shapes"):
+        if now[key] != before[key]:
+            raise UserError(f"--against: its {key} is {before[key]}, this one's {now[key]}")
+    for key in ("batch_size", "mean_length", "max_length"):
+        if now["settings"][key] != before["settings"][key]:
+            option = f"--{key.replace('_', '-')}"
+            raise UserError(f"--against: its {option} is {before['settings'][key]}, this one's {now['settings'][key]}")
+    job = ["group", "teacher_layers", "student_layers", "method", "regime", "negatives"]
+    both = frame(now).merge(frame(before), on=job, suffixes=("", "_before"))
+    both = both[both["method"] != "no_kd"]  # the unit
+    if both.empty:
+        raise UserError("--against: it shares no job with this measurement")
+    grown = both[both["ratio_low"] > (1 + tolerance) * both["ratio_high_before"]]
+    return [
+        f"{row.group}, {row.method} {row.regime}: {_number((row.ratio, row.ratio_low, row.ratio_high))} times no_kd's "
+        f"step, before {_number((row.ratio_before, row.ratio_low_before, row.ratio_high_before))}"
+        for row in grown.itertuples()
+    ]
 
 
 def _number(value: tuple[float, float, float]) -> str:

@@ -1,5 +1,6 @@
 """The benchmark of costs, at toy size: that it times what it says, and that ratios are taken within a round."""
 
+import copy
 import csv
 import json
 import statistics
@@ -9,6 +10,8 @@ from typing import Any
 import pytest
 
 from benchmarks.speed import __main__ as speed
+from benchmarks.speed import show
+from railkd.errors import UserError
 
 ROOT = Path(__file__).parents[2]
 QUICK = ["--rounds", "3", "--steps", "1", "--warmup", "1", "--batch-size", "4", "--threads", "1", "--device", "cpu"]
@@ -78,3 +81,27 @@ def test_a_mistake_is_one_line(arguments: list[str], said: str, capsys: pytest.C
     assert speed.main([str(ROOT / "tests" / "micro.yaml"), "--device", "cpu", *arguments]) == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f"error: {said}")
+
+
+def test_what_has_become_dearer_is_named(results: Path, result: dict[str, Any]) -> None:
+    before = copy.deepcopy(result)
+    assert show.dearer(result, before, 0.0) == []
+    for job in before["groups"][0]["jobs"]:
+        if (job["method"], job["regime"]) == ("rail_kd_l", "live"):
+            job["seconds"] = [s / 10 for s in job["seconds"]]
+    (line,) = show.dearer(result, before, 0.1)
+    assert line.startswith("bert4-distilbert2, rail_kd_l live: ")
+    assert show.dearer(before, result, 0.1) == []  # cheaper is no regression
+    before["settings"]["batch_size"] = 8
+    with pytest.raises(UserError, match="--against: its --batch-size is 8, this one's 4"):
+        show.dearer(result, before, 0.1)
+
+
+def test_against_decides_the_exit_status(results: Path, result: dict[str, Any], tmp_path: Path) -> None:
+    for job in result["groups"][0]["jobs"]:
+        if job["method"] != "no_kd":
+            job["seconds"] = [s / 100 for s in job["seconds"]]
+    (tmp_path / "before.json").write_text(json.dumps(result))
+    arguments = [str(ROOT / "tests" / "micro.yaml"), "--results", str(tmp_path), "--max-length", "32"]
+    arguments += ["--mean-length", "10", "--groups", "bert4-distilbert2", "--against", str(tmp_path / "before.json")]
+    assert speed.main([*arguments, *QUICK]) == 2
