@@ -73,6 +73,8 @@ def test_negatives_are_jobs_of_their_own() -> None:
     "arguments, said",
     [
         (["--groups", "bert5"], "--groups: unknown group 'bert5'; available: bert4-distilbert2"),
+        (["--against", "nowhere.json"], "nowhere.json: no such file"),
+        (["--tolerance", "-1"], "--tolerance: -1, expected a number of at least 0"),
         (["--rounds", "0"], "--rounds: 0, expected a number of at least 1"),
         (["--mean-length", "3"], "--mean-length: 3, expected a number from 6 to --max-length"),
     ],
