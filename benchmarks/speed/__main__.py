@@ -87,12 +87,8 @@ def run(options: argparse.Namespace, command: str) -> list[str]:
         if name not in [group.name for group in groups]:
             raise UserError(f"--groups: unknown group '{name}'; available: {', '.join(g.name for g in groups)}")
     say(f"{len(groups)} groups of {len(jobs)} jobs on {device}")
-    found = []
-    for group in groups:
-        if options.groups is None or group.name in options.groups:
-            with tempfile.TemporaryDirectory(prefix="railkd-speed-") as temporary:
-                found.append(measure.measure(benchmark, group, jobs, settings, Path(temporary) / "signals", say))
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+    found: list[dict[str, Any]] = []
     result: dict[str, Any] = {
         "schema": SCHEMA,
         "benchmark": benchmark.name,
@@ -109,6 +105,12 @@ def run(options: argparse.Namespace, command: str) -> list[str]:
         "complexity": {job.method: work.table_1(benchmark, job.method) for job in jobs},
         "groups": found,
     }
+    if before:
+        show.check_alike(result, before)  # before the time is spent
+    for group in groups:
+        if options.groups is None or group.name in options.groups:
+            with tempfile.TemporaryDirectory(prefix="railkd-speed-") as temporary:
+                found.append(measure.measure(benchmark, group, jobs, settings, Path(temporary) / "signals", say))
     records.write_json(folder / "speed.json", result)
     show.write(result, folder, titles.read(benchmark.path).title_of)
     say(f"wrote {folder}/speed.{{json,csv,md,png,pdf}}")

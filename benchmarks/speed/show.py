@@ -57,18 +57,25 @@ def frame(result: dict[str, Any]) -> pd.DataFrame:
     return pd.DataFrame(rows).astype({"negatives": "Int64", "peak_memory_bytes": "Int64"})
 
 
+def check_alike(now: dict[str, Any], before: dict[str, Any]) -> None:
+    """Raises UserError when two results were not measured alike; what they found is not looked at."""
+    for key in ("benchmark", "shapes"):
+        if now[key] != before.get(key):
+            raise UserError(f"--against: its {key} is {before.get(key)}, this one's {now[key]}")
+    earlier = before.get("settings", {})
+    for key in ("batch_size", "mean_length", "max_length"):
+        if now["settings"][key] != earlier.get(key):
+            option = f"--{key.replace('_', '-')}"
+            raise UserError(f"--against: its {option} is {earlier.get(key)}, this one's {now['settings'][key]}")
+
+
 def dearer(now: dict[str, Any], before: dict[str, Any], tolerance: float) -> list[str]:
     """A line for each job whose ratio to ``no_kd`` has grown: lower quartile now above (1 + tolerance) × upper before.
 
-    Ratios compare machines too, seconds do not. Raises UserError when the two were not measured alike or share no job.
+    Ratios carry over from one machine to another, seconds do not. Raises UserError when the two were not measured alike
+    or share no job.
     """
-    for key in ("benchmark", "shapes"):
-        if now[key] != before[key]:
-            raise UserError(f"--against: its {key} is {before[key]}, this one's {now[key]}")
-    for key in ("batch_size", "mean_length", "max_length"):
-        if now["settings"][key] != before["settings"][key]:
-            option = f"--{key.replace('_', '-')}"
-            raise UserError(f"--against: its {option} is {before['settings'][key]}, this one's {now['settings'][key]}")
+    check_alike(now, before)
     job = ["group", "teacher_layers", "student_layers", "method", "regime", "negatives"]
     both = frame(now).merge(frame(before), on=job, suffixes=("", "_before"))
     both = both[both["method"] != "no_kd"]  # the unit

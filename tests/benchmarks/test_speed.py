@@ -107,3 +107,17 @@ def test_against_decides_the_exit_status(results: Path, result: dict[str, Any], 
     arguments = [str(ROOT / "tests" / "micro.yaml"), "--results", str(tmp_path), "--max-length", "32"]
     arguments += ["--mean-length", "10", "--groups", "bert4-distilbert2", "--against", str(tmp_path / "before.json")]
     assert speed.main([*arguments, *QUICK]) == 2
+
+
+def test_another_measurement_is_refused_before_the_time_is_spent(
+    result: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("benchmarks.speed.measure.measure", lambda *given: pytest.fail("it was measured"))
+    arguments = [str(ROOT / "tests" / "micro.yaml"), "--results", str(tmp_path), "--against", str(tmp_path / "b.json")]
+    for before, said in (
+        (result, "its --mean-length is 10.0, this one's 40.0"),
+        ({"schema": 1, "benchmark": result["benchmark"]}, "its shapes is None, this one's own"),
+    ):
+        (tmp_path / "b.json").write_text(json.dumps(before))
+        assert speed.main([*arguments, *QUICK]) == 1
+        assert f"error: --against: {said}" in capsys.readouterr().err
