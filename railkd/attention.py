@@ -15,13 +15,13 @@ NAMES: dict[Part, tuple[str, ...]] = {
 }
 
 
-def projections(layer: nn.Module) -> dict[Part, nn.Module]:
+def projections(layer: nn.Module) -> dict[Part, nn.Linear]:
     """The three linear maps of a layer's self-attention.
 
     Raises UserError for a layer whose scores are not q·k/√d of three such maps (DeBERTa and ModernBERT put positions
     into them).
     """
-    found: dict[Part, nn.Module] = {}
+    found: dict[Part, nn.Linear] = {}
     for path, module in layer.named_modules():
         for part, names in NAMES.items():
             if path.rpartition(".")[2] in names and isinstance(module, nn.Linear):

@@ -1,5 +1,6 @@
 """What a step leaves out changes nothing: same logits, gradients and trained weights as with everything computed."""
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,9 @@ import pytest
 import torch
 from torch import nn
 
+from railkd import models
 from railkd import train as training
+from railkd.attention import projections
 from railkd.config import TRAINING
 from railkd.exact import UsedRows, narrow_last_layer
 from railkd.methods import build
@@ -28,8 +31,12 @@ def said(model: Any) -> tuple[Any, dict[str, torch.Tensor]]:
     return result, {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
 
 
+@pytest.mark.parametrize("kernel", ["eager", "sdpa"])  # they are given masks of different kinds
 @pytest.mark.parametrize("name", ["bert4", "distilbert2", "roberta3"])
-def test_the_narrow_last_layer_is_exact(checkpoints: Path, name: str) -> None:
+def test_the_narrow_last_layer_is_exact(
+    checkpoints: Path, monkeypatch: pytest.MonkeyPatch, name: str, kernel: str
+) -> None:
+    monkeypatch.setattr(models, "attention", lambda: kernel)
     checkpoint = Checkpoint(str(checkpoints / name))
     whole, gradients = said(load_classifier(checkpoint, 2, 1, "m", whole_last_layer=True))
     narrow, same = said(load_classifier(checkpoint, 2, 1, "m"))
@@ -41,6 +48,42 @@ def test_the_narrow_last_layer_is_exact(checkpoints: Path, name: str) -> None:
     assert gradients.keys() == same.keys()
     for key, gradient in gradients.items():
         torch.testing.assert_close(same[key], gradient, atol=1e-6, rtol=1e-4, msg=key)
+
+
+@pytest.mark.parametrize("name", ["bert4", "distilbert2", "roberta3"])
+def test_the_narrow_attention_makes_no_keys_and_values(checkpoints: Path, name: str) -> None:
+    """Also in a copy, which has its own weights."""
+    model = load_classifier(Checkpoint(str(checkpoints / name)), 2, 1, "m").eval()
+    twin = copy.deepcopy(model)
+    before = forward(twin, inputs()).logits_BC
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.zero_()
+    assert torch.equal(forward(twin, inputs()).logits_BC, before) and before.abs().min() > 0
+    made = []
+    for number, layer in enumerate(models.layers_of(twin), 1):
+        for part, module in projections(layer).items():
+            module.register_forward_hook(lambda *seen, key=(number, part): made.append((key, seen[2].shape[:-1])))
+    forward(twin, inputs())
+    last = twin.config.num_hidden_layers
+    assert [(key, shape) for key, shape in made if key[0] == last] == [((last, "query"), (3,))]
+    assert all(shape == (3, 9) for key, shape in made if key[0] < last) and len(made) == 3 * (last - 1) + 1
+
+
+def test_the_narrow_attention_drops_out(checkpoints: Path) -> None:
+    """As often as the whole one: the mean over many draws is the value without dropout."""
+    model = load_classifier(Checkpoint(str(checkpoints / "bert4")), 2, 1, "m", dropout=0.0).eval()
+    attention = models.layers_of(model)[-1].attention.self
+    hidden = torch.randn(3, 9, 32, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        calm, _ = attention(hidden)
+        attention.dropout.p = 0.4
+        attention.train()
+        torch.manual_seed(0)
+        drawn = torch.stack([attention(hidden)[0] for _ in range(4000)])
+    assert (drawn.std(dim=0) > 0).all()
+    error = (drawn.mean(dim=0) - calm) / (drawn.std(dim=0) / len(drawn) ** 0.5)
+    assert error.abs().max() < 4.5
 
 
 def test_an_unknown_layer_is_left_whole() -> None:
