@@ -422,7 +422,7 @@ def markdown(result: dict[str, Any]) -> str:
     lines = [
         f"# The same distillation by other tools: {result['benchmark']}, {result['pair']}",
         "",
-        "A short run: its scores mean nothing." if result["short"] else "",
+        *(["A short run: its scores mean nothing.", ""] if result["short"] else []),
         f"{machine['device']}, {machine['threads']} threads, {machine['processor']}; torch "
         f"{machine['versions']['torch']}, commit {(machine['commit'] or '?')[:12]}, {machine['measured']}; "
         f"`{result['command']}`. Seconds from loaded models to a trained student; railkd's include the cache and its "
