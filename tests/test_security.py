@@ -64,7 +64,7 @@ def sources() -> list[Path]:
 def test_no_source_runs_what_data_brings() -> None:
     assert len(sources()) > 60
     found = {str(f.relative_to(ROOT)): lines for f in sources() if (lines := unsafe(f.read_text(encoding="utf-8")))}
-    peers = found.pop("benchmarks/speed/peers.py", [])  # other tools' training, timed as they come
+    peers = found.pop("benchmarks/speed/tools.py", [])  # other tools' training, timed as they come
     assert not found and not [line for line in peers if "trust_remote_code" not in line], (found, peers)
 
 

@@ -12,262 +12,29 @@ Peers are optional: ``pip install -e .[peers]``; one that is missing or cannot r
 
 import argparse
 import importlib.metadata
-import importlib.util
 import math
 import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
 
+from benchmarks.speed.tools import PACKAGES, TOOLS, Job, allow_torchvision
 from railkd import config, data, models, records, runs
 from railkd.config import Layout
 from railkd.data import Prepared, Split
 from railkd.errors import UserError, unknown
 from railkd.methods import build
-from railkd.methods.base import Batch, Method
-from railkd.models import Forward
 from railkd.streams import seed_global
-from railkd.teacher import SignalStore, write_signals
-from railkd.train import device_for, learning_rate_factor, logits_of, precision, scores_of, to_device, train
+from railkd.train import device_for, logits_of, precision, scores_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 METHOD = "pkd"
-PACKAGES = {"railkd": "", "trainer": "transformers", "textbrewer": "textbrewer", "torchdistill": "torchdistill"}
-
-
-@dataclass
-class Job:
-    """What every tool is given."""
-
-    prepared: Prepared
-    teacher: "PreTrainedModel"
-    student: "PreTrainedModel"
-    method: Method
-    settings: dict[str, Any]
-    device: torch.device
-    seed: int
-    best: bool  # the tool's best settings, not those of its documentation
-    folder: Path
-
-    @property
-    def split(self) -> Split:
-        return self.prepared.splits["train"]
-
-    @property
-    def steps(self) -> int:
-        return math.ceil(len(self.split) / self.settings["batch_size"]) * int(self.settings["epochs"])
-
-    @property
-    def bfloat16(self) -> bool:
-        """Whether this suite would train in bfloat16 here, and the peer is at its best settings."""
-        return self.best and precision("auto", self.device, self.student.config.hidden_size) == torch.bfloat16
-
-    def collate(self, features: list[dict[str, Any]]) -> dict[str, Tensor]:
-        """A batch as `transformers` models take it, made by this suite's code: faster than padding lists."""
-        rows_B = torch.tensor([feature["index"] for feature in features])
-        pad_to = None if self.best else self.prepared.facts["max_length"]
-        inputs = self.split.collate(rows_B, self.prepared.facts["pad_id"], models.uses_type_ids(self.student), pad_to)
-        return {**inputs, "labels": self.split.labels[rows_B]}
-
-    def loss(self, labels_B: Tensor, student: Any, teacher: Any) -> Tensor:
-        """PKD's loss of two `transformers` outputs with hidden states; first-token vectors need no mask."""
-        said = [Forward(o.logits, o.hidden_states, labels_B) for o in (student, teacher)]
-        return self.method.loss(Batch(labels_B, labels_B, {}), said[0], said[1])[0]
-
-
-class Rows:
-    """The training set as a map of features: token ids (read for their length) and the row."""
-
-    def __init__(self, split: Split) -> None:
-        self.split = split
-
-    def __len__(self) -> int:
-        return len(self.split)
-
-    def __getitem__(self, row: int) -> dict[str, Any]:
-        return {"input_ids": self.split.tokens[self.split.offsets[row] : self.split.offsets[row + 1]], "index": row}
-
-
-def railkd(job: Job) -> dict[str, float]:
-    """This suite, cached; seconds of the cache apart."""
-    started = time.perf_counter()
-    assert job.method.pooling is not None
-    folder = job.folder / "signals"
-    write_signals(job.teacher, job.prepared, [job.method.pooling], folder, job.device, job.settings["precision"], {})
-    cache = time.perf_counter() - started
-    store = SignalStore(folder, job.device)
-    train(job.student, job.method, store, job.prepared, job.settings, job.seed, job.device)
-    return {"cache_seconds": cache}
-
-
-def trainer(job: Job) -> dict[str, float]:
-    """`transformers.Trainer` with ``compute_loss`` overridden, the teacher run in it."""
-    from transformers import Trainer, TrainingArguments
-
-    class Distiller(Trainer):
-        def compute_loss(
-            self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
-        ) -> Any:
-            labels_B = inputs.pop("labels")
-            student = model(**inputs, output_hidden_states=True)
-            with torch.no_grad():
-                teacher = job.teacher(**inputs, output_hidden_states=True)
-            loss = job.loss(labels_B, student, teacher)
-            return (loss, student) if return_outputs else loss
-
-    settings = job.settings
-    arguments = TrainingArguments(
-        output_dir=str(job.folder),
-        per_device_train_batch_size=settings["batch_size"],
-        num_train_epochs=settings["epochs"],
-        learning_rate=settings["learning_rate"],
-        weight_decay=settings["weight_decay"],
-        warmup_steps=math.ceil(settings["warmup"] * job.steps),
-        max_grad_norm=settings["max_gradient_norm"],
-        train_sampling_strategy="group_by_length" if job.best else "random",
-        bf16=job.bfloat16,
-        use_cpu=job.device.type == "cpu",
-        seed=job.seed,
-        save_strategy="no",
-        logging_strategy="no",
-        report_to="none",
-        remove_unused_columns=False,
-        disable_tqdm=True,
-    )
-    Distiller(job.student, arguments, data_collator=job.collate, train_dataset=Rows(job.split)).train()
-    return {}
-
-
-def _loader(job: Job) -> Any:
-    """Random batches; neither TextBrewer nor torchdistill has a sampler of its own."""
-    return torch.utils.data.DataLoader(
-        Rows(job.split),  # type: ignore[arg-type]
-        batch_size=job.settings["batch_size"],
-        shuffle=True,
-        collate_fn=job.collate,
-        generator=torch.Generator().manual_seed(job.seed),
-    )
-
-
-def textbrewer(job: Job) -> dict[str, float]:
-    """TextBrewer's GeneralDistiller: its hidden-state matches are squared errors of whole layers, not of one token."""
-    from textbrewer import DistillationConfig, GeneralDistiller, TrainingConfig
-    from transformers import get_linear_schedule_with_warmup
-
-    def adaptor(batch: Any, outputs: Any) -> dict[str, Any]:
-        mask = batch["attention_mask"]
-        return {"logits": outputs.logits, "hidden": outputs.hidden_states, "losses": outputs.loss, "inputs_mask": mask}
-
-    settings, layers = job.settings, job.method.layers
-    widths = (job.student.config.hidden_size, job.teacher.config.hidden_size)
-    project = {"proj": ["linear", *widths, {}]} if widths[0] != widths[1] else {}
-    matches = [
-        {"layer_T": t, "layer_S": s, "feature": "hidden", "loss": "hidden_mse", "weight": 1, **project}
-        for s, t in enumerate(layers, start=1)  # type: ignore[arg-type]
-    ]
-    distiller = GeneralDistiller(
-        TrainingConfig(output_dir=str(job.folder), device=job.device, ckpt_epoch_frequency=settings["epochs"]),
-        DistillationConfig(temperature=1, kd_loss_weight=0.5, hard_label_weight=0.5, intermediate_matches=matches),
-        job.teacher,
-        job.student,
-        adaptor,
-        adaptor,
-    )
-    optimizer = torch.optim.AdamW(
-        job.student.parameters(), lr=settings["learning_rate"], weight_decay=settings["weight_decay"]
-    )
-    warmup = math.ceil(settings["warmup"] * job.steps)
-    with distiller:
-        distiller.train(
-            optimizer,
-            _loader(job),
-            num_epochs=settings["epochs"],
-            scheduler_class=get_linear_schedule_with_warmup,
-            scheduler_args={"num_warmup_steps": warmup, "num_training_steps": job.steps},
-            max_grad_norm=settings["max_gradient_norm"],
-            output_hidden_states=True,
-        )
-    return {}
-
-
-def torchdistill(job: Job) -> dict[str, float]:
-    """torchdistill's DistillationBox, its loop as in its examples; the objective is a module of ours."""
-    from torchdistill.core.distillation import get_distillation_box
-
-    class Objective(nn.Module):
-        def forward(self, student: Any, teacher: Any, targets: Tensor) -> Tensor:
-            return job.loss(targets, student["."]["output"], teacher["."]["output"])
-
-    settings, steps = job.settings, job.steps
-    for model in (job.teacher, job.student):
-        model.config.output_hidden_states = True
-    forward = {"forward_proc": "forward_batch_only_as_kwargs"}
-    plan = {
-        "num_epochs": settings["epochs"],
-        "teacher": {**forward, "requires_grad": False},
-        "student": forward,
-        "optimizer": {
-            "key": "AdamW",
-            "kwargs": {"lr": settings["learning_rate"], "weight_decay": settings["weight_decay"]},
-            "max_grad_norm": settings["max_gradient_norm"],
-        },
-        "scheduler": {
-            "key": "LambdaLR",
-            "kwargs": {"lr_lambda": lambda step: learning_rate_factor(step, steps, settings["warmup"])},
-            "scheduling_step": 1,
-        },
-        "criterion": {
-            "key": "WeightedSumLoss",
-            "kwargs": {"sub_terms": {METHOD: {"criterion": Objective(), "weight": 1.0}}},
-        },
-    }
-    box = get_distillation_box(job.teacher, job.student, {}, plan, job.device, None, False, 1.0)
-    for epoch in range(settings["epochs"]):
-        box.pre_epoch_process(epoch=epoch)
-        for batch in _loader(job):
-            inputs = to_device(batch, job.device)
-            targets = inputs.pop("labels")
-            box.post_forward_process(loss=box.forward_process(inputs, targets, None))
-        box.post_epoch_process()
-    return {}
-
-
-def _allow_torchvision() -> None:
-    """torchdistill needs torchvision, whose wheels hold CUDA kernels that a CPU build of torch cannot load.
-
-    No job on text calls them, but torchvision describes two of them when it is imported (by `transformers` too, where
-    it is installed): so they are declared.
-    """
-    if importlib.util.find_spec("torchvision") is None:
-        return
-    try:
-        importlib.import_module("torchvision")
-    except RuntimeError:
-        for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
-            del sys.modules[name]
-        library = torch.library.Library("torchvision", "FRAGMENT")
-        for name in ("nms", "qnms"):
-            library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        _KEPT.append(library)
-
-
-_KEPT: list[Any] = []  # a library's declarations last as long as it does
-
-TOOLS: dict[str, tuple[Callable[[Job], dict[str, float]], tuple[bool, ...]]] = {
-    "railkd": (railkd, (True,)),
-    "trainer": (trainer, (False, True)),
-    "textbrewer": (textbrewer, (False, True)),
-    "torchdistill": (torchdistill, (False, True)),
-}
 
 
 def parser() -> argparse.ArgumentParser:
@@ -450,7 +217,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Runs the command line; a user's mistake is one line on standard error and exit status 1."""
     given = sys.argv[1:] if arguments is None else arguments
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    _allow_torchvision()
+    allow_torchvision()
     from transformers.utils import logging
 
     logging.set_verbosity_error()
