@@ -28,6 +28,11 @@ STYLE: dict[Any, Any] = {
 }
 
 
+def similarity_task(pair: Pair) -> str:
+    """The paper's SST-2; of a pair without it, its first task."""
+    return "sst2" if "sst2" in pair.tasks else pair.tasks[0]
+
+
 def similarity_data(
     benchmark: Benchmark, runs: Runs, pair: Pair, pooling: str
 ) -> tuple[dict[str, np.ndarray], list[tuple[int, int]], list[str]]:
@@ -38,7 +43,7 @@ def similarity_data(
     for method in pair.rows(FIRST):
         matrices = []
         for seed in sorted(benchmark.seeds):
-            record = runs.students.get((pair.name, method, "sst2", seed))
+            record = runs.students.get((pair.name, method, similarity_task(pair), seed))
             if record and record["similarity"].get(pooling):
                 matrices.append(np.asarray(record["similarity"][pooling], dtype=float))
         if not matrices:
@@ -68,6 +73,7 @@ def _spread_note(benchmark: Benchmark) -> str:
 def similarity_caption(benchmark: Benchmark, runs: Runs) -> str:
     """Caption of Figure 2, without its number."""
     pairs = benchmark.drawn_from("figure2")
+    tasks = " and ".join(dict.fromkeys(TASKS[similarity_task(pair)].title for pair in pairs))
     gone = []
     for pair in pairs:
         missing = similarity_data(benchmark, runs, pair, "mean")[2]
@@ -76,7 +82,7 @@ def similarity_caption(benchmark: Benchmark, runs: Runs) -> str:
     return " ".join(
         part
         for part in (
-            f"Cosine similarity of student and teacher layers on dev examples of SST-2, {benchmark.title}, "
+            f"Cosine similarity of student and teacher layers on dev examples of {tasks}, {benchmark.title}, "
             f"{captions.backbones(pairs)}; {_spread_note(benchmark)}. Above: mean over tokens; below: first token.",
             captions.synthetic(benchmark, runs),
             captions.outdated(runs),

@@ -71,6 +71,18 @@ def test_figure_2_plots_the_means_and_deviations(full: Folder) -> None:
             assert tops == pytest.approx([statistics.mean(v) + statistics.stdev(v) for v in values])
 
 
+def test_figure_2_without_sst2_is_of_the_first_task(folder: Folder) -> None:
+    folder.spec["pairs"][PAIR]["tasks"] = ["cola", "rte", "mrpc", "mnli"]
+    folder.save()
+    for seed in (1, 2, 3):
+        folder.edit(lambda r: r.update(similarity={"mean": [[0.25] * 11] * 5}), PAIR, "pkd", "cola", seed)
+    benchmark = read(folder.file)
+    runs = load.read(benchmark, folder.results)
+    assert "on dev examples of CoLA," in figures.similarity_caption(benchmark, runs)
+    found, layers, missing = figures.similarity_data(benchmark, runs, benchmark.pairs[0], "mean")
+    assert list(found) == ["pkd"] and found["pkd"] == pytest.approx(np.full((3, len(layers)), 0.25)) and missing
+
+
 def test_figure_3_plots_the_mean_attention(full: Folder) -> None:
     benchmark = read(full.file)
     figure = figures.attention(benchmark, load.read(benchmark, full.results))
