@@ -76,7 +76,7 @@ def test_a_run_draws_with_it(pipeline: Any, monkeypatch: pytest.MonkeyPatch) -> 
     data, drawn = pipeline.prepared("mrpc"), []
 
     def counted(like: torch.Tensor, p: float) -> torch.Tensor:
-        drawn.append((like.ndim, p))
+        drawn.append((tuple(like.shape), p))
         return kept(like, p)
 
     monkeypatch.setattr("railkd.dropout.kept", counted)
@@ -89,4 +89,7 @@ def test_a_run_draws_with_it(pipeline: Any, monkeypatch: pytest.MonkeyPatch) -> 
     outcome = training.train(model, method, None, data, settings, 1, CPU)
     of_a_step = 1 + 2 * 3 + 1  # embeddings; weights, attention, feed-forward of two layers; the head
     assert len(drawn) == of_a_step * outcome.cost["steps"]
-    assert sum(ndim == 4 for ndim, _ in drawn) == 2 * outcome.cost["steps"]
+    heads = model.config.num_attention_heads
+    weights = [shape for shape, _ in drawn if shape[1] == heads and shape[-1] != model.config.hidden_size]
+    assert sum(len(shape) == 4 for shape in weights) == outcome.cost["steps"]  # (B, H, T, T)
+    assert sum(len(shape) == 3 for shape in weights) == outcome.cost["steps"]  # the last layer's: (B, H, T)
