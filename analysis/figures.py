@@ -29,7 +29,7 @@ STYLE: dict[Any, Any] = {
 
 
 def similarity_task(pair: Pair) -> str:
-    """The paper's SST-2; of a pair without it, its first task."""
+    """The paper's SST-2; of a pair without it, its first task (the claims are of SST-2 alone)."""
     return "sst2" if "sst2" in pair.tasks else pair.tasks[0]
 
 

@@ -262,9 +262,13 @@ class Forward:
 
     def vectors(self, part: Part, layer: int) -> Tensor:
         """(B, T, D), in the precision of the run."""
-        if (part, layer) not in self._attention:
-            raise RuntimeError(f"the {part} vectors of layer {layer} were not kept: name it in the property attention")
-        return self._attention[part, layer]
+        made_BTD = self._attention.get((part, layer))
+        if made_BTD is None or made_BTD.shape[:2] != self.mask_BT.shape:  # a narrowed layer makes a query alone
+            raise RuntimeError(
+                f"the {part} vectors of layer {layer} were not kept: name it in the property attention, and declare "
+                "whole_last_layer = True if it is the last"
+            )
+        return made_BTD
 
     def mixed(self, partner_B: Tensor, share: float) -> "Forward":
         """The same model on mixed word embeddings: another forward pass."""

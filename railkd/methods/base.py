@@ -98,7 +98,7 @@ class Method(nn.Module):
 
     needs_logits: ClassVar[bool] = False  # reads the teacher's logits
     live: ClassVar[bool] = False  # reads tokens, vectors or mixed: the teacher runs in each step, whatever the regime
-    whole_last_layer: ClassVar[bool] = False  # reads the last layer at more positions than the first
+    whole_last_layer: ClassVar[bool] = False  # reads more of the last layer than its first position
     mixes: ClassVar[bool] = False  # mixes a batch's examples: a batch's loss is not the mean of its halves'
     source: ClassVar[str] = ""  # paper and equation
     regression: ClassVar[bool] = True  # False: undefined for STS-B; the cell becomes a dash with a footnote

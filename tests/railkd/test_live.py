@@ -88,6 +88,15 @@ def test_the_narrow_last_layer_has_no_tokens(checkpoints: Path) -> None:
         narrow.tokens(4)
 
 
+@pytest.mark.parametrize("part", ["query", "key", "value"])
+def test_the_narrow_last_layer_has_no_vectors(checkpoints: Path, part: Any) -> None:
+    with torch.no_grad():
+        narrow = forward(model_of(checkpoints, "bert4", whole=False), inputs(), attention=[3, 4])
+    assert narrow.vectors(part, 3).shape == (3, 9, 32)
+    with pytest.raises(RuntimeError, match=f"{part} vectors of layer 4 were not kept.*whole_last_layer = True"):
+        narrow.vectors(part, 4)
+
+
 def test_vectors_of_an_unknown_layer_are_refused_in_one_line(checkpoints: Path) -> None:
     model = model_of(checkpoints, "bert4")
     for layer in model.bert.encoder.layer:
