@@ -13,15 +13,16 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-sys.path.insert(0, str(workflow.basedir))
+sys.path[:0] = [str(workflow.basedir), str(Path(workflow.basedir) / "workflow")]
 
+import engine
+from analysis import made_of
 from railkd import config as benchmarks
-from railkd import records, warm
+from railkd import warm
 from railkd.config import Cell, Layout
 from railkd.errors import UserError
 from railkd.cli import check
 from railkd.progress import Progress
-from railkd.registry import source_files
 
 BENCHMARK = str(config.pop("benchmark", Path(workflow.basedir) / "benchmarks" / "mini.yaml"))
 RESULTS = config.pop("results", None)
@@ -35,18 +36,33 @@ try:
     if config:
         raise UserError(f"--config: unknown key '{next(iter(config))}'; available: benchmark, device, gres, results")
     B = benchmarks.load(BENCHMARK)
-    L = Layout(RESULTS or Path("results") / B.name)
-    if workflow.is_main_process:  # jobs on a cluster read this file again
+    L = Layout(benchmarks.results_folder(B, RESULTS))
+    SURVEY = None  # what is there and as asked; jobs on a cluster, which read this file again, need not know
+    if workflow.is_main_process:
         check(B, L, reach=False)
+        from railkd.outdated import Survey
+
+        SURVEY = Survey(B, L, made_of.digests(B, L), made_of.files(B, L))
+        SURVEY.align_times()
+        for line in SURVEY.lines():
+            print(f"railkd: {line}", file=sys.stderr)
         logging.getLogger("snakemake.logging").addHandler(Progress())
 except UserError as error:
     sys.exit(f"railkd: error: {error}")
 
-# this environment's Python, unless Snakemake is asked to make environments itself
-PYTHON = "python" if workflow.deployment_settings.deployment_method else shlex.quote(sys.executable)
-RAILKD = f"OMP_NUM_THREADS={{threads}} {PYTHON} -m railkd"
-COMMON = f"{shlex.quote(BENCHMARK)} --results={shlex.quote(str(L.root))}"
-COMPUTE = f"--device {shlex.quote(DEVICE)} --threads {{threads}}"
+# What is typed differently on another day must not be in a job's text, or Snakemake would take it for other code: it
+# goes through the environment. PYTHON: this environment's, unless Snakemake is asked to make environments itself.
+PYTHON = "python" if workflow.deployment_settings.deployment_method else sys.executable
+os.environ |= {
+    "RAILKD_PYTHON": PYTHON,
+    "RAILKD_BENCHMARK": BENCHMARK,
+    "RAILKD_RESULTS": str(L.root),
+    "RAILKD_DEVICE": DEVICE,
+}
+COMMON = '"$RAILKD_BENCHMARK" --results="$RAILKD_RESULTS"'
+RAILKD = 'OMP_NUM_THREADS={threads} "$RAILKD_PYTHON" -m railkd'
+ANALYSIS = '"$RAILKD_PYTHON" -m analysis'
+COMPUTE = '--device "$RAILKD_DEVICE" --threads {threads}'
 LOG = "> {log:q} 2>&1 || {{ tail -n 3 {log:q} >&2; exit 1; }}"
 # How many of the machine's `gpu` a job takes; auto: this machine's, so on a cluster, whose login node has none, say
 # --config device=cuda. With gres=gpu:1 or gres=shard:1 a job asks SLURM for that instead, and nothing of Snakemake's.
@@ -57,6 +73,7 @@ KEEP = workflow.storage_settings.notemp  # --notemp: signals stay
 CELLS = [cell for cell in B.cells() if not B.external(cell.method)]
 RUNS = [str(L.run(cell, seed)) for cell in B.cells() for seed in B.seeds]
 TEACHERS = [(teacher, task) for teacher in B.teachers for task in B.teacher_tasks(teacher)]
+TEACHER_RECORDS = [str(L.teacher(teacher, task) / "record.json") for teacher, task in TEACHERS]
 DRAWN = list(dict.fromkeys(drawn for pair in B.pairs.values() for drawn in pair.get("tables", [])))
 TABLES = [L.root / "tables" / f"table{n}.{kind}" for n in range(1, 7) if n in DRAWN for kind in ("csv", "md", "tex")]
 FIGURES = [L.root / "figures" / f"{n}.{kind}" for n in DRAWN if isinstance(n, str) for kind in ("pdf", "png")]
@@ -64,28 +81,29 @@ CLAIMS, AUDIT = ([L.root / f"{name}.{kind}" for kind in ("json", "md")] for name
 # what `snakemake --report FILE.html` shows besides rules and run times
 SHOWN = [report(str(path), category="Figures") if path.suffix == ".png" else path for path in FIGURES]
 PAGE = report(str(L.root / "report.html"), category="Report")
-TEACHER_RECORDS = [str(L.teacher(teacher, task) / "record.json") for teacher, task in TEACHERS]
 
 
-def check_arrays():
-    """Jobs in SLURM arrays: what a limit keeps from being submitted with the other ready jobs of its rule, the executor
-    plugin (2.8, its issue 473) never submits, and the workflow waits for ever."""
-    arrays = getattr(workflow.executor_settings, "array_jobs", None)
-    if arrays in (None, "", "none"):
-        return
-    left = sum(1 for _ in workflow.dag.needrun_jobs())
-    limits = {"_nodes": "--jobs", "_cores": "--cores"} | ({"gpu": "--resources gpu"} if ON_GPU["gpu"] else {})
-    for name, resource in workflow.global_resources.items():
-        if name in limits and resource.value is not None and resource.value < left:
-            raise UserError(
-                f"--slurm-array-jobs {arrays}: jobs beyond {limits[name]} {resource.value} would never be submitted;"
-                f" expected no limit, or one of at least the {left} jobs to do, or --slurm-array-jobs none"
-            )
+def keep_what_is_right():
+    """Snakemake deletes a job's outputs before it runs: finished runs among them that are as asked are kept for the job
+    to put back, unless the job was forced. Records of runs that the file no longer names are set aside."""
+    from railkd import runs
+
+    for outputs, forced in engine.jobs_to_run(workflow):
+        for path in (Path(output) for output in outputs if output.endswith(".json")):
+            if forced:
+                L.kept(path).unlink(missing_ok=True)
+            elif SURVEY.valid(path):
+                runs.keep(L, path)
+    strays = SURVEY.strays()
+    for path in strays:
+        runs.set_aside(L, path)
+    if strays:
+        print(f"railkd: {len(strays)} records that {BENCHMARK} does not name are set aside in {L.kept(L.root)}", file=sys.stderr)
 
 
 onstart:
     try:
-        check_arrays()
+        engine.check_arrays(workflow, bool(ON_GPU["gpu"]))
         check(B, L)  # now with the hub's checkpoints: a dry run needs no network
     except UserError as error:
         sys.exit(f"railkd: error: {error}")
@@ -100,17 +118,12 @@ onstart:
     # it, even on this very machine: what it forks is outside their allocation.
     if workflow.local_exec:
         warm.start()
-    # The scheduler's rate limit, which these jobs never reach, makes it look for jobs once more every second for each job
-    # that has finished: hundreds of times a second after hundreds of jobs (snakemake/snakemake#2967).
-    workflow.scheduler.job_rate_limiter = None
+    engine.without_rate_limit(workflow)
+    keep_what_is_right()
 
 
 onerror:
-    # What there is, its holes and why: older than every input, so that the next run makes it anew.
-    shell(f"{PYTHON} -m analysis all {COMMON} || true")
-    for _path in [*TABLES, *FIGURES, *CLAIMS, *AUDIT, L.root / "report.md", L.root / "report.html"]:
-        if _path.is_file():
-            os.utime(_path, (0, 0))
+    shell(f"{ANALYSIS} all {COMMON} || true")  # what there is, its holes and why
 
 
 wildcard_constraints:
@@ -118,24 +131,6 @@ wildcard_constraints:
     teacher="|".join(map(re.escape, B.teachers)),
     pair="|".join(map(re.escape, B.pairs)),
     task="|".join(B.tasks),
-
-
-def digest(value):
-    """A short hash of what a rule depends on in the benchmark file: a change of it reruns the rule's jobs."""
-    return records.sha256_text(records.canonical(value))[:16]
-
-
-def checkpoint_of(model):
-    """The files of the pre-trained miniatures that a model is made of; none for a published checkpoint."""
-    entry = B.models[model]
-    if "layers_of" in entry:
-        return checkpoint_of(entry["layers_of"])
-    return [str(L.model(model) / "model.safetensors")] if "pretrain" in entry else []
-
-
-def generated():
-    """MiniGLUE, where the benchmark is made of it."""
-    return [str(L.data() / "corpus" / "corpus.parquet")] if B.synthetic else []
 
 
 localrules:
@@ -149,10 +144,18 @@ localrules:
 
 
 rule all:
-    input:
-        RUNS,  # by name: a record that was deleted is made again even if the report is there
-        [] if KEEP else [L.root / "logs" / "release" / teacher / f"{task}.done" for teacher, task in TEACHERS],
-        TEACHER_RECORDS,
+    input: # by name, all that `railkd verify` would miss: what was deleted is made again even if the report is there
+        L.generated(B),
+        [L.model(model) / "model.safetensors" for model in B.models if "pretrain" in B.models[model]],
+        [place for t, task in TEACHERS for place in (L.prepared(t, task), L.prepared(t, task).with_suffix(".json"))],
+        [path for teacher, task in TEACHERS for path in L.teacher_files(teacher, task)],
+        [path for cell in CELLS for k in range(len(B.grid())) for path in (L.point(cell, k), L.best(cell))],
+        RUNS,
+        [] if KEEP else [L.released(teacher, task) for teacher, task in TEACHERS],
+        TABLES,
+        FIGURES,
+        CLAIMS,
+        AUDIT,
         L.root / "report.md",
         L.root / "report.html",
 
@@ -161,9 +164,7 @@ if B.synthetic:
 
     rule data:
         output:
-            *generated(),
-        params:
-            settings=digest([B.data["seed"], B.data.get("sizes")]),
+            L.generated(B),
         conda:
             "environment.yml"
         log:
@@ -174,12 +175,10 @@ if B.synthetic:
 
 rule pretrain:
     input:
-        generated(),
-        lambda w: checkpoint_of(B.models[w.model]["from"]) if "from" in B.models[w.model] else [],
+        L.generated(B),
+        lambda w: L.weights(B, B.models[w.model].get("from")),
     output:
         L.model("{model}") / "model.safetensors",
-    params:
-        settings=lambda w: digest([B.model_config(w.model), B.data["seed"]]),
     conda:
         "environment.yml"
     log:
@@ -192,19 +191,11 @@ rule pretrain:
 
 rule prepare:
     input:
-        generated(),
-        lambda w: [
-            f
-            for pair in B.pairs.values()
-            if pair["teacher"] == w.teacher
-            for role in ("teacher", "student")
-            for f in checkpoint_of(pair[role])
-        ],
+        L.generated(B),
+        lambda w: L.weights(B, w.teacher),
     output:
         L.prepared("{teacher}", "{task}"),
         L.prepared("{teacher}", "{task}").with_suffix(".json"),
-    params:
-        settings=lambda w: digest([B.data_config(w.task), B.model_config(w.teacher)]),
     priority: 10  # a broken data file is found before the first hour of training, not after it
     conda:
         "environment.yml"
@@ -216,14 +207,10 @@ rule prepare:
 
 rule teacher:
     input:
-        L.prepared("{teacher}", "{task}"),
-        lambda w: checkpoint_of(w.teacher),
+        L.prepared("{teacher}", "{task}").with_suffix(".json"),
+        lambda w: L.weights(B, w.teacher),
     output:
-        L.teacher("{teacher}", "{task}") / "record.json",
-        L.teacher("{teacher}", "{task}") / "record.safetensors",
-        L.teacher("{teacher}", "{task}") / "model.safetensors",
-    params:
-        settings=lambda w: digest(B.teacher_config(w.teacher, w.task)),
+        L.teacher_files("{teacher}", "{task}"),
     conda:
         "environment.yml"
     log:
@@ -236,15 +223,11 @@ rule teacher:
 
 rule signals:
     input:
-        L.prepared("{teacher}", "{task}"),
+        L.prepared("{teacher}", "{task}").with_suffix(".json"),
         L.teacher("{teacher}", "{task}") / "record.json",
         L.teacher("{teacher}", "{task}") / "model.safetensors",
     output:
         directory(L.signals("{teacher}", "{task}")),
-    params:
-        settings=lambda w: digest(
-            [[c.method, B.spec["methods"][c.method]] for c in CELLS if B.pairs[c.pair]["teacher"] == w.teacher]
-        ),
     conda:
         "environment.yml"
     log:
@@ -255,14 +238,19 @@ rule signals:
         f"{RAILKD} signals {COMMON} --teacher {{wildcards.teacher}} --task {{wildcards.task}} {COMPUTE} {LOG}"
 
 
-def cell_inputs(pair):
-    """What every run of a pair's cell reads besides its method, as a function of the wildcards."""
+def cell_inputs(pair, method, seeds):
+    """What the runs of a pair's cell read besides their method, as a function of the wildcards."""
     teacher, student = B.pairs[pair]["teacher"], B.pairs[pair]["student"]
 
     def inputs(w):
-        # the signals follow from these: computing them again, for another method, is no reason to train again
-        said = [L.teacher(teacher, w.task) / name for name in ("record.json", "record.safetensors")]
-        return [L.prepared(teacher, w.task), *said, ancient(L.signals(teacher, w.task)), *checkpoint_of(student)]
+        signals = L.signals(teacher, w.task)
+        if SURVEY and SURVEY.complete(Cell(pair, method, w.task), w.get("point"), [w.get("seed", s) for s in seeds]):
+            # the signals follow from the other inputs: computing them again, for another method, is no reason to train
+            # again. Not for a run that is to be trained: jobs behind an input that is ancient() are not looked at when
+            # that is made again (snakemake/snakemake#4166).
+            signals = ancient(signals)
+        record = L.teacher(teacher, w.task) / "record.json"
+        return [L.prepared(teacher, w.task).with_suffix(".json"), record, signals, *L.weights(B, student)]
 
     return inputs
 
@@ -278,11 +266,10 @@ SHARDS = [["{seed}"]] if all(len(seeds) == 1 for seeds in SHARDS) else SHARDS
 ROWS = list(dict.fromkeys((cell.pair, cell.method) for cell in CELLS))
 PAIRS_OF = Counter(method for _, method in ROWS)
 
-# A method is a rule: an edit of its file reruns its runs alone. Where several pairs have it, each has a rule of its own:
+# A method is a rule. Where several pairs have it, each has a rule of its own:
 # Snakemake finds the rule of a file by what the file's name begins with, so pair and method may be no wildcards, or it
 # would try every method on every file: 222 s instead of 85 s of CPU for a dry run of 20,098 jobs.
 for _pair, _method in ROWS:
-    _source = [str(path) for path in source_files(B.method_class(_method))]
     _cell = Cell(_pair, _method, "{task}")
     _name = _method if PAIRS_OF[_method] == 1 else f"{_method}.{_pair}"
 
@@ -292,14 +279,10 @@ for _pair, _method in ROWS:
             name:
                 f"search_{_name}"
             input:
-                cell_inputs(_pair),
-                method=_source,
+                cell_inputs(_pair, _method, []),
             output:
                 L.point(_cell, "{point}"),
             params:
-                settings=lambda w, pair=_pair, method=_method: digest(
-                    B.run_config(pair, method, w.task, B.grid()[int(w.point)])
-                ),
                 pair=_pair,
                 method=_method,
                 seed=B.search["seed"],
@@ -339,14 +322,12 @@ for _pair, _method in ROWS:
             name:
                 f"distil_{_name}" + (f"_seed{_seeds[0]}" if len(SHARDS) > 1 else "")
             input:
-                cell_inputs(_pair),
+                cell_inputs(_pair, _method, _seeds),
                 [L.best(_cell)] if B.search else [],
-                method=_source,
             output:
                 [L.run(_cell, seed) for seed in _seeds],
                 [L.run(_cell, seed).with_suffix(".safetensors") for seed in _seeds],
             params:
-                settings=lambda w, pair=_pair, method=_method: digest([B.run_config(pair, method, w.task), B.search]),
                 pair=_pair,
                 method=_method,
                 seeds=" ".join(_seeds),
@@ -364,12 +345,12 @@ for _pair, _method in ROWS:
 
 
 # Signals are large: they go after their last reader. Not by temp(): Snakemake would make them again for a new method and
-# then train every other method again too. Their folder stays, and a job that finds it empty fills it.
+# then train every other method again too. Their folder stays, and is filled again for a run that has to be trained.
 rule release:
     input:
         readers,
     output:
-        touch(L.root / "logs" / "release" / "{teacher}" / "{task}.done"),
+        touch(L.released("{teacher}", "{task}")),
     conda:
         "environment.yml"
     log:
@@ -378,13 +359,15 @@ rule release:
         f"{RAILKD} release {COMMON} --teacher {{wildcards.teacher}} --task {{wildcards.task}} {LOG}"
 
 
+USER_RULES = {rule.name for rule in workflow.rules}
+
 # Rules of your own, such as one that runs a method of another repository and writes its run records.
 for _rules in B.spec.get("rules", []):
 
     include: str((Path(BENCHMARK).parent / _rules).resolve())
 
 
-ANALYSIS = f"{PYTHON} -m analysis"
+USER_RULES = {rule.name for rule in workflow.rules} - USER_RULES
 
 
 # scores that the GLUE server returned, where there are any (analysis/leaderboard.py)
@@ -464,3 +447,7 @@ rule report:
         L.root / "logs" / "report.log",
     shell:
         f"{ANALYSIS} report {COMMON} {LOG}"
+
+
+if SURVEY:
+    engine.decide_by_content(workflow, SURVEY.outdated, {rule.name for rule in workflow.rules} - USER_RULES)

@@ -8,9 +8,8 @@ from pathlib import Path
 
 from analysis import benchmark as benchmarks
 from analysis.benchmark import Benchmark
+from analysis.made_of import STEPS
 from railkd.errors import UserError
-
-STEPS = ("tables", "figures", "claims", "audit", "report")
 
 
 def write_tables(benchmark: Benchmark, results: Path) -> None:
@@ -24,7 +23,7 @@ def write_tables(benchmark: Benchmark, results: Path) -> None:
         for extension, text in texts.items():
             names.append(f"tables/table{table.number}.{extension}")
             write_bytes(results / names[-1], text.encode())
-    _seal(results, "tables", *names)
+    _seal(benchmark, results, "tables", *names)
 
 
 def write_figures(benchmark: Benchmark, results: Path) -> None:
@@ -33,7 +32,7 @@ def write_figures(benchmark: Benchmark, results: Path) -> None:
 
     printed.write_figures(benchmark, load.read(benchmark, results), results / "figures")
     drawn = printed.drawings_of(benchmark)
-    _seal(results, "figures", *(f"figures/{name}.{extension}" for name in drawn for extension in ("png", "pdf")))
+    _seal(benchmark, results, "figures", *(f"figures/{name}.{extension}" for name in drawn for extension in ("png", "pdf")))
 
 
 def write_claims(benchmark: Benchmark, results: Path) -> None:
@@ -44,7 +43,7 @@ def write_claims(benchmark: Benchmark, results: Path) -> None:
     data = claims.evaluate(benchmark, load.read(benchmark, results), results)
     write_json(results / "claims.json", data)
     write_bytes(results / "claims.md", verdicts.claims_markdown(data).encode())
-    _seal(results, "claims", "claims.json", "claims.md")
+    _seal(benchmark, results, "claims", "claims.json", "claims.md")
 
 
 def write_audit(benchmark: Benchmark, results: Path) -> None:
@@ -55,7 +54,7 @@ def write_audit(benchmark: Benchmark, results: Path) -> None:
     data = audit.examine()
     write_json(results / "audit.json", data)
     write_bytes(results / "audit.md", verdicts.audit_markdown(data).encode())
-    _seal(results, "audit", "audit.json", "audit.md")
+    _seal(benchmark, results, "audit", "audit.json", "audit.md")
 
 
 def write_report(benchmark: Benchmark, results: Path) -> None:
@@ -66,15 +65,18 @@ def write_report(benchmark: Benchmark, results: Path) -> None:
     runs = load.read(benchmark, results)
     write_bytes(results / "report.md", report.compose(benchmark, runs, results).encode())
     write_bytes(results / "report.html", page.compose(benchmark, runs, results).encode())
-    _seal(results, "report", "report.md", "report.html")
+    _seal(benchmark, results, "report", "report.md", "report.html")
 
 
-def _seal(results: Path, step: str, *names: str) -> None:
-    """Writes the checksums of what a step has written; the report and ``railkd verify`` read by them."""
+def _seal(benchmark: Benchmark, results: Path, step: str, *names: str) -> None:
+    """Writes the checksums of what a step has written and what that was made of; the report, ``railkd verify`` and the
+    workflow read them."""
+    from analysis import made_of
     from railkd.config import Layout
     from railkd.records import seal
 
-    seal(results, names, Layout(results).checksums(step))
+    layout = Layout(results)
+    seal(results, names, layout.checksums(step), made_of.digests(benchmark.file, layout)[step])
 
 
 def compare(benchmark: Benchmark, results: Path, against: Path, out: Path, tolerance: float) -> bool:

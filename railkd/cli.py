@@ -147,7 +147,7 @@ def _run(arguments: argparse.Namespace) -> None:
     if arguments.step == "data":
         from railkd import miniglue
 
-        miniglue.generate(layout.data(), benchmark.data["seed"], **benchmark.data.get("sizes", {}))
+        miniglue.generate(layout.data(), benchmark.data["seed"], **benchmark.sizes)
         return
     if arguments.step == "submission":
         from railkd import submission
@@ -243,7 +243,8 @@ def pretrain(benchmark: Benchmark, layout: Layout, model: str, log: Any) -> None
     parent = layout.model(entry["from"]) if "from" in entry else None
     corpus = layout.data() / "corpus" / "corpus.parquet"
     try:
-        run(entry["pretrain"], corpus, layout.model(model), benchmark.data["seed"], parent, log)
+        made_of = benchmark.pretraining_config(model)
+        run(entry["pretrain"], corpus, layout.model(model), benchmark.data["seed"], parent, log, made_of)
     except Diverged as error:
         raise Diverged(f"models.{model}.pretrain.{error}") from None
 

@@ -75,6 +75,13 @@ class Benchmark:
         return {**defaults, **self.spec["data"]}
 
     @property
+    def sizes(self) -> dict[str, Any]:
+        """How many examples MiniGLUE has, with defaults."""
+        from railkd.miniglue import SIZES
+
+        return {**SIZES, **self.data.get("sizes", {})}
+
+    @property
     def tasks(self) -> list[str]:
         return list(self.data["tasks"])
 
@@ -164,9 +171,10 @@ class Benchmark:
 
     def data_config(self, task: str) -> dict[str, Any]:
         """The data settings that change a run's numbers; a mirror's place does not."""
-        keys = ["source", "seed", "test", "heldout", "max_length", "ood_max_length", "ood_examples", "sizes"]
+        keys = ["source", "seed", "test", "heldout", "max_length", "ood_max_length", "ood_examples"]
         return {
             **{k: self.data[k] for k in keys if k in self.data},
+            **({"sizes": self.sizes} if self.synthetic else {}),
             **self.task_settings(task),
             "out_of_domain": self.out_of_domain(task),
         }
@@ -190,6 +198,17 @@ class Benchmark:
             "seed": self.spec.get("teacher_seed", 1),
         }
 
+    def pretraining_config(self, model: str) -> dict[str, Any]:
+        """What a miniature backbone pre-trained here depends on, besides the text."""
+        return {"model": self.model_config(model), "seed": self.data["seed"]}
+
+    def pretrained(self, model: str) -> str | None:
+        """The model pre-trained here whose weights a model begins with; None for a published checkpoint."""
+        entry = self.models[model]
+        if "layers_of" in entry:
+            return self.pretrained(entry["layers_of"])
+        return model if "pretrain" in entry else None
+
     def initialisation(self, model: str) -> str:
         """How a model's weights begin, in words: results name it, because it moves them as much as a method does."""
         entry = self.models[model]
@@ -202,8 +221,14 @@ class Benchmark:
         return f"checkpoint {place}"
 
     def model_config(self, model: str) -> dict[str, Any]:
-        """A model's entry without its training settings, the parent's entry in place of its name."""
+        """A model's entry without its training settings, defaults filled in, the parent's entry in place of its name."""
         entry = {k: v for k, v in self.models[model].items() if k != "training"}
+        if "pretrain" in entry:
+            from railkd.pretrain import DEFAULTS
+
+            entry["pretrain"] = {**DEFAULTS, **entry["pretrain"]}
+        if "path" in entry:  # its content is in a run's fingerprints; how the way to it is typed changes nothing
+            entry["path"] = Path(entry["path"]).name
         for key in ("layers_of", "from"):
             if key in entry:
                 entry[key] = self.model_config(entry[key])
@@ -371,6 +396,15 @@ def load(path: str | Path) -> Benchmark:
     return benchmark
 
 
+def results_folder(benchmark: Benchmark, given: str | Path | None) -> Path:
+    """Where a benchmark's results go: one name for one folder, however it is typed. Relative below the working folder,
+    so that a moved or copied working folder finds what is in it."""
+    path = Path(given or Path("results") / benchmark.name).expanduser()
+    path = Path(os.path.normpath(path.absolute()))
+    here = Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path
+
+
 class Layout:
     """Where everything of one benchmark lies: the only place that knows the results folder's structure."""
 
@@ -380,8 +414,17 @@ class Layout:
     def data(self) -> Path:
         return self.root / "data"
 
+    def generated(self, benchmark: Benchmark) -> list[Path]:
+        """The file that stands for MiniGLUE, where the benchmark is made of it."""
+        return [self.data() / "corpus" / "corpus.parquet"] if benchmark.synthetic else []
+
     def model(self, model: str) -> Path:
         return self.root / "models" / model
+
+    def weights(self, benchmark: Benchmark, model: str | None) -> list[Path]:
+        """The weights, pre-trained by the workflow, that a model begins with; none of a published checkpoint."""
+        origin = None if model is None else benchmark.pretrained(model)
+        return [] if origin is None else [self.model(origin) / "model.safetensors"]
 
     def prepared(self, teacher: str, task: str) -> Path:
         return self.root / "prepared" / teacher / f"{task}.safetensors"
@@ -389,8 +432,17 @@ class Layout:
     def teacher(self, teacher: str, task: str) -> Path:
         return self.root / "teachers" / teacher / task
 
+    def teacher_files(self, teacher: str, task: str) -> list[Path]:
+        """What a teacher's job writes, of which others read: the record, its predictions, the weights."""
+        names = ("record.json", "record.safetensors", "model.safetensors")
+        return [self.teacher(teacher, task) / name for name in names]
+
     def signals(self, teacher: str, task: str) -> Path:
         return self.root / "signals" / teacher / task
+
+    def released(self, teacher: str, task: str) -> Path:
+        """Says that the last reader of a teacher's signals has finished."""
+        return self.root / "logs" / "release" / teacher / f"{task}.done"
 
     def run(self, cell: Cell, seed: int) -> Path:
         return self.root / "runs" / cell.pair / cell.method / cell.task / f"seed-{seed}.json"

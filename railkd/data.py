@@ -152,12 +152,15 @@ def _from_hub(hub: Hub, split: str, cache: Path | None) -> "tuple[pd.DataFrame, 
     return loaded.to_pandas(), place
 
 
-def files(benchmark: Benchmark, root: Path | None = None) -> list[tuple[str, str, tuple[str, ...], Hub | None]]:
-    """Every file of real data that the benchmark reads: folder, split, text columns, and where it is on the hub."""
+def files(
+    benchmark: Benchmark, root: Path | None = None, tasks: Iterable[str] | None = None
+) -> list[tuple[str, str, tuple[str, ...], Hub | None]]:
+    """Every file of real data that the benchmark, or some of its tasks, reads: folder, split, text columns, and where
+    it is on the hub."""
     if benchmark.synthetic:
         return []
     wanted: list[tuple[str, str, tuple[str, ...], Hub | None]] = []
-    for name in benchmark.tasks:
+    for name in benchmark.tasks if tasks is None else tasks:
         task = TASKS[name]
         tests = task.test if benchmark.data["test"] == "labels" else ()
         wanted += [(name, split, task.columns, task.hub) for split in ("train", *task.dev, *tests)]
@@ -165,6 +168,22 @@ def files(benchmark: Benchmark, root: Path | None = None) -> list[tuple[str, str
         for ood in (OUT_OF_DOMAIN[o] for o in benchmark.out_of_domain(name)):
             wanted.append((ood.folder, "test", ood.columns, ood.hub))
     return wanted
+
+
+def file_digests(benchmark: Benchmark, task: str, digest: Callable[[Path], str] = sha256_file) -> dict[str, str]:
+    """SHA-256 of every file of the local mirror that a task is prepared from, by its place in the mirror.
+
+    None for generated text, which follows from its settings, and for the hub, whose commits are pinned. Raises
+    UserError for a file that is missing.
+    """
+    root = data_root(benchmark)
+    if benchmark.synthetic or root is None:
+        return {}
+    places = [f"{folder}/{split}.parquet" for folder, split, _, _ in files(benchmark, root, [task])]
+    try:
+        return {place: digest(root / place) for place in places}
+    except OSError as error:
+        raise UserError(f"{error.filename}: cannot be read ({error.strerror})") from None
 
 
 def check_files(benchmark: Benchmark) -> None:
@@ -330,12 +349,13 @@ def prepare(
     tokenizer: "PreTrainedTokenizerBase",
     mirror: Path | None,
     out: Path,
-    resolved: dict[str, str | None],
+    made_of: dict[str, Any],
 ) -> dict[str, Any]:
     """Reads, checks and tokenises one task; writes ``out`` (safetensors) and ``out`` with suffix .json (its facts).
 
     Facts: examples, baselines (best constant answer per labelled split and metric), max_length, pad_id, vocabulary,
-    sources (where each split was read), resolved (checkpoint commits), SHA-256 of the tokenizer and of the tensors.
+    sources (where each split was read), made_of (what all this follows from), SHA-256 of the tokenizer and of the
+    tensors.
     """
     from safetensors.torch import save
 
@@ -364,7 +384,7 @@ def prepare(
         "vocabulary": len(tokenizer),
         "tokenizer": sha256_text(tokenizer.backend_tokenizer.to_str()),
         "sources": {name: place for name, (_, _, place) in raw.items()},
-        "resolved": resolved,
+        "made_of": made_of,
         "sha256": sha256_file(out),
     }
     write_json(out.with_suffix(".json"), sealed(facts))

@@ -7,6 +7,7 @@ network and in minutes. Unlike GLUE, the test splits are labelled. Numbers on Mi
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
+from typing import Any
 
 from railkd import miniglue_tasks as tasks
 from railkd.errors import UserError, unknown
@@ -29,6 +30,9 @@ OUT_OF_DOMAIN: dict[str, tuple[Callable[[Random], Row], dict[str, str]]] = {
     "paws": (tasks.paws, {"id": "int32", "sentence1": "string", "sentence2": "string", "label": "int64"}),
     "imdb": (tasks.imdb, {"text": "string", "label": "int64"}),
 }
+
+# Examples of each task's splits and of each out-of-domain set, and lines of the corpus, where a benchmark names none.
+SIZES: dict[str, Any] = {"train": 1000, "dev": 400, "test": 400, "ood": 500, "corpus_sentences": 40000, "train_sizes": {}}
 
 
 def unique_rows(draw: Callable[[Random], Row], number: int, rng: Random, seen: set[frozenset[str]]) -> list[Row]:
@@ -67,25 +71,22 @@ def check_disjoint(task: str, splits: dict[str, list[Row]]) -> None:
                 raise RuntimeError(f"{task}: an example is in both {other} and {split}: {texts(row)}")
 
 
-def generate(
-    directory: Path,
-    seed: int = 7,
-    train: int = 1000,
-    dev: int = 400,
-    test: int = 400,
-    ood: int = 500,
-    corpus_sentences: int = 40000,
-    train_sizes: dict[str, int] | None = None,
-) -> None:
+def generate(directory: Path, seed: int = 7, **given: Any) -> None:
     """Write MiniGLUE to ``directory``, laid out as ``<task>/<split>.parquet`` with GLUE's columns and label encodings.
 
-    ``train``, ``dev`` and ``test`` are examples per task and split, ``ood`` per out-of-domain test set,
-    ``corpus_sentences`` lines of ``corpus/corpus.parquet``; ``train_sizes`` overrides ``train`` for single tasks.
-    The same arguments give the same bytes (with the same pyarrow). Raises :class:`UserError` naming a size that is
-    not positive or an unknown task.
+    ``given`` are the keys of ``SIZES``: ``train``, ``dev`` and ``test`` are examples per task and split, ``ood`` per
+    out-of-domain test set, ``corpus_sentences`` lines of ``corpus/corpus.parquet``; ``train_sizes`` overrides ``train``
+    for single tasks. The same arguments give the same bytes (with the same pyarrow). Raises :class:`UserError` naming a
+    size that is unknown or not positive, or an unknown task.
     """
+    for key in given:
+        if key not in SIZES:
+            raise unknown("key", key, SIZES, "data.sizes")
+    made_of = {"seed": seed, "sizes": {**SIZES, **given}}
+    *numbers, train_sizes = made_of["sizes"].values()
+    train, dev, test, ood, corpus_sentences = numbers
     sizes = dict.fromkeys(TASKS, train)
-    for task, size in (train_sizes or {}).items():
+    for task, size in train_sizes.items():
         if task not in TASKS:
             raise unknown("task", task, TASKS, "train_sizes")
         sizes[task] = size
@@ -126,7 +127,7 @@ def generate(
         put(f"{task}/test.parquet", rows, columns)
     lines = corpus_lines(Random(f"{seed}/corpus"), corpus_sentences, held_out)
     put("corpus/corpus.parquet", [{"text": line} for line in lines], {"text": "string"})
-    seal(directory, written)
+    seal(directory, written, made_of=made_of)
 
 
 def write(path: Path, rows: list[Row], columns: dict[str, str]) -> None:

@@ -19,7 +19,7 @@ from railkd.errors import UserError
 from railkd.exact import narrow_last_layer
 from railkd.methods.base import Part, Pooling
 from railkd.mixing import mixed_inputs
-from railkd.records import atomic_folder, mirrored, require, seal, sha256_file
+from railkd.records import atomic_folder, mirrored, require, seal, sha256_file, sha256_once, sha256_text
 from railkd.streams import seed_global
 
 if TYPE_CHECKING:
@@ -306,8 +306,25 @@ def save_classifier(model: "PreTrainedModel", folder: Path) -> None:
         seal(unfinished, [file.name for file in unfinished.iterdir()])
 
 
-def fingerprint(checkpoint: Checkpoint, resolved: str | None) -> str:
-    """SHA-256 of a local checkpoint's weights, or the hub commit; with the layers taken, if not all."""
+TOKENIZER_FILES = ("tokenizer*", "vocab*", "merges.txt", "special_tokens_map.json", "added_tokens.json", "*.model")
+
+
+def tokenizer_fingerprint(checkpoint: Checkpoint) -> str:
+    """SHA-256 over a local checkpoint's tokenizer files, or the hub id and commit as far as the benchmark names it."""
+    folder = Path(checkpoint.place)
+    if not folder.is_dir():
+        return f"{checkpoint.place}@{checkpoint.revision}"
+    files = sorted({file for pattern in TOKENIZER_FILES for file in folder.glob(pattern) if file.is_file()})
+    return sha256_text("".join(f"{file.name} {sha256_once(file)}\n" for file in files))
+
+
+def fingerprint(
+    checkpoint: Checkpoint, resolved: str | None, digest: Callable[[Path], str] = sha256_file
+) -> str:
+    """SHA-256 of a local checkpoint's weights, or the hub commit; with the layers taken, if not all.
+
+    ``digest`` gives a file's SHA-256: it may remember it.
+    """
     weights = Path(checkpoint.place) / "model.safetensors"
-    what = sha256_file(weights) if weights.is_file() else f"{checkpoint.place}@{resolved or checkpoint.revision}"
+    what = digest(weights) if weights.is_file() else f"{checkpoint.place}@{resolved or checkpoint.revision}"
     return f"{what} layers {list(checkpoint.layers)}" if checkpoint.layers else what

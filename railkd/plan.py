@@ -27,7 +27,6 @@ MEAN_LENGTH = 40.0  # tokens of an example, before a task is prepared
 OFFICIAL = {  # rows of GLUE's training sets on the hub
     "cola": 8551, "sst2": 67349, "mrpc": 3668, "stsb": 5749, "qqp": 363846, "mnli": 392702, "qnli": 104743, "rte": 2490,
 }  # fmt: skip
-GENERATED = 1000  # MiniGLUE's own default of a task
 GIB = 2**30
 
 
@@ -89,8 +88,7 @@ def examples(benchmark: Benchmark, layout: Layout, task: str) -> int:
             return int(read_json(path)["examples"]["train"])
     limit = benchmark.task_settings(task).get("train_examples")
     if benchmark.synthetic:
-        sizes = {"train": GENERATED, **benchmark.data.get("sizes", {})}
-        rows = int((sizes.get("train_sizes") or {}).get(task, sizes["train"]))
+        rows = int(benchmark.sizes["train_sizes"].get(task, benchmark.sizes["train"]))
     else:
         root = data.locate(benchmark, Path())
         rows = OFFICIAL[task] if root is None else _rows(root / task / "train.parquet")

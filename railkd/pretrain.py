@@ -208,12 +208,13 @@ def pretrain(
     seed: int,
     parent: Path | None = None,
     progress: Callable[[str], None] = print,
+    made_of: Any = None,
 ) -> dict[str, Any]:
     """Pre-train one backbone on ``corpus`` (parquet with a ``text`` column) and save it to ``directory``.
 
     ``spec`` takes the keys of :data:`DEFAULTS`. With ``parent`` (a folder this function wrote) the model is its
     student: same tokenizer, every other layer copied (Sanh et al., 2019), trained with 5·KD + 2·MLM + 1·cosine.
-    Returns ``loss`` (MLM, nats per masked token, mean of the last tenth), ``seconds``, ``steps``, ``parameters``.
+    ``made_of`` goes into the folder's seal. Returns ``loss`` (MLM, nats per masked token, mean of the last tenth), ``seconds``, ``steps``, ``parameters``.
     Raises :class:`UserError` for a bad spec. The folder appears whole or not at all; one already there is replaced.
     """
     import pyarrow.parquet
@@ -258,7 +259,7 @@ def pretrain(
     with atomic_folder(directory) as unfinished:
         model.save_pretrained(unfinished)
         save_tokenizer(tokenizer, full["family"], full["max_length"], unfinished)
-        seal(unfinished, [file.name for file in unfinished.iterdir()])
+        seal(unfinished, [file.name for file in unfinished.iterdir()], made_of=made_of)
     return {
         "loss": loss,
         "seconds": time.perf_counter() - started,

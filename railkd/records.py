@@ -188,9 +188,13 @@ def read_sealed(path: Path) -> dict[str, Any]:
     raise UserError(f"{path}: not what was written (checksum); delete it and run again")
 
 
-def seal(folder: Path, names: Iterable[str], file: Path | None = None) -> None:
-    """Writes the SHA-256 of files below a folder, by their path from there, to ``file`` (checksums.json in it)."""
-    write_json(file or folder / SEAL, sealed({"files": {name: sha256_file(folder / name) for name in sorted(names)}}))
+def seal(folder: Path, names: Iterable[str], file: Path | None = None, made_of: Any = None) -> None:
+    """Writes the SHA-256 of files below a folder, by their path from there, to ``file`` (checksums.json in it).
+
+    ``made_of``: what decides on their content, to tell later whether they are still what is asked for.
+    """
+    content: dict[str, Any] = {"files": {name: sha256_file(folder / name) for name in sorted(names)}}
+    write_json(file or folder / SEAL, sealed(content if made_of is None else {**content, "made_of": made_of}))
 
 
 def broken(folder: Path, names: Iterable[str] | None = None, file: Path | None = None) -> Iterator[str]:

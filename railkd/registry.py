@@ -2,6 +2,7 @@
 
 import ast
 import functools
+import hashlib
 import importlib.util
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,12 @@ def source_files(name: str) -> list[Path]:
     for path in found:  # grows while it is read
         found += [place for place in _imported(*_parsed(name, path)) if place not in found]
     return found
+
+
+def source_fingerprint(name: str) -> str:
+    """SHA-256 over ``source_files``, as a run's record has it."""
+    digests = (hashlib.sha256(path.read_bytes()).hexdigest() for path in source_files(name))
+    return hashlib.sha256("".join(digests).encode()).hexdigest()
 
 
 @functools.cache

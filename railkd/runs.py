@@ -1,6 +1,7 @@
 """One job of the workflow: fine-tune a teacher, compute its signals, or train one cell's seeds."""
 
 import os
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,11 +16,11 @@ from railkd.data import Prepared
 from railkd.errors import Diverged, UserError
 from railkd.methods import build
 from railkd.methods.base import Method, Pooling, Setting
-from railkd.registry import source_files
+from railkd.registry import source_fingerprint
 from railkd.resume import State
 from railkd.streams import seed_global
 from railkd.tasks import TASKS
-from railkd.teacher import LiveTeacher, SignalStore, write_signals
+from railkd.teacher import LiveTeacher, SignalStore, lacks, write_signals
 from railkd.train import Outcome, Teacher, logits_of, precision, scores_of, train
 
 if TYPE_CHECKING:
@@ -75,22 +76,29 @@ def poolings_needed(benchmark: Benchmark, layout: Layout, teacher: str, task: st
 
 
 def prepare(benchmark: Benchmark, layout: Layout, teacher: str, task: str) -> None:
-    """Tokenises one task for a teacher and its students, whose vocabularies must be the same."""
+    """Tokenises one task for a teacher and its students."""
     checkpoint = models.locate(benchmark, layout, teacher)
     tokenizer = models.load_tokenizer(checkpoint, f"models.{teacher}")
-    resolved = {teacher: models.commit(checkpoint, f"models.{teacher}")}
-    for pair in benchmark.pairs.values():
-        student = pair["student"]
-        if pair["teacher"] == teacher and student not in resolved:
-            place = models.locate(benchmark, layout, student)
-            if models.load_tokenizer(place, f"models.{student}").get_vocab() != tokenizer.get_vocab():
-                raise UserError(
-                    f"models.{student}: its vocabulary is not that of its teacher {teacher}; cached and token-level "
-                    "signals need one tokenisation for both"
-                )
-            resolved[student] = models.commit(place, f"models.{student}")
+    made_of = {
+        "data": benchmark.data_config(task),
+        "tokenizer": models.tokenizer_fingerprint(checkpoint),
+        "files": data.file_digests(benchmark, task),
+    }
     mirror = data.locate(benchmark, layout.data())
-    data.prepare(benchmark, task, tokenizer, mirror, layout.prepared(teacher, task), resolved)
+    data.prepare(benchmark, task, tokenizer, mirror, layout.prepared(teacher, task), made_of)
+
+
+def _same_vocabulary(benchmark: Benchmark, layout: Layout, teacher: str, student: str) -> None:
+    """Raises UserError unless a student reads the token ids that were made for its teacher."""
+    places = {name: models.locate(benchmark, layout, name) for name in (teacher, student)}
+    if len({models.tokenizer_fingerprint(place) for place in places.values()}) == 1:
+        return
+    known, own = (models.load_tokenizer(place, f"models.{name}").get_vocab() for name, place in places.items())
+    if own != known:
+        raise UserError(
+            f"models.{student}: its vocabulary is not that of its teacher {teacher}; cached and token-level "
+            "signals need one tokenisation for both"
+        )
 
 
 def _record(
@@ -104,6 +112,7 @@ def _record(
     identity: dict[str, Any],
     config: dict[str, Any],
     fingerprints: dict[str, Any],
+    resolved: dict[str, str | None],
     method: Method | None = None,
     teacher: diagnostics.TeacherOnDev | None = None,
 ) -> dict[str, Any]:
@@ -147,7 +156,7 @@ def _record(
         "predictions": {"file": predictions.name, "sha256": records.sha256_file(predictions)},
         "provenance": {
             **records.provenance(),
-            "resolved": prepared.facts["resolved"],
+            "resolved": resolved,
             "initialisation": benchmark.initialisation(identity["student"]),
             "sources": {s: "/".join(p.split("/")[-2:]) for s, p in prepared.facts["sources"].items()},
             "started": started,
@@ -166,6 +175,11 @@ def fine_tune(
     config = records.asked_of_teacher(benchmark, teacher, task)
     started, seed, settings = records.now(), config["seed"], config["training"]
     checkpoint = models.locate(benchmark, layout, teacher)
+    resolved = {teacher: models.commit(checkpoint, f"models.{teacher}")}
+    inputs = {"data": prepared.facts["sha256"], "backbone": models.fingerprint(checkpoint, resolved[teacher])}
+    if _back_in_place(layout, teacher, task, config, inputs):
+        log(f"{teacher} {task}: kept from before")
+        return records.read(layout.teacher(teacher, task) / "record.json")
     model = models.load_classifier(checkpoint, prepared.task.outputs, seed, f"models.{teacher}", settings["dropout"])
     own = shape(benchmark, layout, teacher)
     method = build("no_kd", setting_for(own, own, task), {})
@@ -178,10 +192,6 @@ def fine_tune(
         "method": "teacher",
         "seed": seed,
     }
-    inputs = {
-        "data": prepared.facts["sha256"],
-        "backbone": models.fingerprint(checkpoint, prepared.facts["resolved"].get(teacher)),
-    }
     state = _state(layout, folder / "record.json", identity, config, inputs)
     try:
         outcome = train(model, method, None, prepared, settings, seed, device, log, state)
@@ -190,8 +200,9 @@ def fine_tune(
     outcome.cost["regime"] = "none"
     models.save_classifier(model, folder)
     fingerprints = {"teacher": records.sha256_file(folder / "model.safetensors"), "backbone": inputs["backbone"]}
+    path = folder / "record.json"
     record = _record(
-        benchmark, prepared, model, outcome, device, folder / "record.json", started, identity, config, fingerprints
+        benchmark, prepared, model, outcome, device, path, started, identity, config, fingerprints, resolved
     )
     state.clear()
     return record
@@ -260,14 +271,7 @@ def _refresh(
 ) -> None:
     folder = layout.signals(teacher, task)
     fingerprints = _signal_fingerprints(layout, teacher, task, prepared)
-    why = "not there"
-    if (folder / "signals.json").is_file():
-        facts = records.read_sealed(folder / "signals.json")
-        there = all((folder / name).is_file() for name in facts["sha256"])
-        reasons = [] if there else ["not there"]
-        reasons += [f"other {key}" for key, value in fingerprints.items() if facts["fingerprints"].get(key) != value]
-        asked = poolings_needed(benchmark, layout, teacher, task)
-        why = ", ".join([*reasons, *(f"without {kind}" for kind in asked if kind not in facts["poolings"])])
+    why = lacks(folder, fingerprints, poolings_needed(benchmark, layout, teacher, task))
     if why:
         log(f"{folder}: {why}; computed now")
         signals(benchmark, layout, teacher, task, device)
@@ -295,15 +299,17 @@ def distil(
         chosen = records.read_sealed(layout.best(cell))["point"] if point is None else grid[point]
     config = benchmark.run_config(cell.pair, cell.method, cell.task, chosen)
     prepared = data.load(layout.prepared(teacher, cell.task))
+    _same_vocabulary(benchmark, layout, teacher, student)
     store = _store(benchmark, layout, teacher, cell.task, prepared, device, log)
     own = layout.teacher(teacher, cell.task) / "record.json"
     on_dev = diagnostics.TeacherOnDev(store, records.predictions(own, records.read(own)))
     checkpoint = models.locate(benchmark, layout, student)
     method_class = benchmark.method_class(cell.method)
+    resolved = {name: models.commit(models.locate(benchmark, layout, name), f"models.{name}") for name in (teacher, student)}
     fingerprints = {
         "teacher": store.facts["fingerprints"]["teacher"],
-        "student": models.fingerprint(checkpoint, prepared.facts["resolved"].get(student)),
-        "method": records.sha256_text("".join(map(records.sha256_file, source_files(method_class)))),
+        "student": models.fingerprint(checkpoint, resolved[student]),
+        "method": source_fingerprint(method_class),
     }
     shapes = shape(benchmark, layout, teacher), shape(benchmark, layout, student)
     setting = setting_for(*shapes, cell.task, prepared.splits["train"].labels)
@@ -371,6 +377,7 @@ def distil(
             identity,
             config,
             fingerprints,
+            resolved,
             method,
             on_dev,
         )
@@ -389,6 +396,40 @@ def distil(
 def keep(layout: Layout, path: Path) -> None:
     """Links a finished run to where the workflow, which deletes a job's outputs before it reruns it, does not look."""
     _link(path, layout.kept(path))
+
+
+def set_aside(layout: Layout, path: Path) -> None:
+    """Moves the record of a run, or a teacher, that the benchmark file no longer names to where a job that is asked for
+    it again finds it."""
+    source, target = (path, layout.kept(path))
+    if path.name == "record.json":  # a teacher: its whole folder
+        source, target = path.parent, layout.kept(path.parent)
+        shutil.rmtree(target, ignore_errors=True)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        os.replace(source, target)
+        return
+    keep(layout, path)
+    for file in (path, path.with_suffix(".safetensors")):
+        file.unlink(missing_ok=True)
+
+
+def _back_in_place(
+    layout: Layout, teacher: str, task: str, config: dict[str, Any], inputs: dict[str, Any]
+) -> bool:
+    """Puts a teacher back that was set aside, if it is exactly the one asked for."""
+    folder, kept = layout.teacher(teacher, task), layout.kept(layout.teacher(teacher, task))
+    try:
+        record = records.read(kept / "record.json")
+        records.predictions(kept / "record.json", record)
+        records.require(kept)
+    except (UserError, OSError):
+        return False
+    known = {"data": record["fingerprints"].get("data"), "backbone": record["fingerprints"].get("backbone")}
+    if record["config_hash"] != records.sha256_text(records.canonical(config)) or known != inputs:
+        return False
+    shutil.rmtree(folder, ignore_errors=True)
+    os.replace(kept, folder)
+    return True
 
 
 def _link(record: Path, target: Path) -> None:

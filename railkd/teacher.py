@@ -7,7 +7,7 @@ of the attention and mixed inputs are had live alone.
 
 import mmap
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property
 from io import FileIO
@@ -281,6 +281,27 @@ def write_signals(
         for array in (logits, *arrays.values()):
             array.flush()  # type: ignore[attr-defined]
         seal(unfinished, fingerprints, poolings, str(dtype).removeprefix("torch."))
+
+
+def lacks(folder: Path, fingerprints: Mapping[str, str | None], poolings: Sequence[str] | None) -> str | None:
+    """Why a store cannot serve: it is missing, of another teacher, tokenizer or data, or without what is to be read.
+
+    A fingerprint that is None is not compared. ``poolings`` None: nothing will be read, so its arrays may be missing.
+    """
+    if not (folder / "signals.json").is_file():
+        return "missing"
+    try:
+        facts = read_sealed(folder / "signals.json")
+    except UserError as error:
+        return str(error)
+    found = [
+        f"of another {key}" for key, value in fingerprints.items() if value and facts["fingerprints"].get(key) != value
+    ]
+    if poolings is not None:
+        whole = all((folder / name).is_file() for name in facts["sha256"])
+        found += [] if whole else ["emptied after its last reader"]
+        found += [f"without {kind}" for kind in poolings if kind not in facts["poolings"]]
+    return ", ".join(found) or None
 
 
 def seal(folder: Path, fingerprints: dict[str, str], poolings: Sequence[Pooling], precision: str) -> None:

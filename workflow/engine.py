@@ -1,0 +1,93 @@
+"""All that touches the inside of Snakemake, in one file: which jobs have to run, and what its plugins leave undone.
+
+Written for Snakemake 9.27 and later 9.x; ``require`` refuses a version in which a part that is used here is missing.
+"""
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from railkd.errors import UserError
+
+CONTENT = "railkd_content"  # on a workflow: what decide_by_content was told
+
+
+def require() -> None:
+    """Raises UserError where this Snakemake has not the parts that this file uses."""
+    import inspect
+
+    import snakemake
+    from snakemake.dag import DAG
+    from snakemake.persistence import PersistenceBase
+
+    uses = {DAG: ("update_needrun", "needrun_jobs", "reason"), PersistenceBase: ("has_metadata",)}
+    lacking = [f"{kind.__name__}.{name}" for kind, names in uses.items() for name in names if not hasattr(kind, name)]
+    if "create_inventory" not in inspect.signature(DAG.update_needrun).parameters:
+        lacking.append("DAG.update_needrun(create_inventory)")
+    if lacking:
+        raise UserError(f"Snakemake {snakemake.__version__} has no {lacking[0]}; expected 9.27 or a later 9.x")
+
+
+def decide_by_content(workflow: Any, outdated: Iterable[str], rules: Iterable[str]) -> None:
+    """Makes the jobs of these rules run when their output is missing, older than its input, or named in ``outdated``.
+
+    Snakemake itself would also compare parameters, code and the set of input files with those of the last run in this
+    working directory. For these rules the content of results decides instead, which needs no last run. Other rules, a
+    user's own, keep all of Snakemake's triggers.
+    """
+    from snakemake.dag import DAG
+
+    require()
+    setattr(workflow, CONTENT, (frozenset(outdated), frozenset(rules)))
+    if getattr(DAG.update_needrun, CONTENT, False):
+        return
+    original = DAG.update_needrun
+
+    async def update_needrun(dag: Any, create_inventory: bool = False) -> None:
+        changed, known = getattr(dag.workflow, CONTENT, (frozenset(), frozenset()))
+        dag.forcefiles.update(changed)
+        if known:
+            _without_metadata(dag.workflow.persistence, known)
+        await original(dag, create_inventory=create_inventory)
+
+    setattr(update_needrun, CONTENT, True)
+    DAG.update_needrun = update_needrun
+
+
+def _without_metadata(persistence: Any, rules: frozenset[str]) -> None:
+    """Jobs of these rules look as if nothing were known of their last run, so nothing is compared with it."""
+    if CONTENT not in vars(persistence):
+        has_metadata = persistence.has_metadata
+        persistence.has_metadata = lambda job: job.rule.name not in rules and has_metadata(job)
+        setattr(persistence, CONTENT, rules)
+
+
+def jobs_to_run(workflow: Any) -> Iterator[tuple[list[str], bool]]:
+    """The output files of each job that is to run, and whether it was forced on the command line."""
+    asked = workflow.dag_settings
+    for job in workflow.dag.needrun_jobs():
+        outputs = [str(path) for path in job.output]
+        named = job.rule.name in asked.forcerun or not asked.forcerun.isdisjoint(outputs)
+        target = asked.forcetargets and (job in workflow.dag.targetjobs)
+        yield outputs, bool(asked.forceall or named or target)
+
+
+def check_arrays(workflow: Any, gpu: bool) -> None:
+    """Jobs in SLURM arrays: what a limit keeps from being submitted with the other ready jobs of its rule, the executor
+    plugin (2.8, its issue 473) never submits, and the workflow waits for ever. Raises UserError naming the limit."""
+    arrays = getattr(workflow.executor_settings, "array_jobs", None)
+    if arrays in (None, "", "none"):
+        return
+    left = sum(1 for _ in workflow.dag.needrun_jobs())
+    limits = {"_nodes": "--jobs", "_cores": "--cores"} | ({"gpu": "--resources gpu"} if gpu else {})
+    for name, resource in workflow.global_resources.items():
+        if name in limits and resource.value is not None and resource.value < left:
+            raise UserError(
+                f"--slurm-array-jobs {arrays}: jobs beyond {limits[name]} {resource.value} would never be submitted;"
+                f" expected no limit, or one of at least the {left} jobs to do, or --slurm-array-jobs none"
+            )
+
+
+def without_rate_limit(workflow: Any) -> None:
+    """The scheduler's rate limit, which these jobs never reach, makes it look for jobs once more every second for each
+    job that has finished: hundreds of times a second after hundreds of jobs (snakemake/snakemake#2967)."""
+    workflow.scheduler.job_rate_limiter = None
