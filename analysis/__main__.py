@@ -32,7 +32,12 @@ def write_figures(benchmark: Benchmark, results: Path) -> None:
 
     printed.write_figures(benchmark, load.read(benchmark, results), results / "figures")
     drawn = printed.drawings_of(benchmark)
-    _seal(benchmark, results, "figures", *(f"figures/{name}.{extension}" for name in drawn for extension in ("png", "pdf")))
+    _seal(
+        benchmark,
+        results,
+        "figures",
+        *(f"figures/{name}.{extension}" for name in drawn for extension in ("png", "pdf")),
+    )
 
 
 def write_claims(benchmark: Benchmark, results: Path) -> None:

@@ -19,7 +19,9 @@ OPTIONAL = ("speed.json", "leaderboard.csv")  # in the results folder, where som
 def files(benchmark: config.Benchmark, layout: Layout) -> list[Path]:
     """The files that the analysis reads besides its own code: records, and what is put beside them or printed."""
     runs = [layout.run(cell, seed) for cell in benchmark.cells() for seed in benchmark.seeds]
-    teachers = [layout.teacher(t, task) / "record.json" for t in benchmark.teachers for task in benchmark.teacher_tasks(t)]
+    teachers = [
+        layout.teacher(t, task) / "record.json" for t in benchmark.teachers for task in benchmark.teacher_tasks(t)
+    ]
     return [*runs, *teachers, *(layout.root / name for name in OPTIONAL), *PRINTED]
 
 

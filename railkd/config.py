@@ -221,7 +221,7 @@ class Benchmark:
         return f"checkpoint {place}"
 
     def model_config(self, model: str) -> dict[str, Any]:
-        """A model's entry without its training settings, defaults filled in, the parent's entry in place of its name."""
+        """A model's entry with defaults, without its training settings, the parent's entry in place of its name."""
         entry = {k: v for k, v in self.models[model].items() if k != "training"}
         if "pretrain" in entry:
             from railkd.pretrain import DEFAULTS

@@ -32,7 +32,14 @@ OUT_OF_DOMAIN: dict[str, tuple[Callable[[Random], Row], dict[str, str]]] = {
 }
 
 # Examples of each task's splits and of each out-of-domain set, and lines of the corpus, where a benchmark names none.
-SIZES: dict[str, Any] = {"train": 1000, "dev": 400, "test": 400, "ood": 500, "corpus_sentences": 40000, "train_sizes": {}}
+SIZES: dict[str, Any] = {
+    "train": 1000,
+    "dev": 400,
+    "test": 400,
+    "ood": 500,
+    "corpus_sentences": 40000,
+    "train_sizes": {},
+}
 
 
 def unique_rows(draw: Callable[[Random], Row], number: int, rng: Random, seen: set[frozenset[str]]) -> list[Row]:
@@ -82,8 +89,8 @@ def generate(directory: Path, seed: int = 7, **given: Any) -> None:
     for key in given:
         if key not in SIZES:
             raise unknown("key", key, SIZES, "data.sizes")
-    made_of = {"seed": seed, "sizes": {**SIZES, **given}}
-    *numbers, train_sizes = made_of["sizes"].values()
+    resolved = {**SIZES, **given}
+    *numbers, train_sizes = resolved.values()
     train, dev, test, ood, corpus_sentences = numbers
     sizes = dict.fromkeys(TASKS, train)
     for task, size in train_sizes.items():
@@ -127,7 +134,7 @@ def generate(directory: Path, seed: int = 7, **given: Any) -> None:
         put(f"{task}/test.parquet", rows, columns)
     lines = corpus_lines(Random(f"{seed}/corpus"), corpus_sentences, held_out)
     put("corpus/corpus.parquet", [{"text": line} for line in lines], {"text": "string"})
-    seal(directory, written, made_of=made_of)
+    seal(directory, written, made_of={"seed": seed, "sizes": resolved})
 
 
 def write(path: Path, rows: list[Row], columns: dict[str, str]) -> None:

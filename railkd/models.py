@@ -318,9 +318,7 @@ def tokenizer_fingerprint(checkpoint: Checkpoint) -> str:
     return sha256_text("".join(f"{file.name} {sha256_once(file)}\n" for file in files))
 
 
-def fingerprint(
-    checkpoint: Checkpoint, resolved: str | None, digest: Callable[[Path], str] = sha256_file
-) -> str:
+def fingerprint(checkpoint: Checkpoint, resolved: str | None, digest: Callable[[Path], str] = sha256_file) -> str:
     """SHA-256 of a local checkpoint's weights, or the hub commit; with the layers taken, if not all.
 
     ``digest`` gives a file's SHA-256: it may remember it.

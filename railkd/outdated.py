@@ -51,7 +51,12 @@ class Survey:
         self._facts: dict[tuple[str, str], dict[str, Any]] = {}
         self._teachers: dict[tuple[str, str], dict[str, Any]] = {}
         self._runs: dict[Path, str | None] = {}
-        self.products = list(self._all())
+        self.products: list[Product] = []
+        self._renewed: set[Path] = set()  # outputs that will be written: outdated, missing, or behind such an input
+        for product in self._all():  # which looks at what is renewed so far
+            self.products.append(product)
+            if product.why is not None or not self._renewed.isdisjoint(product.inputs):
+                self._renewed.update(product.outputs)
         self._digests.save()
 
     @property
@@ -61,9 +66,10 @@ class Survey:
         return {str(path): str(p.why) for p in changed for path in p.outputs if os.path.lexists(path)}
 
     def complete(self, cell: Cell, point: str | None, seeds: Iterable[str]) -> bool:
-        """Whether these runs of a cell, or this point of its search, are there and as asked."""
-        places = [self.layout.run(cell, int(seed)) for seed in seeds] if point is None else [self.layout.point(cell, int(point))]
-        return all(map(self.valid, places))
+        """Whether these runs of a cell, or this point of its search, are there and stay as they are."""
+        layout = self.layout
+        places = [layout.run(cell, int(seed)) for seed in seeds] if point is None else [layout.point(cell, int(point))]
+        return self._renewed.isdisjoint(places)
 
     def valid(self, path: Path) -> bool:
         """Whether this run record is there and as asked."""
@@ -180,7 +186,10 @@ class Survey:
         record, why = _judged(folder / "record.json", identity, config, prints)
         why = why or _absent(folder)
         self._teachers[teacher, task] = record
-        inputs = (self.layout.prepared(teacher, task).with_suffix(".json"), *self.layout.weights(self.benchmark, teacher))
+        inputs = (
+            self.layout.prepared(teacher, task).with_suffix(".json"),
+            *self.layout.weights(self.benchmark, teacher),
+        )
         return Product("teacher", tuple(self.layout.teacher_files(teacher, task)), inputs, why)
 
     def _cell(self, cell: Cell) -> Iterator[Product]:
@@ -239,19 +248,16 @@ class Survey:
         return None if best.get("grid") == grid and best.get("scores") == scores else "its points have changed"
 
     def _signals(self, teacher: str, task: str) -> Product:
-        """The store is as asked when it is of this teacher, and holds all that a run which is still to be trained reads."""
+        """A store is as asked when it is of this teacher and holds all that is read by runs still to be trained."""
         folder = self.layout.signals(teacher, task)
-        inputs = self._signal_inputs(teacher, task)
-        if not folder.is_dir():
-            return Product("signals", (folder,), inputs, MISSING)
+        place = self.layout.teacher(teacher, task)
+        prepared = self.layout.prepared(teacher, task).with_suffix(".json")
+        inputs = (prepared, place / "record.json", place / "model.safetensors")
+        outputs = (folder, folder / ".snakemake_timestamp")  # by which the engine tells a folder's age
         facts = self._facts.get((teacher, task), {})
         record = self._teachers.get((teacher, task), {})
         known = {"data": facts.get("sha256"), "teacher": record.get("fingerprints", {}).get("teacher")}
-        return Product("signals", (folder,), inputs, lacks(folder, known, self._wanting(teacher, task)))
-
-    def _signal_inputs(self, teacher: str, task: str) -> tuple[Path, ...]:
-        place = self.layout.teacher(teacher, task)
-        return (self.layout.prepared(teacher, task).with_suffix(".json"), place / "record.json", place / "model.safetensors")
+        return Product("signals", outputs, inputs, lacks(folder, known, self._wanting(teacher, task)))
 
     def _readers(self, teacher: str, task: str) -> list[Path]:
         return [
@@ -263,7 +269,7 @@ class Survey:
 
     def _wanting(self, teacher: str, task: str) -> list[str] | None:
         """The pooled vectors that runs read which are still to be trained; None where there is no such run."""
-        if all(self._runs[path] is None for path in self._readers(teacher, task)):
+        if self._renewed.isdisjoint(self._readers(teacher, task)):
             return None
         try:
             return list(runs.poolings_needed(self.benchmark, self.layout, teacher, task))
@@ -401,4 +407,3 @@ def _first_difference(old: Any, new: Any, place: str = "") -> str | None:
 def _short(value: Any) -> str:
     text = "none" if value is None else str(value)
     return text if len(text) <= 40 else f"{text[:37]}..."
-

@@ -214,7 +214,8 @@ def pretrain(
 
     ``spec`` takes the keys of :data:`DEFAULTS`. With ``parent`` (a folder this function wrote) the model is its
     student: same tokenizer, every other layer copied (Sanh et al., 2019), trained with 5·KD + 2·MLM + 1·cosine.
-    ``made_of`` goes into the folder's seal. Returns ``loss`` (MLM, nats per masked token, mean of the last tenth), ``seconds``, ``steps``, ``parameters``.
+    ``made_of`` goes into the folder's seal.
+    Returns ``loss`` (MLM, nats per masked token, mean of the last tenth), ``seconds``, ``steps``, ``parameters``.
     Raises :class:`UserError` for a bad spec. The folder appears whole or not at all; one already there is replaced.
     """
     import pyarrow.parquet

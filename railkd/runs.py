@@ -76,7 +76,10 @@ def poolings_needed(benchmark: Benchmark, layout: Layout, teacher: str, task: st
 
 
 def prepare(benchmark: Benchmark, layout: Layout, teacher: str, task: str) -> None:
-    """Tokenises one task for a teacher and its students."""
+    """Tokenises one task for a teacher and its students, whose vocabularies must be the same."""
+    for pair in benchmark.pairs.values():
+        if pair["teacher"] == teacher and benchmark.pretrained(pair["student"]) is None:  # else it may not be there yet
+            _same_vocabulary(benchmark, layout, teacher, pair["student"])
     checkpoint = models.locate(benchmark, layout, teacher)
     tokenizer = models.load_tokenizer(checkpoint, f"models.{teacher}")
     made_of = {
@@ -300,20 +303,23 @@ def distil(
     config = benchmark.run_config(cell.pair, cell.method, cell.task, chosen)
     prepared = data.load(layout.prepared(teacher, cell.task))
     _same_vocabulary(benchmark, layout, teacher, student)
-    store = _store(benchmark, layout, teacher, cell.task, prepared, device, log)
     own = layout.teacher(teacher, cell.task) / "record.json"
-    on_dev = diagnostics.TeacherOnDev(store, records.predictions(own, records.read(own)))
+    teacher_record = records.read(own)
     checkpoint = models.locate(benchmark, layout, student)
     method_class = benchmark.method_class(cell.method)
-    resolved = {name: models.commit(models.locate(benchmark, layout, name), f"models.{name}") for name in (teacher, student)}
+    resolved = {
+        name: models.commit(models.locate(benchmark, layout, name), f"models.{name}") for name in (teacher, student)
+    }
     fingerprints = {
-        "teacher": store.facts["fingerprints"]["teacher"],
+        "teacher": teacher_record["fingerprints"]["teacher"],
         "student": models.fingerprint(checkpoint, resolved[student]),
         "method": source_fingerprint(method_class),
     }
     shapes = shape(benchmark, layout, teacher), shape(benchmark, layout, student)
     setting = setting_for(*shapes, cell.task, prepared.splits["train"].labels)
-    live: LiveTeacher | None = None  # loaded when the first seed needs it
+    saves = bool(benchmark.spec.get("save_students")) and point is None
+    store: SignalStore | None = None  # opened, and the live teacher loaded, when the first seed needs it
+    live: LiveTeacher | None = None
     failed: list[str] = []
     for seed in seeds:
         path = layout.run(cell, seed) if point is None else layout.point(cell, point)
@@ -327,10 +333,13 @@ def distil(
         }
         inputs = {"data": prepared.facts["sha256"], **fingerprints}
         state = _state(layout, path, identity, config, inputs)
-        if restore(layout, path, identity, config, inputs):
+        saved = path.with_suffix("").is_dir() or not saves
+        if saved and restore(layout, path, identity, config, inputs):
             log(f"seed {seed}: kept from before")
             state.clear()  # of a job killed before it could
             continue
+        store = store or _store(benchmark, layout, teacher, cell.task, prepared, device, log)
+        on_dev = diagnostics.TeacherOnDev(store, records.predictions(own, teacher_record))
         started = records.now()
         seed_global(seed, "method")  # the initialisation of the method's projections
         method = build(method_class, setting, benchmark.options(cell.method))
@@ -381,7 +390,7 @@ def distil(
             method,
             on_dev,
         )
-        if benchmark.spec.get("save_students") and point is None:
+        if saves:
             models.save_classifier(model, path.with_suffix(""))
         keep(layout, path)
         state.clear()
@@ -413,9 +422,7 @@ def set_aside(layout: Layout, path: Path) -> None:
         file.unlink(missing_ok=True)
 
 
-def _back_in_place(
-    layout: Layout, teacher: str, task: str, config: dict[str, Any], inputs: dict[str, Any]
-) -> bool:
+def _back_in_place(layout: Layout, teacher: str, task: str, config: dict[str, Any], inputs: dict[str, Any]) -> bool:
     """Puts a teacher back that was set aside, if it is exactly the one asked for."""
     folder, kept = layout.teacher(teacher, task), layout.kept(layout.teacher(teacher, task))
     try:

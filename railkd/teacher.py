@@ -289,17 +289,15 @@ def lacks(folder: Path, fingerprints: Mapping[str, str | None], poolings: Sequen
     A fingerprint that is None is not compared. ``poolings`` None: nothing will be read, so its arrays may be missing.
     """
     if not (folder / "signals.json").is_file():
-        return "missing"
+        return "not there"
     try:
         facts = read_sealed(folder / "signals.json")
     except UserError as error:
         return str(error)
-    found = [
-        f"of another {key}" for key, value in fingerprints.items() if value and facts["fingerprints"].get(key) != value
-    ]
+    found = [f"other {key}" for key, value in fingerprints.items() if value and facts["fingerprints"].get(key) != value]
     if poolings is not None:
         whole = all((folder / name).is_file() for name in facts["sha256"])
-        found += [] if whole else ["emptied after its last reader"]
+        found += [] if whole else ["not there"]
         found += [f"without {kind}" for kind in poolings if kind not in facts["poolings"]]
     return ", ".join(found) or None
 

@@ -10,6 +10,7 @@ from railkd import data, records
 from railkd.config import Benchmark, Cell, Layout
 from railkd.data import Prepared
 from railkd.errors import UserError
+from railkd.registry import source_fingerprint
 from railkd.tasks import TASKS
 from railkd.train import scores_of
 
@@ -24,6 +25,7 @@ class Verifier:
         self.checked = 0  # records found
         self._prepared: dict[tuple[str, str], Prepared | str] = {}
         self._weights: dict[Path, str | None] = {}
+        self._sources: dict[str, str] = {}
 
     def problems(self) -> Iterator[str]:
         """One line for each thing that does not hold, beginning with the file."""
@@ -91,10 +93,20 @@ class Verifier:
             changed = [k for k in sorted({*config, *record["config"]}) if config.get(k) != record["config"].get(k)]
             yield f"{path}: trained with another configuration than {self.benchmark.path} ({', '.join(changed)} differ)"
         yield from self._weight(path, record, teacher)
+        if config is not None and record["stage"] != "teacher":
+            yield from self._method(path, record)
         if record["predictions"]:
             yield from self._predictions(path, record, teacher)
         elif config is not None:
             yield f"{path}: keeps no predictions"
+
+    def _method(self, path: Path, record: dict[str, Any]) -> Iterator[str]:
+        """The method's source is the one that trained the run."""
+        name = self.benchmark.method_class(record["method"])
+        if name not in self._sources:
+            self._sources[name] = source_fingerprint(name)
+        if record["fingerprints"].get("method") not in (None, self._sources[name]):
+            yield f"{path}: trained by another version of the method's source"
 
     def _weight(self, path: Path, record: dict[str, Any], teacher: str) -> Iterator[str]:
         """The teacher whose signals were read is the one that lies there."""

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import reruns
 import yaml
 
 from railkd import records
@@ -66,6 +67,17 @@ def test_one_command_makes_every_record_table_and_figure(micro):
 def test_a_second_call_has_nothing_to_do(micro):
     done = snakemake(MICRO, micro[0])
     assert done.returncode == 0 and "Nothing to be done" in done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", reruns.EDITS)
+def test_an_edit_reruns_what_it_needs_and_nothing_else(micro, tmp_path, name):
+    """From the metadata of the run before, in its own folder: the jobs by name, as Snakemake decides."""
+    shutil.copytree(micro[0].parent, tmp_path / "copy", symlinks=True)
+    folder = reruns.Folder(tmp_path / "copy", yaml.safe_load(MICRO.read_text()))
+    edit, expected = reruns.EDITS[name]
+    edit(folder)
+    assert folder.needed() == expected
 
 
 @pytest.mark.slow

@@ -9,6 +9,13 @@ from typing import Any
 from railkd.errors import UserError
 
 CONTENT = "railkd_content"  # on a workflow: what decide_by_content was told
+# what Snakemake compares with the last run of a job, and its answer where nothing differs
+COMPARISONS: dict[str, Any] = {
+    "params_changed": False,
+    "input_changed": (),
+    "code_changed": (),
+    "software_stack_changed": (),
+}
 
 
 def require() -> None:
@@ -19,7 +26,7 @@ def require() -> None:
     from snakemake.dag import DAG
     from snakemake.persistence import PersistenceBase
 
-    uses = {DAG: ("update_needrun", "needrun_jobs", "reason"), PersistenceBase: ("has_metadata",)}
+    uses = {DAG: ("update_needrun", "needrun_jobs", "reason"), PersistenceBase: tuple(COMPARISONS)}
     lacking = [f"{kind.__name__}.{name}" for kind, names in uses.items() for name in names if not hasattr(kind, name)]
     if "create_inventory" not in inspect.signature(DAG.update_needrun).parameters:
         lacking.append("DAG.update_needrun(create_inventory)")
@@ -46,19 +53,25 @@ def decide_by_content(workflow: Any, outdated: Iterable[str], rules: Iterable[st
         changed, known = getattr(dag.workflow, CONTENT, (frozenset(), frozenset()))
         dag.forcefiles.update(changed)
         if known:
-            _without_metadata(dag.workflow.persistence, known)
+            _without_comparisons(dag.workflow.persistence, known)
         await original(dag, create_inventory=create_inventory)
 
     setattr(update_needrun, CONTENT, True)
     DAG.update_needrun = update_needrun
 
 
-def _without_metadata(persistence: Any, rules: frozenset[str]) -> None:
-    """Jobs of these rules look as if nothing were known of their last run, so nothing is compared with it."""
-    if CONTENT not in vars(persistence):
-        has_metadata = persistence.has_metadata
-        persistence.has_metadata = lambda job: job.rule.name not in rules and has_metadata(job)
-        setattr(persistence, CONTENT, rules)
+def _without_comparisons(persistence: Any, rules: frozenset[str]) -> None:
+    """For jobs of these rules nothing of the last run differs, whatever it was."""
+    if CONTENT in vars(persistence):
+        return
+    setattr(persistence, CONTENT, rules)
+    for name, same in COMPARISONS.items():
+        original = getattr(persistence, name)
+
+        def compare(job: Any, *rest: Any, original: Any = original, same: Any = same) -> Any:
+            return same if job.rule.name in rules else original(job, *rest)
+
+        setattr(persistence, name, compare)
 
 
 def jobs_to_run(workflow: Any) -> Iterator[tuple[list[str], bool]]:
