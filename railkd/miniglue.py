@@ -9,6 +9,7 @@ from pathlib import Path
 from random import Random
 
 from railkd import miniglue_tasks as tasks
+from railkd.defaults import SIZES
 from railkd.errors import UserError, unknown
 from railkd.miniglue_corpus import corpus_lines
 from railkd.miniglue_tasks import Row, texts
@@ -70,11 +71,11 @@ def check_disjoint(task: str, splits: dict[str, list[Row]]) -> None:
 def generate(
     directory: Path,
     seed: int = 7,
-    train: int = 1000,
-    dev: int = 400,
-    test: int = 400,
-    ood: int = 500,
-    corpus_sentences: int = 40000,
+    train: int = SIZES["train"],
+    dev: int = SIZES["dev"],
+    test: int = SIZES["test"],
+    ood: int = SIZES["ood"],
+    corpus_sentences: int = SIZES["corpus_sentences"],
     train_sizes: dict[str, int] | None = None,
 ) -> None:
     """Write MiniGLUE to ``directory``, laid out as ``<task>/<split>.parquet`` with GLUE's columns and label encodings.

@@ -10,11 +10,12 @@ import torch
 from railkd import data
 from railkd.config import Benchmark, Cell, Layout
 from railkd.data import epoch_batches
+from railkd.defaults import SIZES, resolved
 from railkd.errors import UserError
 from railkd.methods import build
 from railkd.methods.base import Batch
 from railkd.records import read_json
-from railkd.registry import class_facts
+from railkd.registry import facts
 from railkd.runs import poolings_needed, setting_for
 from railkd.shapes import configuration, made_up, settle, untrained
 from railkd.streams import stream
@@ -27,7 +28,6 @@ MEAN_LENGTH = 40.0  # tokens of an example, before a task is prepared
 OFFICIAL = {  # rows of GLUE's training sets on the hub
     "cola": 8551, "sst2": 67349, "mrpc": 3668, "stsb": 5749, "qqp": 363846, "mnli": 392702, "qnli": 104743, "rte": 2490,
 }  # fmt: skip
-GENERATED = 1000  # MiniGLUE's own default of a task
 GIB = 2**30
 
 
@@ -89,7 +89,7 @@ def examples(benchmark: Benchmark, layout: Layout, task: str) -> int:
             return int(read_json(path)["examples"]["train"])
     limit = benchmark.task_settings(task).get("train_examples")
     if benchmark.synthetic:
-        sizes = {"train": GENERATED, **benchmark.data.get("sizes", {})}
+        sizes = resolved(SIZES, benchmark.data.get("sizes", {}))
         rows = int((sizes.get("train_sizes") or {}).get(task, sizes["train"]))
     else:
         root = data.locate(benchmark, Path())
@@ -169,7 +169,7 @@ def _run(
     spec = benchmark.pairs[cell.pair]
     settings = {**benchmark.training("student", spec["student"], cell.task), **point}
     name = benchmark.method_class(cell.method)
-    live = name != "no_kd" and (settings["regime"] == "live" or bool(class_facts(name).get("live")))
+    live = name != "no_kd" and (settings["regime"] == "live" or facts(name).live)
     step = cost[spec["student"]]["step"] + (cost[spec["teacher"]]["forward"] if live else 0.0)
     return sizes[cell.task] * settings["epochs"] * step
 

@@ -10,6 +10,7 @@ from railkd import data, records
 from railkd.config import Benchmark, Cell, Layout
 from railkd.data import Prepared
 from railkd.errors import UserError
+from railkd.outdated import SOURCE, differences
 from railkd.tasks import TASKS
 from railkd.train import scores_of
 
@@ -87,8 +88,11 @@ class Verifier:
                 yield f"{path}: '{key}' is {record[key]!r}, expected {expected!r} in this place"
         if record["task"] != identity["task"]:
             return  # there is nothing to compare it with
-        if config is not None and record["config_hash"] != records.sha256_text(records.canonical(config)):
-            changed = [k for k in sorted({*config, *record["config"]}) if config.get(k) != record["config"].get(k)]
+        changed = differences(record, config) if config is not None else []
+        if SOURCE in changed:
+            yield f"{path}: trained with another version of its method's source than the present one"
+            changed.remove(SOURCE)
+        if changed:
             yield f"{path}: trained with another configuration than {self.benchmark.path} ({', '.join(changed)} differ)"
         yield from self._weight(path, record, teacher)
         if record["predictions"]:
