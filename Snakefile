@@ -40,7 +40,7 @@ try:
     SURVEY = None  # what is there and as asked; jobs on a cluster, which read this file again, need not know
     if workflow.is_main_process:
         check(B, L, reach=False)
-        from railkd.outdated import Survey
+        from railkd.survey import Survey
 
         SURVEY = Survey(B, L, made_of.digests(B, L), made_of.files(B, L))
         SURVEY.align_times()

@@ -28,9 +28,10 @@ from typing import Any
 import pandas as pd
 
 from analysis import ledger
-from analysis.benchmark import TITLES
+from analysis.benchmark import title_of_class
 from analysis.cells import column_title
 from analysis.load import reference
+from railkd.registry import available
 
 SOURCE = "RAIL-KD: RAndom Intermediate Layer Mapping for Knowledge Distillation, Findings of NAACL 2022"
 NUMERIC = (2, 3, 4, 5, 6)
@@ -80,10 +81,14 @@ def _columns(table: pd.DataFrame) -> list[str]:
     return [c for c in table.columns if c not in (*KEYS, *NO_SCORE)]
 
 
+def _title(method: Any) -> str:
+    return title_of_class(str(method)) if method in (*available(), "teacher") else str(method)
+
+
 def _where(number: int, row: "pd.Series[Any] | dict[str, Any]", method: bool = True) -> str:
     parts = [f"Table {number}", str(row.get("split", "")).upper(), str(row.get("teacher_model", ""))]
     if method:
-        parts.append(TITLES.get(str(row["method"]), str(row["method"])))
+        parts.append(_title(row["method"]))
     return ", ".join(p for p in parts if p)
 
 
@@ -123,7 +128,7 @@ def _table_checks(number: int, table: pd.DataFrame, book: ledger.Ledger) -> list
             # rounding alone may swap two rows whose averages are otherwise right
             if printed * mean < -EXACT and {i, j} & failed:
                 first, second = (a, b) if printed > 0 else (b, a)
-                titles = [TITLES.get(str(r["method"]), str(r["method"])) for r in (first, second)]
+                titles = [_title(r["method"]) for r in (first, second)]
                 names = "-".join(str(r["method"]) for r in (first, second))
                 found.append(
                     _check(
@@ -217,8 +222,8 @@ def above(tables: Tables, book: ledger.Ledger, statement: dict[str, Any]) -> Che
             made += len(statement["over"])
             over = [o for o in statement["over"] if not float(rows[column][m]) > float(rows[column][o])]
             if over:
-                than = ", ".join(f"{TITLES[o]} {rows[column][o]:g}" for o in over)
-                lost.append((len(over), f"{TITLES[m]} {rows[column][m]:g} on {title} is not above {than}"))
+                than = ", ".join(f"{_title(o)} {rows[column][o]:g}" for o in over)
+                lost.append((len(over), f"{_title(m)} {rows[column][m]:g} on {title} is not above {than}"))
     failures = sum(n for n, _ in lost)
     detail = "; ".join(text for _, text in lost) + "." if lost else "Each comparison holds."
     return _statement(statement, not lost, f"{made} of {made}", f"{made - failures} of {made}", detail)
@@ -250,7 +255,7 @@ def timing(tables: Tables, book: ledger.Ledger, statement: dict[str, Any]) -> Ch
                 detail = f"Table {number} prints {ratio:g} for a teacher of {depth} layers."
                 return _statement(statement, holds, "" if stated is None else f"{stated:g}", f"{ratio:g}", detail)
     what = statement["measure"].replace("|", ", ")
-    names = ", ".join(TITLES[m] for m in statement["methods"])
+    names = ", ".join(_title(m) for m in statement["methods"])
     have = sorted({c for t in tables.values() for c in t.columns if re.fullmatch(f"speedup|{statement['measure']}", c)})
     detail = f"No table prints {what} of {names} with a teacher of {depth} layers" + (
         f"; all that is printed of cost is {_cost_printed(tables, book)}." if have else "."
@@ -263,7 +268,7 @@ def _cost_printed(tables: Tables, book: ledger.Ledger) -> str:
     found = []
     for number, table in tables.items():
         if "speedup" in table:
-            names = ", ".join(TITLES[m] for m in table["method"])
+            names = ", ".join(_title(m) for m in table["method"])
             depth = next(iter(book.teacher_layers.get(number, {"": 0}).values()))
             found.append(f"the speedup in Table {number} ({names}; {depth} layers)")
     return " and ".join(found)

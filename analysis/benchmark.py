@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from railkd import config
-from railkd.registry import class_facts
+from railkd.registry import available, facts
 from railkd.tasks import OUT_OF_DOMAIN, TASKS
 from railkd.variants import Variant, spell
 
@@ -16,22 +16,6 @@ ROOT = Path(__file__).parent.parent
 TABLES = (1, 2, 3, 4, 5, 6)
 FIGURES = ("figure2", "figure3", "ablation", "census")
 PAPER_ORDER = ("no_kd", "vanilla_kd", "pkd", "alp_kd", "rail_kd_l", "rail_kd_c")
-TITLES = {
-    "teacher": "Teacher",
-    "no_kd": "w/o KD",
-    "vanilla_kd": "Vanilla KD",
-    "pkd": "PKD",
-    "ckd": "CKD",
-    "alp_kd": "ALP-KD",
-    "codir": "CoDIR",
-    "rail_kd_l": "RAIL-KD^l",
-    "rail_kd_c": "RAIL-KD^c",
-    "cr_ild": "CR-ILD",
-    "mixkd": "MixKD",
-    "tinybert": "TinyBERT",
-    "minilm_v2": "MiniLMv2",
-    "distilbert_cos": "DistilBERT-cos",
-}
 METRICS = {
     "matthews": "Matthews correlation",
     "accuracy": "accuracy",
@@ -107,13 +91,35 @@ class Benchmark:
         if method in self.variants:
             entry, changed = self.variants[method]
             return ", ".join([self.title_of(entry), *(spell(key, value) for key, value in changed.items())])
-        return str(self.methods.get(method, {}).get("title") or TITLES.get(method, method))
+        return str(self.methods.get(method, {}).get("title") or self._class_title(method) or method)
+
+    def _class_title(self, method: str) -> str:
+        """What the class of a method calls itself, unless that is another's title too: one class may have many rows."""
+        name = self.base(method)
+        if name == method:
+            return title_of_class(method) if method == "teacher" or method in available() else ""
+        if name in available():
+            return ""
+        own = [
+            m for m, e in self.methods.items() if m not in self.variants and (not e.get("external") or m in available())
+        ]
+        claimed = [title_of_class(self.base(m)) for m in own]
+        return title_of_class(name) if claimed.count(title_of_class(name)) == 1 else ""
 
     def undefined(self, method: str, task: str) -> bool:
         """Whether a method has no meaning for a task: contrastive negatives on STS-B, whose labels are scores."""
-        if not TASKS[task].regression or self.methods.get(method, {}).get("external"):
-            return False
-        return class_facts(self.base(method)).get("regression") is False
+        if not TASKS[task].regression or self.methods.get(method, {"external": True}).get("external"):
+            return False  # the teacher among them
+        return not facts(self.base(method)).regression
+
+    def summary_of(self, method: str) -> str:
+        """What a method does in a sentence, as its class says; empty for another repository's."""
+        return "" if self.methods[method].get("external") else facts(self.base(method)).summary
+
+
+def title_of_class(method: str) -> str:
+    """The title that the class of a method has, and the teacher's, who has none."""
+    return "Teacher" if method == "teacher" else facts(method).title
 
 
 def read(path: Path) -> Benchmark:

@@ -20,11 +20,18 @@ def synthetic(benchmark: Benchmark, runs: Runs) -> str:
 
 
 def outdated(runs: Runs) -> str:
-    """Which runs were trained with another configuration than the benchmark file's; empty for none."""
-    if not runs.outdated:
-        return ""
-    rows = "; ".join(f"{pair} {method}: {', '.join(tasks)}" for (pair, method), tasks in runs.outdated.items())
-    return f"Trained with another configuration than the benchmark file now says, so not comparable: {rows}."
+    """Which runs are not those that the benchmark file and the methods' source ask for now; empty for none."""
+    sentences = []
+    for found, why in (
+        (runs.outdated, "another configuration than the benchmark file now says"),
+        (runs.edited, "another version of their method's source than the present one"),
+    ):
+        if found:
+            rows = "; ".join(f"{pair} {method}: {', '.join(tasks)}" for (pair, method), tasks in found.items())
+            sentences.append(f"Trained with {why}, so not comparable: {rows}.")
+    if runs.left_out:
+        sentences.append(f"Left out, because trained with another configuration or source: {'; '.join(runs.left_out)}.")
+    return " ".join(sentences)
 
 
 def backbones(pairs: Sequence[Pair]) -> str:

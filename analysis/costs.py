@@ -6,6 +6,8 @@ from dataclasses import replace
 from statistics import geometric_mean, mean, median
 from typing import Any
 
+import pandas as pd
+
 from analysis import captions, speed
 from analysis.benchmark import Benchmark, Pair
 from analysis.cells import Cell, column_title
@@ -21,7 +23,7 @@ from analysis.tables import (
     score_rows,
     titles_of,
 )
-from railkd.registry import class_facts
+from railkd.registry import facts
 
 BY_RUNS = (
     "Speedup: training time of CoDIR over that of the row, whole runs without any search, geometric mean over the "
@@ -82,10 +84,8 @@ def characteristics(benchmark: Benchmark, runs: Runs) -> Table:
     order = [*printed.index, *(m for m in used if m not in printed.index and m != "no_kd")]
     titles, rows, missing, notes = titles_of(benchmark), [], [], []
     for method in order:
-        facts = class_facts(benchmark.base(method))  # a user's method may say what it is
-        if method in printed.index:
-            facts.update(printed.loc[method])
-        row = [Cell("", "facts", method, key, "text", "text", "", text=str(facts.get(key) or "–")) for key in FACTS]
+        stated = {key: _stated(benchmark, printed, method, key) for key in FACTS}
+        row = [Cell("", "facts", method, key, "text", "text", "", text=text or "–") for key, text in stated.items()]
         for pair in pairs:
             cell = Cell(pair.name, "cost", method, "step_seconds", "missing", "median", "ratio", decimals=2)
             if method not in pair.methods:
@@ -118,6 +118,13 @@ def characteristics(benchmark: Benchmark, runs: Runs) -> Table:
     table = Table(1, text, head, [Section("", rows)], [])
     legend = captions.notes(benchmark, table.cells, missing, titles, planned="tasks")
     return replace(table, notes=[*legend, *notes])
+
+
+def _stated(benchmark: Benchmark, printed: pd.DataFrame, method: str, key: str) -> str:
+    """What the paper states of a method, else what the method's class does."""
+    if method in printed.index:
+        return str(printed.loc[method, key])
+    return "" if benchmark.methods[method].get("external") else str(getattr(facts(benchmark.base(method)), key))
 
 
 def _mixed_note(where: str, tasks: list[str]) -> list[str]:

@@ -1,6 +1,6 @@
 """Run records → one tidy table of scores, and the records themselves for costs, attention and similarity."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,8 @@ from analysis.benchmark import ROOT, Benchmark
 from railkd import records
 from railkd.config import Cell, Layout
 from railkd.errors import UserError
+from railkd.outdated import SOURCE, differences
+from railkd.registry import remember
 from railkd.tasks import OUT_OF_DOMAIN
 
 COLUMNS = ["pair", "method", "block", "column", "task", "seed", "metric", "score", "accuracy", "baseline", "examples"]
@@ -26,6 +28,15 @@ class Runs:
     scores: pd.DataFrame  # one row for each run and printed score, see COLUMNS; block is dev, test or ood
     # (pair, method) -> tasks whose runs have another configuration than the benchmark file's; (teacher, "teacher") too
     outdated: dict[tuple[str, str], list[str]] = field(default_factory=dict)
+    # the same for runs whose method has another source than the present one
+    edited: dict[tuple[str, str], list[str]] = field(default_factory=dict)
+    left_out: list[str] = field(default_factory=list)  # such runs in words, in cells that have others
+
+    def note(self, record: dict[str, Any], differ: list[str]) -> None:
+        """Takes down that a cell's runs are not as asked."""
+        for of, found in ((self.outdated, set(differ) - {SOURCE}), (self.edited, SOURCE in differ)):
+            if found:
+                of.setdefault((record["pair"], record["method"]), []).append(record["task"])
 
     @cached_property
     def _rows(self) -> dict[tuple[str, str, str], pd.DataFrame]:
@@ -78,61 +89,78 @@ class Runs:
 def read(benchmark: Benchmark, results: Path) -> Runs:
     """Reads every run that the benchmark file lists and that is there.
 
-    Raises UserError naming the file for a record that is invalid, lies in the wrong place, has another configuration
-    than the other seeds of its cell, or was scored on other data than the rest of its column; and for a line of
-    ``leaderboard.csv`` that fits no run.
+    Where some runs of a cell are of another configuration than the benchmark file's, or of another version of their
+    method's source, and some are not, the former are left out, by name. Raises UserError naming the file for a record
+    that is invalid, lies in the wrong place, differs so from the other seeds of its cell where none is as asked, or was
+    scored on other data than the rest of its column; and for a line of ``leaderboard.csv`` that fits no run.
     """
     if not results.is_dir():
         raise UserError(f"{results}: no such results folder; run the benchmark first, or name it with --results")
-    students: dict[tuple[str, str, str, int], dict[str, Any]] = {}
-    teachers: dict[tuple[str, str], dict[str, Any]] = {}
+    runs = Runs({}, {}, pd.DataFrame(columns=COLUMNS))
     rows: list[dict[str, Any]] = []
     columns: dict[tuple[str, str], tuple[Path, tuple[Any, ...]]] = {}
-    outdated: dict[tuple[str, str], list[str]] = {}
-
-    def compare(record: dict[str, Any], asked: dict[str, Any] | None) -> None:
-        if asked is not None and not _trained_with(record, asked):
-            outdated.setdefault((record["pair"], record["method"]), []).append(record["task"])
-
     layout = Layout(results)
     for pair in benchmark.pairs:
         for task in pair.tasks:
-            path = results / "teachers" / pair.teacher / task / "record.json"
+            path = layout.teacher(pair.teacher, task) / "record.json"
             if path.exists():
-                if (pair.teacher, task) not in teachers:
+                if (pair.teacher, task) not in runs.teachers:
                     expected = {"benchmark": benchmark.name, "stage": "teacher", "teacher": pair.teacher, "task": task}
-                    teachers[pair.teacher, task] = _record(path, expected)
-                    compare(teachers[pair.teacher, task], records.asked_of_teacher(benchmark.file, pair.teacher, task))
-                rows += _scores(benchmark, teachers[pair.teacher, task], path, pair.name, "teacher", columns)
+                    record = runs.teachers[pair.teacher, task] = _record(path, expected)
+                    asked = records.asked_of_teacher(benchmark.file, pair.teacher, task)
+                    runs.note(record, differences(record, asked))
+                rows += _scores(benchmark, runs.teachers[pair.teacher, task], path, pair.name, "teacher", columns)
             for method in pair.methods:
-                cell: tuple[Path, str] | None = None
-                asked = records.asked(benchmark.file, layout, Cell(pair.name, method, task))
-                for seed in sorted(benchmark.seeds):
-                    path = layout.run(Cell(pair.name, method, task), seed)
-                    if not path.exists():
-                        path = layout.kept(path)  # finished, though its job failed later
-                        if not path.exists() or not asked or not _trained_with(records.read(path), asked):
-                            continue
-                    expected = {"benchmark": benchmark.name, "pair": pair.name, "method": method, "task": task}
-                    record = _record(path, {**expected, "seed": seed, "stage": "distil"})
-                    if cell and cell[1] != record["config_hash"]:
-                        raise UserError(
-                            f"{path}: was run with another configuration (config_hash "
-                            f"{record['config_hash'][:12]}) than {cell[0].name} ({cell[1][:12]}); a cell never mixes "
-                            "two, remove the outdated runs"
-                        )
-                    if cell is None:
-                        cell = (path, record["config_hash"])
-                        compare(record, asked)
-                    students[pair.name, method, task, seed] = record
+                cell = Cell(pair.name, method, task)
+                for seed, (path, record) in _cell(benchmark, layout, cell, runs).items():
+                    runs.students[pair.name, method, task, seed] = record
                     rows += _scores(benchmark, record, path, pair.name, method, columns)
     rows += leaderboard.read(benchmark, results)
-    return Runs(students, teachers, pd.DataFrame(rows, columns=COLUMNS), outdated)
+    return replace(runs, scores=pd.DataFrame(rows, columns=COLUMNS))
 
 
-def _trained_with(record: dict[str, Any], config: dict[str, Any]) -> bool:
-    """Whether a record is of this configuration."""
-    return bool(record["config_hash"] == records.sha256_text(records.canonical(config)))
+Found = dict[int, tuple[Path, dict[str, Any]]]  # seed -> where its record lies, and the record
+
+
+def _cell(benchmark: Benchmark, layout: Layout, cell: Cell, runs: Runs) -> Found:
+    """The records of one cell, all of one configuration and one source; notes what is outdated."""
+    found: Found = {}
+    for seed in sorted(benchmark.seeds):
+        path = layout.run(cell, seed)
+        path = path if path.exists() else layout.kept(path)  # finished, though its job failed later
+        if path.exists():
+            expected = {"benchmark": benchmark.name, **cell._asdict(), "seed": seed, "stage": "distil"}
+            found[seed] = path, _record(path, expected)
+            if not benchmark.file.external(cell.method):
+                remember(benchmark.file.method_class(cell.method), found[seed][1])
+    asked = records.asked(benchmark.file, layout, cell) if found else None
+    differ = {seed: [] if asked is None else differences(record, asked) for seed, (_, record) in found.items()}
+    kept = {seed for seed, (path, _) in found.items() if path != layout.run(cell, seed)}
+    found = {seed: at for seed, at in found.items() if seed not in kept or asked is not None and not differ[seed]}
+    current = {seed: at for seed, at in found.items() if not differ[seed]}
+    if current and len(current) < len(found):
+        seeds = ", ".join(str(seed) for seed in found if seed not in current)
+        runs.left_out.append(f"{cell.pair} {cell.method}: {cell.task} (seed {seeds})")
+    chosen = current or found
+    _check_alike(chosen)
+    for seed, (_, record) in list(chosen.items())[:1]:
+        runs.note(record, differ[seed])
+    return chosen
+
+
+def _check_alike(found: Found) -> None:
+    """Raises UserError unless all runs of a cell have one configuration and one source of their method."""
+    for what, of in (
+        ("another configuration (config_hash", lambda record: record["config_hash"]),
+        ("another version of its method's source (fingerprint", lambda record: record["fingerprints"].get("method")),
+    ):
+        stated = [(path, str(of(record))) for path, record in found.values() if of(record)]
+        for path, one in stated[1:]:
+            if one != stated[0][1]:
+                raise UserError(
+                    f"{path}: was run with {what} {one[:12]}) than {stated[0][0].name} ({stated[0][1][:12]}); a cell "
+                    "never mixes two, remove the outdated runs"
+                )
 
 
 def _record(path: Path, expected: dict[str, Any]) -> dict[str, Any]:

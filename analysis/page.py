@@ -12,7 +12,6 @@ from analysis.cells import Cell
 from analysis.load import Runs
 from analysis.report import HEADINGS, planned
 from analysis.tables import Table
-from railkd.registry import class_facts
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -66,29 +65,10 @@ def compose(benchmark: Benchmark, runs: Runs, results: Path) -> str:
     )
 
 
-# One sentence for a reader who has not met the method; Table 1 has the paper's own characterisation. Whatever is not
-# here, a user's method, speaks for itself by the first line of its docstring.
-WHAT = {
-    "no_kd": "The student alone, trained on the labels: what distillation has to beat.",
-    "vanilla_kd": "The student also imitates the teacher's output probabilities.",
-    "pkd": "Also imitates the first token's vector in fixed teacher layers, every so many (Sun et al., 2019).",
-    "ckd": "Each student layer imitates a learned combination of a group of teacher layers (Wu et al., 2020).",
-    "alp_kd": "Each student layer imitates a learned mixture of all teacher layers (Passban et al., 2021).",
-    "codir": "Tells its own example's teacher vectors from other examples' by a contrastive loss (Sun et al., 2020).",
-    "rail_kd_l": "The paper's proposal: in each epoch, each student layer imitates a teacher layer drawn at random.",
-    "rail_kd_c": "The same draw, with the layers of each network concatenated into one vector first.",
-    "distilbert_cos": "Also imitates the direction of each token's vector in the last layer (Sanh et al., 2019).",
-    "minilm_v2": "Imitates how tokens relate to one another inside one teacher layer (Wang et al., 2021).",
-    "tinybert": "Imitates vectors and attention of evenly spaced layers first, the answers after (Jiao et al., 2020).",
-    "mixkd": "Also asks the teacher about mixtures of training examples (Liang et al., 2021).",
-    "cr_ild": "Imitates the last layer on plain and mixed examples first, the answers after (Ko et al., 2023).",
-}
-
-
 def _methods(benchmark: Benchmark) -> list[tuple[str, str]]:
     """The title of each method that is no variant of another, and what it does, in a sentence."""
-    said = {m: WHAT.get(benchmark.base(m)) or class_facts(benchmark.base(m)).get("summary") for m in benchmark.methods}
-    return [(benchmark.title_of(m), what) for m, what in said.items() if what and m not in benchmark.variants]
+    found = [(benchmark.title_of(m), benchmark.summary_of(m)) for m in benchmark.methods if m not in benchmark.variants]
+    return [(title, summary) for title, summary in found if summary]
 
 
 def _glance(benchmark: Benchmark, table: Table) -> list[dict[str, Any]]:

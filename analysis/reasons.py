@@ -79,9 +79,10 @@ def _ending(log: Path, key: Key) -> str | None:
     runs = f"{pair} {method} {task} seed "
     last = lines[-1]
     if last.startswith(ERROR):  # of several runs of a job, what it says of this one
-        parts = re.split(f"; (?={re.escape(runs)})", last.removeprefix(ERROR))
-        own = f"{runs}{seed}: "
-        return next((part for part in parts if part.startswith(own)), parts[0]).removeprefix(own)[:LONGEST]
+        text = last.removeprefix(ERROR)
+        parts = re.findall(rf"(?:^|; ){re.escape(runs)}([\d, ]+): (.*?)(?=; {re.escape(runs)}|$)", text)
+        why = (part for seeds, part in parts if str(seed) in seeds.split(", "))
+        return next(why, parts[0][1] if parts else text)[:LONGEST]
     what = (
         "crashed"
         if any(line.startswith("Traceback") for line in lines)

@@ -91,6 +91,12 @@ def check(benchmark: Benchmark, layout: Layout, reach: bool = True) -> None:
     from railkd.runs import setting_for, shape
 
     check_files(benchmark)
+    for method in benchmark.spec["methods"]:
+        if not benchmark.external(method):
+            try:
+                benchmark.method_config(method)
+            except UserError as error:
+                raise UserError(f"{benchmark.path}: methods.{method}: {error}") from None
     shapes: dict[str, tuple[int, ...]] = {}
     for model in {spec[role] for spec in benchmark.pairs.values() for role in ("teacher", "student")}:
         if reach or "hub" not in benchmark.models[model]:
@@ -100,9 +106,12 @@ def check(benchmark: Benchmark, layout: Layout, reach: bool = True) -> None:
         if benchmark.external(cell.method) or not {pair["teacher"], pair["student"]} <= shapes.keys():
             continue
         setting = setting_for(shapes[pair["teacher"]], shapes[pair["student"]], cell.task)
+        settings = benchmark.training("student", pair["student"], cell.task)
         try:
             with torch.device("meta"):
-                build(benchmark.method_class(cell.method), setting, benchmark.options(cell.method))
+                method = build(benchmark.method_class(cell.method), setting, benchmark.options(cell.method))
+            for method.epochs in {point.get("epochs", settings["epochs"]) for point in benchmark.grid() or [{}]}:
+                method.check_run()
         except UserError as error:
             text = str(error).replace(f"methods.{benchmark.method_class(cell.method)}", f"methods.{cell.method}", 1)
             raise UserError(f"{benchmark.path}: {text}") from None

@@ -10,9 +10,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+from railkd.defaults import DATA, PRETRAINING, SIZES, TRAINING, resolved
 from railkd.errors import UserError, unknown
 from railkd.plain_yaml import LONGEST, parse
-from railkd.registry import class_facts, source_file
+from railkd.registry import facts, source_file
 from railkd.tasks import OUT_OF_DOMAIN, TASKS
 from railkd.variants import NAME, Variant, expand
 
@@ -21,20 +22,6 @@ SCHEMA = ROOT / "benchmarks" / "schema.json"
 RESERVED = {"method", "title", "external"}  # keys of a method's entry that are no options of the method
 
 Role = Literal["teacher", "student"]
-
-# One place for every default of training; methods.md of the literature leaves these unstated, so they are keys.
-TRAINING: dict[str, Any] = {
-    "learning_rate": 2e-5,  # peak
-    "batch_size": 32,
-    "epochs": 3,
-    "warmup": 0.06,  # share of all steps, linear; then linear decay to 0
-    "weight_decay": 0.01,  # AdamW, not on biases and layer norms
-    "max_gradient_norm": 1.0,
-    "patience": None,  # epochs without a better dev score before stopping; null: never
-    "precision": "auto",  # float32 | bfloat16 | auto: see train.precision
-    "regime": "cached",  # cached | live: whether the teacher's signals are read from disk or computed in each step
-    "dropout": None,  # null: as the checkpoint says
-}
 
 
 class Cell(NamedTuple):
@@ -71,15 +58,12 @@ class Benchmark:
 
     @cached_property
     def data(self) -> dict[str, Any]:
-        defaults = {"root": None, "model_root": None, "seed": 7, "test": "none", "heldout": 0.1, "ood_max_length": None}
-        return {**defaults, **self.spec["data"]}
+        return resolved(DATA, self.spec["data"])
 
     @property
     def sizes(self) -> dict[str, Any]:
         """How many examples MiniGLUE has, with defaults."""
-        from railkd.miniglue import SIZES
-
-        return {**SIZES, **self.data.get("sizes", {})}
+        return resolved(SIZES, self.data.get("sizes", {}))
 
     @property
     def tasks(self) -> list[str]:
@@ -130,6 +114,11 @@ class Benchmark:
         """The method's options as the benchmark file gives them."""
         return {k: v for k, v in self.spec["methods"][method].items() if k not in RESERVED}
 
+    def method_config(self, method: str) -> dict[str, Any]:
+        """The method's class, and every option at its value: the class's default where the file gives none."""
+        name = self.method_class(method)
+        return {"method": name, **resolved(facts(name).defaults, self.options(method))}
+
     def external(self, method: str) -> bool:
         """Whether another repository's rule writes this method's records."""
         return bool(self.spec["methods"][method].get("external", False))
@@ -144,8 +133,8 @@ class Benchmark:
                     yield Cell(pair, method, task)
 
     def refuses_regression(self, method: str) -> bool:
-        """Whether the method's source declares ``regression = False`` (read as text: importing it would load torch)."""
-        return not self.external(method) and class_facts(self.method_class(method)).get("regression") is False
+        """Whether the method's class declares ``regression = False``, itself or by what it inherits."""
+        return not self.external(method) and not facts(self.method_class(method)).regression
 
     def shards(self) -> Iterator[Shard]:
         """The jobs: each cell's seeds in groups of ``seeds_per_job``."""
@@ -157,10 +146,10 @@ class Benchmark:
     def training(self, role: Role, model: str, task: str) -> dict[str, Any]:
         """Training settings: defaults < training.<role> < training.<role>.tasks.<task> < models.<model>.training."""
         given = self.spec.get("training", {}).get(role, {})
-        settings = {**TRAINING, **{k: v for k, v in given.items() if k != "tasks"}}
+        settings = {k: v for k, v in given.items() if k != "tasks"}
         settings.update(given.get("tasks", {}).get(task, {}))
         settings.update(self.models[model].get("training", {}))
-        return settings
+        return resolved(TRAINING, settings)
 
     def grid(self) -> list[dict[str, Any]]:
         """The points of the hyper-parameter search, the same for every method; empty without a search."""
@@ -180,12 +169,16 @@ class Benchmark:
         }
 
     def run_config(self, pair: str, method: str, task: str, point: dict[str, Any] | None = None) -> dict[str, Any]:
-        """The resolved configuration of a run: what its record carries and its hash covers. No seed in it."""
+        """The resolved configuration of a run: what its record carries and its hash covers. No seed in it.
+
+        Every key of training and every option of the method is in it, given or not: another default is another
+        configuration. Imports the method's class (see ``registry.facts``); raises UserError when it cannot.
+        """
         spec = self.pairs[pair]
         return {
             "data": self.data_config(task),
-            "training": {**self.training("student", spec["student"], task), **(point or {})},
-            "method": {"method": self.method_class(method), **self.options(method)},
+            "training": resolved(self.training("student", spec["student"], task), point or {}),
+            "method": self.method_config(method),
             "teacher": self.teacher_config(spec["teacher"], task),
             "student": self.model_config(spec["student"]),
         }
@@ -221,17 +214,15 @@ class Benchmark:
         return f"checkpoint {place}"
 
     def model_config(self, model: str) -> dict[str, Any]:
-        """A model's entry with defaults, without its training settings, the parent's entry in place of its name."""
+        """A model's entry: all settings of pre-training, none of training, the parent's entry in place of its name."""
         entry = {k: v for k, v in self.models[model].items() if k != "training"}
-        if "pretrain" in entry:
-            from railkd.pretrain import DEFAULTS
-
-            entry["pretrain"] = {**DEFAULTS, **entry["pretrain"]}
         if "path" in entry:  # its content is in a run's fingerprints; how the way to it is typed changes nothing
             entry["path"] = Path(entry["path"]).name
         for key in ("layers_of", "from"):
             if key in entry:
                 entry[key] = self.model_config(entry[key])
+        if "pretrain" in entry:
+            entry["pretrain"] = resolved(PRETRAINING, entry["pretrain"])
         return entry
 
 

@@ -14,11 +14,11 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from railkd.errors import UserError
-from railkd.methods import build, find
+from railkd.errors import MethodError, Undeclared, UserError
+from railkd.method_errors import backward_of, blame, check_kept, check_trains, explained, located
+from railkd.methods import build, facts_of, find
 from railkd.methods.base import Batch, Setting, Signals
 from railkd.miniature import BATCH, CPU, EPOCHS, EXAMPLES, LENGTH, Bench, Failure, Terms, numbers
-from railkd.registry import class_facts
 from railkd.streams import stream
 from railkd.teacher import SignalStore, write_signals
 from railkd.train import autocast
@@ -204,8 +204,6 @@ def resume(bench: Bench) -> None:
 def regression(bench: Bench) -> None:
     """Scores in place of classes train the student too, or the class declares that they do not."""
     if not find(bench.name).regression:
-        if class_facts(bench.name).get("regression") is not False:
-            raise Failure("the workflow reads the source: expected the line `regression = False` in the class body")
         raise NotApplicable("declared: undefined for scores")
     try:
         scores = Bench(bench.name, bench.options, regression=True)
@@ -271,18 +269,47 @@ CHECKS: dict[str, Callable[[Bench], None]] = {
 }
 
 
+def _trial(bench: Bench) -> None:
+    """A step in each stage and the end of its epoch: what fails here would fail in every check."""
+    for epoch in (0, EPOCHS - 1):
+        method, batch = bench.start(epoch), bench.batch(bench.rows)
+        with blame(method):
+            loss, terms = bench.loss(method, batch, bench.said(method, batch))
+            check_trains(method, loss)
+            with backward_of(method):
+                loss.backward()
+            bench.student.zero_grad()
+            for name, value in numbers(terms).items():
+                if value - value != 0:
+                    raise MethodError(
+                        f"{located(type(method).terms)} returned a term {name!r} that is {value} in the first step, in "
+                        "float32; is there a division by 0, or a logarithm or root of what may be 0 or less?"
+                    )
+            method.end_epoch()
+            check_kept(method, method.history, "history")
+            check_kept(method, method.record(), "record()")
+
+
 def check(name: str, options: dict[str, Any] | None = None) -> Iterator[Result]:
-    """Every check's outcome, in order. Raises UserError when the method cannot be found or built with its options."""
+    """Every check's outcome, in order.
+
+    Raises UserError when the method cannot be found or built with its options, or cannot do a step: what its own code
+    raises is told once, with file, line and remedy, as it is in training.
+    """
     bench = Bench(name, options or {})
+    facts_of(find(name))
+    _trial(bench)
+    told: dict[str, str] = {}  # what went wrong -> the check that said so first
     for title, run in CHECKS.items():
         try:
             run(bench)
         except NotApplicable as reason:
             yield Result(title, "-", str(reason))
-        except (Failure, UserError) as failure:
-            yield Result(title, "FAIL", str(failure))
         except Exception as error:  # a method's own code may raise anything
-            text = " ".join(str(error).split())[:200]
-            yield Result(title, "FAIL", f"raises {type(error).__name__}: {text}")
+            named = isinstance(error, Failure | UserError) and not isinstance(error, Undeclared)
+            text = str(error) if named else explained(error, find(name))
+            text = text or f"raises {type(error).__name__}: {' '.join(str(error).split())[:200]}"
+            first = told.setdefault(text, title)
+            yield Result(title, "FAIL", text if first == title else f"as in {first}")
         else:
             yield Result(title, "ok", "")

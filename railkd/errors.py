@@ -15,6 +15,14 @@ class Diverged(UserError):
     """A run whose numbers are not finite any more: it ends, the others of its job go on."""
 
 
+class MethodError(UserError):
+    """What a method's own code did wrong, with the file and line and what to write instead."""
+
+
+class Undeclared(UserError, RuntimeError):
+    """A method reads what its class does not declare; the message says what to declare."""
+
+
 def unknown(kind: str, name: object, available: Iterable[str], where: str = "") -> UserError:
     """An unknown name, with the nearest known one: ``unknown method 'pdk'; did you mean 'pkd'? available: ...``."""
     names = sorted(str(a) for a in available)

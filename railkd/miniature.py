@@ -9,6 +9,7 @@ from torch import Tensor
 
 from railkd.data import Prepared, Split
 from railkd.errors import UserError
+from railkd.method_errors import blame
 from railkd.methods import build
 from railkd.methods.base import Batch, Method, Setting, Signals
 from railkd.models import forward
@@ -75,8 +76,9 @@ class Bench:
         if state is not None:
             method.load_state_dict(state)
         method.train()
-        method.start_training(stream(0, "method"))
-        method.start_epoch(epoch, stream(0, "method", epoch))
+        with blame(method):
+            method.start_training(stream(0, "method"))
+            method.start_epoch(epoch, stream(0, "method", epoch))
         return method
 
     def batch(self, rows: Tensor, pad_to: int = LENGTH) -> Batch:
@@ -85,7 +87,7 @@ class Bench:
 
     def said(self, method: Method, batch: Batch) -> Signals | None:
         """The live teacher's signals, for a method that reads any."""
-        if not (method.needs_logits or method.pooling is not None or getattr(method, "live", False)):
+        if not (method.needs_logits or method.needs_hidden or method.live):
             return None
         with torch.no_grad():
             return forward(self.teacher, batch.inputs, **self._kept(method, 1))

@@ -10,6 +10,7 @@ from random import Random
 from typing import Any
 
 from railkd import miniglue_tasks as tasks
+from railkd.defaults import SIZES, resolved
 from railkd.errors import UserError, unknown
 from railkd.miniglue_corpus import corpus_lines
 from railkd.miniglue_tasks import Row, texts
@@ -29,16 +30,6 @@ OUT_OF_DOMAIN: dict[str, tuple[Callable[[Random], Row], dict[str, str]]] = {
     "scitail": (tasks.scitail, {"premise": "string", "hypothesis": "string", "label": "string"}),
     "paws": (tasks.paws, {"id": "int32", "sentence1": "string", "sentence2": "string", "label": "int64"}),
     "imdb": (tasks.imdb, {"text": "string", "label": "int64"}),
-}
-
-# Examples of each task's splits and of each out-of-domain set, and lines of the corpus, where a benchmark names none.
-SIZES: dict[str, Any] = {
-    "train": 1000,
-    "dev": 400,
-    "test": 400,
-    "ood": 500,
-    "corpus_sentences": 40000,
-    "train_sizes": {},
 }
 
 
@@ -89,11 +80,11 @@ def generate(directory: Path, seed: int = 7, **given: Any) -> None:
     for key in given:
         if key not in SIZES:
             raise unknown("key", key, SIZES, "data.sizes")
-    resolved = {**SIZES, **given}
-    *numbers, train_sizes = resolved.values()
+    sized = resolved(SIZES, given)
+    *numbers, train_sizes = sized.values()
     train, dev, test, ood, corpus_sentences = numbers
     sizes = dict.fromkeys(TASKS, train)
-    for task, size in train_sizes.items():
+    for task, size in (train_sizes or {}).items():
         if task not in TASKS:
             raise unknown("task", task, TASKS, "train_sizes")
         sizes[task] = size
@@ -134,7 +125,7 @@ def generate(directory: Path, seed: int = 7, **given: Any) -> None:
         put(f"{task}/test.parquet", rows, columns)
     lines = corpus_lines(Random(f"{seed}/corpus"), corpus_sentences, held_out)
     put("corpus/corpus.parquet", [{"text": line} for line in lines], {"text": "string"})
-    seal(directory, written, made_of={"seed": seed, "sizes": resolved})
+    seal(directory, written, made_of={"seed": seed, "sizes": sized})
 
 
 def write(path: Path, rows: list[Row], columns: dict[str, str]) -> None:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from railkd.attention import capture
 from railkd.config import Benchmark, Layout, checkpoint_path, model_root
-from railkd.errors import UserError
+from railkd.errors import Undeclared, UserError
 from railkd.exact import narrow_last_layer
 from railkd.methods.base import Part, Pooling
 from railkd.mixing import mixed_inputs
@@ -255,16 +255,26 @@ class Forward:
 
     def tokens(self, layer: int) -> Tensor:
         """(B, T, D), in the precision of the run."""
-        states_BTD = self.hidden[layer]
+        states_BTD = self._kept(layer)
         if states_BTD.shape[1] != self.mask_BT.shape[1]:
-            raise RuntimeError(f"layer {layer} has its first position alone: declare whole_last_layer = True")
+            raise Undeclared(f"layer {layer} has its first position alone: declare whole_last_layer = True")
         return states_BTD
+
+    def _kept(self, layer: int) -> Tensor:
+        if not self.hidden:
+            raise Undeclared(
+                "hidden layers are read, but were not kept: declare them with the property pooling (cls, mean or "
+                "mean_padded), or for token states with the property needs_hidden"
+            )
+        if not 0 <= layer < len(self.hidden):
+            raise Undeclared(f"there is no layer {layer}: layers are 1 to {len(self.hidden) - 1}, 0 the embeddings")
+        return self.hidden[layer]
 
     def vectors(self, part: Part, layer: int) -> Tensor:
         """(B, T, D), in the precision of the run."""
         made_BTD = self._attention.get((part, layer))
         if made_BTD is None or made_BTD.shape[:2] != self.mask_BT.shape:  # a narrowed layer makes a query alone
-            raise RuntimeError(
+            raise Undeclared(
                 f"the {part} vectors of layer {layer} were not kept: name it in the property attention, and declare "
                 "whole_last_layer = True if it is the last"
             )
@@ -278,12 +288,12 @@ class Forward:
     def pooled(self, kind: Pooling, layers: Sequence[int]) -> Tensor:
         """(B, len(layers), D) float32: ``cls``, ``mean`` over real tokens, or ``mean_padded`` over all positions."""
         if kind == "cls":
-            return torch.stack([self.hidden[layer][:, 0] for layer in layers], dim=1).float()
+            return torch.stack([self._kept(layer)[:, 0] for layer in layers], dim=1).float()
         if kind == "mean_padded":
-            return torch.stack([self.hidden[layer].float().mean(dim=1) for layer in layers], dim=1)
+            return torch.stack([self.tokens(layer).float().mean(dim=1) for layer in layers], dim=1)
         weight_B1T = (self.mask_BT / self.mask_BT.sum(dim=1, keepdim=True)).float().unsqueeze(1)
         with torch.autocast(self.mask_BT.device.type, enabled=False):  # a sum over tokens wants float32
-            return torch.cat([weight_B1T @ self.hidden[layer].float() for layer in layers], dim=1)
+            return torch.cat([weight_B1T @ self.tokens(layer).float() for layer in layers], dim=1)
 
 
 def forward(

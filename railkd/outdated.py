@@ -1,409 +1,62 @@
-"""Which results are what the benchmark file asks for, told by what they hold and not by when they were written.
+"""Whether a run is the one that a benchmark file asks for now, and where it differs.
 
-Every result carries what it was made of: a run record its configuration and fingerprints, a sealed folder or file its
-``made_of``. The workflow asks here before it decides which jobs to run, so an edit of the benchmark file, of a method's
-source, of a data file or of a checkpoint reruns what depends on it, and a copied or renamed folder reruns nothing.
+A record of schema 2 holds every setting at its value, so it is compared as it stands, and so is the source of its
+method. A record of schema 1 holds the settings that its file gave: what it leaves out is taken at the present default,
+and its method's source, whose class did not say then what it is, is not compared.
 """
 
-import os
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from railkd import data, models, records, runs
-from railkd.config import Benchmark, Cell, Layout
+from railkd.defaults import PRETRAINING, SIZES, TRAINING, resolved
 from railkd.errors import UserError
-from railkd.registry import source_fingerprint
-from railkd.tasks import TASKS
-from railkd.teacher import lacks
+from railkd.records import canonical
+from railkd.registry import facts, fingerprint, source_files
 
-MISSING = "missing"
-
-
-@dataclass(frozen=True)
-class Product:
-    """What one job of the workflow writes, what it reads, and why it has to be made again (None: it is as asked)."""
-
-    job: str  # the job in words, for a message
-    outputs: tuple[Path, ...]
-    inputs: tuple[Path, ...]
-    why: str | None
+SOURCE = "source of the method"
 
 
-class Survey:
-    """Every product of a benchmark's workflow, each judged by its content. Reads records and seals, no weights.
-
-    ``analysis``: its steps, in their order, with what each is to be made of; ``read``: the files that they read. Both
-    come from ``analysis.made_of``.
-    """
-
-    def __init__(
-        self, benchmark: Benchmark, layout: Layout, analysis: Mapping[str, str] = {}, read: Iterable[Path] = ()
-    ) -> None:
-        self.benchmark, self.layout, self.analysis, self.read = benchmark, layout, analysis, tuple(read)
-        self._digests = Digests(layout.root / ".digests.json")
-        self._methods: dict[str, str] = {}
-        self._models: dict[str, str | None] = {}
-        self._tokenizers: dict[str, str | None] = {}
-        self._facts: dict[tuple[str, str], dict[str, Any]] = {}
-        self._teachers: dict[tuple[str, str], dict[str, Any]] = {}
-        self._runs: dict[Path, str | None] = {}
-        self.products: list[Product] = []
-        self._renewed: set[Path] = set()  # outputs that will be written: outdated, missing, or behind such an input
-        for product in self._all():  # which looks at what is renewed so far
-            self.products.append(product)
-            if product.why is not None or not self._renewed.isdisjoint(product.inputs):
-                self._renewed.update(product.outputs)
-        self._digests.save()
-
-    @property
-    def outdated(self) -> dict[str, str]:
-        """Present results that have to be made again, as paths, and why."""
-        changed = (p for p in self.products if p.why is not None)
-        return {str(path): str(p.why) for p in changed for path in p.outputs if os.path.lexists(path)}
-
-    def complete(self, cell: Cell, point: str | None, seeds: Iterable[str]) -> bool:
-        """Whether these runs of a cell, or this point of its search, are there and stay as they are."""
-        layout = self.layout
-        places = [layout.run(cell, int(seed)) for seed in seeds] if point is None else [layout.point(cell, int(point))]
-        return self._renewed.isdisjoint(places)
-
-    def valid(self, path: Path) -> bool:
-        """Whether this run record is there and as asked."""
-        return self._runs.get(path, MISSING) is None
-
-    def lines(self) -> Iterator[str]:
-        """One line for each kind of job that has something to compute again, with how many and why."""
-        whys: dict[str, Counter[str]] = {}
-        for product in self.products:
-            computes = product.job not in ("release", *self.analysis)
-            if computes and product.why is not None and any(map(os.path.lexists, product.outputs)):
-                whys.setdefault(product.job, Counter())[product.why] += 1
-        for job, found in whys.items():
-            first = ", ".join(f"{why} ({n})" for why, n in found.most_common(3))
-            yield f"{found.total()} × {job}, made again: {first}"
-
-    def align_times(self) -> None:
-        """Makes no result older than what it was made of: a copy of a folder may have any times.
-
-        Only of results that are as asked; content is not touched.
-        """
-        for product in self.products:
-            if product.why is None:
-                newest = max((_time(path) for path in product.inputs), default=0)
-                for path in product.outputs:
-                    if 0 <= _time(path) < newest:
-                        with suppress(OSError):  # a folder that cannot be written to: the workflow will say so
-                            os.utime(path, ns=(newest, newest))
-
-    def strays(self) -> list[Path]:
-        """Records of runs and of teachers that the benchmark file does not name."""
-        known = {path for product in self.products for path in product.outputs}
-        known |= {self.layout.run(c, seed) for c in self.benchmark.cells() for seed in self.benchmark.seeds}
-        found = [*(self.layout.root / "runs").rglob("*.json"), *(self.layout.root / "teachers").glob("*/*/record.json")]
-        return sorted(path for path in found if path not in known and path.name not in ("config.json", records.SEAL))
-
-    def _all(self) -> Iterator[Product]:
-        """In an order in which each follows what it reads."""
-        benchmark = self.benchmark
-        if benchmark.synthetic:
-            yield self._data()
-        pretrained = [name for name in benchmark.models if "pretrain" in benchmark.models[name]]
-        for name in sorted(pretrained, key=lambda name: len(list(self._parents(name)))):
-            yield self._pretrained(name)
-        places = [(teacher, task) for teacher in benchmark.teachers for task in benchmark.teacher_tasks(teacher)]
-        yield from (self._prepared(*place) for place in places)
-        yield from (self._teacher(*place) for place in places)
-        for cell in benchmark.cells():
-            if not benchmark.external(cell.method):
-                yield from self._cell(cell)
-        yield from (self._signals(*place) for place in places)
-        yield from (self._release(*place) for place in places)
-        yield from self._analysis()
-
-    # --- data and models ---
-
-    def _data(self) -> Product:
-        folder = self.layout.data()
-        wanted = {"seed": self.benchmark.data["seed"], "sizes": self.benchmark.sizes}
-        return Product("data", tuple(self.layout.generated(self.benchmark)), (), _sealed(folder, wanted))
-
-    def _parents(self, name: str) -> Iterator[str]:
-        while "from" in (entry := self.benchmark.models[name]):
-            name = entry["from"]
-            yield name
-
-    def _pretrained(self, name: str) -> Product:
-        parent = self.benchmark.models[name].get("from")
-        inputs = [*self.layout.generated(self.benchmark), *self.layout.weights(self.benchmark, parent)]
-        why = _sealed(self.layout.model(name), self.benchmark.pretraining_config(name))
-        return Product("pre-training", (self.layout.model(name) / "model.safetensors",), tuple(inputs), why)
-
-    def _model(self, name: str) -> str | None:
-        """A model's fingerprint as a run's record has it; None where it cannot be known before the job."""
-        if name not in self._models:
-            self._models[name] = None
-            with suppress(UserError, OSError):
-                checkpoint = models.locate(self.benchmark, self.layout, name)
-                if Path(checkpoint.place).is_dir():
-                    self._models[name] = models.fingerprint(checkpoint, None, self._digests.of)
-        return self._models[name]
-
-    def _tokenizer(self, name: str) -> str | None:
-        if name not in self._tokenizers:
-            self._tokenizers[name] = None
-            with suppress(UserError, OSError):
-                checkpoint = models.locate(self.benchmark, self.layout, name)
-                self._tokenizers[name] = models.tokenizer_fingerprint(checkpoint)
-        return self._tokenizers[name]
-
-    def _prepared(self, teacher: str, task: str) -> Product:
-        tensors = self.layout.prepared(teacher, task)
-        place = tensors.with_suffix(".json")
-        why: str | None = MISSING
-        if tensors.is_file() and place.is_file():
-            try:
-                facts = records.read_sealed(place)
-                self._facts[teacher, task] = facts
-                wanted = {"data": self.benchmark.data_config(task), "tokenizer": self._tokenizer(teacher)}
-                wanted["files"] = data.file_digests(self.benchmark, task, self._digests.of)
-                why = _first_difference(facts.get("made_of"), wanted)
-            except UserError as error:
-                why = str(error)
-        inputs = (*self.layout.generated(self.benchmark), *self.layout.weights(self.benchmark, teacher))
-        return Product("prepare", (tensors, place), inputs, why)
-
-    # --- teachers, runs ---
-
-    def _teacher(self, teacher: str, task: str) -> Product:
-        folder = self.layout.teacher(teacher, task)
-        config = records.asked_of_teacher(self.benchmark, teacher, task)
-        identity = {"stage": "teacher", "teacher": teacher, "task": task, "seed": config["seed"]}
-        prints = {"data": self._facts.get((teacher, task), {}).get("sha256"), "backbone": self._model(teacher)}
-        record, why = _judged(folder / "record.json", identity, config, prints)
-        why = why or _absent(folder)
-        self._teachers[teacher, task] = record
-        inputs = (
-            self.layout.prepared(teacher, task).with_suffix(".json"),
-            *self.layout.weights(self.benchmark, teacher),
-        )
-        return Product("teacher", tuple(self.layout.teacher_files(teacher, task)), inputs, why)
-
-    def _cell(self, cell: Cell) -> Iterator[Product]:
-        benchmark, layout = self.benchmark, self.layout
-        grid = benchmark.grid()
-        inputs = self._cell_inputs(cell)
-        for number, point in enumerate(grid):
-            config = benchmark.run_config(*cell, point)
-            seed = (benchmark.search or {})["seed"]
-            yield self._run(f"search of {cell.method}", layout.point(cell, number), cell, seed, config, inputs)
-        if grid:
-            points = tuple(layout.point(cell, k) for k in range(len(grid)))
-            yield Product(f"selection of {cell.method}", (layout.best(cell),), points, self._unselected(cell, grid))
-            inputs = (*inputs, layout.best(cell))
-        asked = records.asked(benchmark, layout, cell)
-        for seed in benchmark.seeds:
-            yield self._run(f"run of {cell.method}", layout.run(cell, seed), cell, seed, asked, inputs)
-
-    def _cell_inputs(self, cell: Cell) -> tuple[Path, ...]:
-        teacher, student = (self.benchmark.pairs[cell.pair][role] for role in ("teacher", "student"))
-        record = self.layout.teacher(teacher, cell.task) / "record.json"
-        prepared = self.layout.prepared(teacher, cell.task).with_suffix(".json")
-        return (prepared, record, *self.layout.weights(self.benchmark, student))
-
-    def _run(
-        self, job: str, path: Path, cell: Cell, seed: int, config: dict[str, Any] | None, inputs: tuple[Path, ...]
-    ) -> Product:
-        pair = self.benchmark.pairs[cell.pair]
-        stage = "search" if job.startswith("search") else "distil"
-        identity = {"stage": stage, **cell._asdict(), "seed": seed, "teacher": pair["teacher"]}
-        method = self.benchmark.method_class(cell.method)
-        if method not in self._methods:
-            self._methods[method] = source_fingerprint(method)
-        teacher = self._teachers.get((pair["teacher"], cell.task), {})
-        prints = {
-            "method": self._methods[method],
-            "teacher": teacher.get("fingerprints", {}).get("teacher"),
-            "data": self._facts.get((pair["teacher"], cell.task), {}).get("sha256"),
-            "student": self._model(pair["student"]),
-        }
-        _, why = _judged(path, identity, config, prints)
-        if why is None and stage == "distil" and self.benchmark.spec.get("save_students"):
-            why = _absent(path.with_suffix(""))
-        self._runs[path] = why
-        return Product(job, (path, path.with_suffix(".safetensors")), inputs, why)
-
-    def _unselected(self, cell: Cell, grid: list[dict[str, Any]]) -> str | None:
-        try:
-            best = records.read_sealed(self.layout.best(cell))
-            scores = [
-                records.read_json(self.layout.point(cell, k))["scores"]["dev"][TASKS[cell.task].shown]
-                for k in range(len(grid))
-            ]
-        except (UserError, KeyError, TypeError):
-            return MISSING
-        return None if best.get("grid") == grid and best.get("scores") == scores else "its points have changed"
-
-    def _signals(self, teacher: str, task: str) -> Product:
-        """A store is as asked when it is of this teacher and holds all that is read by runs still to be trained."""
-        folder = self.layout.signals(teacher, task)
-        place = self.layout.teacher(teacher, task)
-        prepared = self.layout.prepared(teacher, task).with_suffix(".json")
-        inputs = (prepared, place / "record.json", place / "model.safetensors")
-        outputs = (folder, folder / ".snakemake_timestamp")  # by which the engine tells a folder's age
-        facts = self._facts.get((teacher, task), {})
-        record = self._teachers.get((teacher, task), {})
-        known = {"data": facts.get("sha256"), "teacher": record.get("fingerprints", {}).get("teacher")}
-        return Product("signals", outputs, inputs, lacks(folder, known, self._wanting(teacher, task)))
-
-    def _readers(self, teacher: str, task: str) -> list[Path]:
-        return [
-            path
-            for path in self._runs
-            if (names := path.relative_to(self.layout.root).parts)[3] == task
-            and self.benchmark.pairs[names[1]]["teacher"] == teacher
-        ]
-
-    def _wanting(self, teacher: str, task: str) -> list[str] | None:
-        """The pooled vectors that runs read which are still to be trained; None where there is no such run."""
-        if self._renewed.isdisjoint(self._readers(teacher, task)):
-            return None
-        try:
-            return list(runs.poolings_needed(self.benchmark, self.layout, teacher, task))
-        except UserError:  # a checkpoint whose size is not known before it is fetched
-            return []
-
-    def _release(self, teacher: str, task: str) -> Product:
-        stamp = self.layout.released(teacher, task)
-        readers = [path for path in self._readers(teacher, task) if path.parts[len(self.layout.root.parts)] == "runs"]
-        why = None if stamp.is_file() and all(self._runs[path] is None for path in readers) else MISSING
-        return Product("release", (stamp,), tuple(readers), why)
-
-    # --- analysis ---
-
-    def _analysis(self) -> Iterator[Product]:
-        layout, known = self.layout, list(self.read)
-        for step, made_of in self.analysis.items():
-            file = layout.checksums(step)
-            if not file.is_file():
-                continue
-            try:
-                seal = records.read_sealed(file)
-                written = [layout.root / name for name in seal["files"]]
-            except (UserError, KeyError, TypeError):
-                continue  # what it wrote is not known: the workflow goes by what is missing
-            why = None if seal.get("made_of") == made_of else "what it shows has changed"
-            why = why or next((f"{path.name} is missing" for path in written if not path.is_file()), None)
-            yield Product(step, tuple(written), tuple(known), why)
-            known += written
+def differences(record: Mapping[str, Any], config: Mapping[str, Any]) -> list[str]:
+    """The keys of the configuration in which a record differs from the one asked for, and SOURCE where that differs."""
+    stated = _completed(record["config"]) if record["schema"] == 1 else record["config"]
+    found = [key for key in sorted({*config, *stated}) if not _same(config.get(key), stated.get(key))]
+    if record["schema"] != 1 and "method" in config and "method" not in found:
+        trained_with = record["fingerprints"].get("method")
+        if trained_with not in (None, fingerprint(source_files(config["method"]["method"]))):
+            found.append(SOURCE)
+    return found
 
 
-class Digests:
-    """SHA-256 of files outside the results folder, computed once for each state in which they are found.
-
-    Remembered in a file: a checkpoint or a data mirror may have gigabytes. A file that was changed has another size or
-    time of last change; where these are the same, the content is taken to be.
-    """
-
-    def __init__(self, file: Path) -> None:
-        self.file = file
-        try:
-            self._known = dict(records.read_json(file))
-        except (UserError, TypeError, ValueError):
-            self._known = {}
-        self._saved = dict(self._known)
-
-    def of(self, path: Path) -> str:
-        """Hex SHA-256 of a file's bytes; raises OSError where it cannot be read."""
-        look, key = path.stat(), str(path.resolve())
-        state = [look.st_size, look.st_mtime_ns, look.st_ctime_ns]
-        known = self._known.get(key)
-        if not isinstance(known, list) or known[:3] != state:
-            self._known[key] = known = [*state, records.sha256_file(path)]
-        return str(known[3])
-
-    def save(self) -> None:
-        """Writes down what was learned, where there are results."""
-        if self._known != self._saved and self.file.parent.is_dir():
-            with suppress(UserError, OSError):
-                records.write_json(self.file, self._known)
+def _same(a: Any, b: Any) -> bool:
+    return canonical(a) == canonical(b)
 
 
-def _time(path: Path) -> int:
-    """A file's time of last change in nanoseconds; -1 where there is none."""
-    try:
-        return path.stat().st_mtime_ns
-    except OSError:
-        return -1
+def _completed(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A configuration of schema 1 with the present defaults for what it leaves out."""
+    whole = dict(config)
+    data, method, teacher = (whole.get(key) for key in ("data", "method", "teacher"))
+    if isinstance(data, dict) and data.get("source") == "miniglue":
+        whole["data"] = {**data, "sizes": resolved(SIZES, data.get("sizes") or {})}
+    if isinstance(whole.get("training"), dict):
+        whole["training"] = resolved(TRAINING, whole["training"])
+    if isinstance(method, dict) and isinstance(method.get("method"), str):
+        with suppress(UserError):  # a method that is no more: it is another than the one asked for
+            whole["method"] = resolved(facts(method["method"]).defaults, method)
+    if isinstance(teacher, dict):
+        whole["teacher"] = {**teacher, **{k: _model(v) for k, v in teacher.items() if k == "model"}}
+        if isinstance(teacher.get("training"), dict):
+            whole["teacher"]["training"] = resolved(TRAINING, teacher["training"])
+    for key in ("student", "model"):
+        if key in whole:
+            whole[key] = _model(whole[key])
+    return whole
 
 
-def _sealed(folder: Path, wanted: Any) -> str | None:
-    """Why a sealed folder is not what was asked for."""
-    if not (folder / records.SEAL).is_file():
-        return MISSING
-    try:
-        made_of = records.read_sealed(folder / records.SEAL).get("made_of")
-    except UserError as error:
-        return str(error)
-    return _first_difference(made_of, wanted) or _absent(folder)
-
-
-def _absent(folder: Path) -> str | None:
-    """Which of a sealed folder's files is missing."""
-    try:
-        names = records.read_sealed(folder / records.SEAL)["files"]
-    except (UserError, KeyError, TypeError):
-        return f"{folder / records.SEAL} is missing"
-    return next((f"{name} is missing" for name in names if not (folder / name).is_file()), None)
-
-
-def _judged(
-    path: Path, identity: dict[str, Any], config: dict[str, Any] | None, prints: dict[str, str | None]
-) -> tuple[dict[str, Any], str | None]:
-    """A record, or what can be read of it, and why it is not the one asked for."""
-    if not path.is_file():
-        return {}, MISSING
-    try:
-        record = records.read_json(path)
-        for key, value in identity.items():
-            if record[key] != value:
-                return record, f"'{key}' is {record[key]!r}, expected {value!r}"
-        if config is not None and record["config_hash"] != records.sha256_text(records.canonical(config)):
-            return record, _first_difference(record["config"], config) or "its configuration has changed"
-        for key, expected in prints.items():
-            if expected is not None and record["fingerprints"].get(key) != expected:
-                return record, REASONS[key]
-        file = path.with_suffix(".safetensors")
-        return record, None if file.is_file() else f"{file.name} is missing"
-    except (UserError, KeyError, TypeError, AttributeError):
-        return {}, "it is no valid record"
-
-
-REASONS = {
-    "method": "the method's source has changed",
-    "teacher": "the teacher is another one",
-    "data": "the prepared data are others",
-    "student": "the student's checkpoint is another one",
-    "backbone": "the teacher's checkpoint is another one",
-}
-
-
-def _first_difference(old: Any, new: Any, place: str = "") -> str | None:
-    """The first key in which two configurations differ, with both values; None where they are equal."""
-    if isinstance(old, dict) and isinstance(new, dict):
-        for key in sorted({*old, *new}, key=str):
-            found = _first_difference(old.get(key), new.get(key), f"{place}.{key}".lstrip("."))
-            if found:
-                return found
-        return None
-    if old == new:
-        return None
-    return f"{place} {_short(old)} → {_short(new)}" if place else "what it was made of is not known"
-
-
-def _short(value: Any) -> str:
-    text = "none" if value is None else str(value)
-    return text if len(text) <= 40 else f"{text[:37]}..."
+def _model(entry: Any) -> Any:
+    if not isinstance(entry, dict):
+        return entry
+    whole = {key: _model(value) if key in ("from", "layers_of") else value for key, value in entry.items()}
+    if isinstance(entry.get("pretrain"), dict):
+        whole["pretrain"] = resolved(PRETRAINING, entry["pretrain"])
+    return whole

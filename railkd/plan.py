@@ -14,7 +14,7 @@ from railkd.errors import UserError
 from railkd.methods import build
 from railkd.methods.base import Batch
 from railkd.records import read_json
-from railkd.registry import class_facts
+from railkd.registry import facts
 from railkd.runs import poolings_needed, setting_for
 from railkd.shapes import configuration, made_up, settle, untrained
 from railkd.streams import stream
@@ -88,7 +88,7 @@ def examples(benchmark: Benchmark, layout: Layout, task: str) -> int:
             return int(read_json(path)["examples"]["train"])
     limit = benchmark.task_settings(task).get("train_examples")
     if benchmark.synthetic:
-        rows = int(benchmark.sizes["train_sizes"].get(task, benchmark.sizes["train"]))
+        rows = int((benchmark.sizes["train_sizes"] or {}).get(task, benchmark.sizes["train"]))
     else:
         root = data.locate(benchmark, Path())
         rows = OFFICIAL[task] if root is None else _rows(root / task / "train.parquet")
@@ -167,7 +167,7 @@ def _run(
     spec = benchmark.pairs[cell.pair]
     settings = {**benchmark.training("student", spec["student"], cell.task), **point}
     name = benchmark.method_class(cell.method)
-    live = name != "no_kd" and (settings["regime"] == "live" or bool(class_facts(name).get("live")))
+    live = name != "no_kd" and (settings["regime"] == "live" or facts(name).live)
     step = cost[spec["student"]]["step"] + (cost[spec["teacher"]]["forward"] if live else 0.0)
     return sizes[cell.task] * settings["epochs"] * step
 

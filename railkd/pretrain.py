@@ -14,6 +14,7 @@ from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any
 
+from railkd.defaults import PRETRAINING
 from railkd.errors import Diverged, UserError, unknown
 from railkd.pretrain_text import batches, packed_rows, save_tokenizer, separator, train_tokenizer
 from railkd.records import atomic_folder, require, seal
@@ -21,23 +22,6 @@ from railkd.records import atomic_folder, require, seal
 if TYPE_CHECKING:
     import torch
 
-DEFAULTS: dict[str, Any] = {
-    "family": None,  # bert | roberta | distilbert
-    "layers": None,
-    "first_layers": None,  # layers of the first stage, doubled until they are enough; default: layers (no growth)
-    "first_share": 0.6,  # share of the steps in the first stage; the later stages share the rest evenly
-    "width": 64,
-    "heads": 4,
-    "intermediate": None,  # 4 * width
-    "vocabulary": 1000,  # at most; the corpus may need fewer
-    "max_length": 64,  # longest input in tokens, special tokens included
-    "row_length": 32,  # most tokens per training row
-    "steps": 1000,
-    "batch_size": 32,  # rows
-    "learning_rate": 1e-3,
-    "dropout": 0.0,
-    "masked": 0.1,  # share of positions predicted
-}
 WARMUP = 0.1  # share of the steps
 TEMPERATURE = 2.0  # of the distillation on MLM logits
 WEIGHTS = {"kd": 5.0, "mlm": 2.0, "cosine": 1.0}  # DistilBERT's
@@ -47,9 +31,9 @@ INITIAL_STD = 0.06  # BERT's 0.02 at width 768, for a width of 64: grows as the 
 def resolve(spec: dict[str, Any]) -> dict[str, Any]:
     """``spec`` with defaults filled in; :class:`UserError` names an unknown, missing or impossible key."""
     for key in spec:
-        if key not in DEFAULTS:
-            raise unknown("key", key, DEFAULTS, "pretraining")
-    full = DEFAULTS | spec
+        if key not in PRETRAINING:
+            raise unknown("key", key, PRETRAINING, "pretraining")
+    full = PRETRAINING | spec
     if full["family"] not in ("bert", "roberta", "distilbert"):
         raise unknown("family", full["family"], ("bert", "roberta", "distilbert"), "pretraining")
     full["intermediate"] = full["intermediate"] or 4 * full["width"]
@@ -212,7 +196,7 @@ def pretrain(
 ) -> dict[str, Any]:
     """Pre-train one backbone on ``corpus`` (parquet with a ``text`` column) and save it to ``directory``.
 
-    ``spec`` takes the keys of :data:`DEFAULTS`. With ``parent`` (a folder this function wrote) the model is its
+    ``spec`` takes the keys of ``defaults.PRETRAINING``. With ``parent`` (a folder this function wrote) the model is its
     student: same tokenizer, every other layer copied (Sanh et al., 2019), trained with 5·KD + 2·MLM + 1·cosine.
     ``made_of`` goes into the folder's seal.
     Returns ``loss`` (MLM, nats per masked token, mean of the last tenth), ``seconds``, ``steps``, ``parameters``.

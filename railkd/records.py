@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from railkd import __version__
 from railkd.errors import UserError
-from railkd.schema import FIELDS, OPTIONAL, SCHEMA_VERSION, misshapen
+from railkd.schema import FIELDS, OPTIONAL, READABLE, misshapen
 
 if TYPE_CHECKING:
     import numpy as np
@@ -258,8 +258,8 @@ def problems(record: Any) -> list[str]:
     if not whole:
         return ["not what was written (checksum); delete it and run again"]
     found = list(misshapen(record))
-    if record["schema"] != SCHEMA_VERSION:
-        found.append(f"schema version {record['schema']}, expected {SCHEMA_VERSION}")
+    if record["schema"] not in READABLE:
+        found.append(f"schema version {record['schema']}, expected {' or '.join(map(str, READABLE))}")
     try:
         hashed = sha256_text(canonical(record["config"]))
     except (TypeError, ValueError, RecursionError) as error:

@@ -1,15 +1,40 @@
-"""Which methods there are and where their source lies. Imports nothing heavy: the workflow asks it while it is read."""
+"""Which methods there are, where their source lies, and what their classes say of themselves.
+
+Imports nothing heavy: the workflow and the analysis ask it. A class is imported when a fact of it is asked for, unless
+a run record with the same source has brought the facts along.
+"""
 
 import ast
 import functools
-import hashlib
 import importlib.util
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from railkd import records
 from railkd.errors import UserError, unknown
 
 FOLDER = Path(__file__).parent / "methods"
+NO_NUMBERS = {"railkd.errors", "railkd.method_errors"}  # modules that compute nothing
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What the class of a method says of itself; a run record carries it under ``method_class``."""
+
+    title: str
+    summary: str  # the first line of its docstring
+    source: str
+    layer_mapping: str
+    complexity: str
+    limitation: str
+    needs_logits: bool
+    live: bool
+    whole_last_layer: bool
+    mixes: bool
+    regression: bool
+    defaults: dict[str, Any]  # option -> its value where the benchmark file gives none
 
 
 def available() -> list[str]:
@@ -18,11 +43,11 @@ def available() -> list[str]:
 
 
 def source_file(name: str) -> Path:
-    """The Python file of ``pkd``, ``package.module:Class`` or ``folder/file.py:Class``.
+    """The Python file of ``pkd``, ``package.module:Class``, ``folder/file.py:Class`` or ``folder/file.py``.
 
     Raises UserError for an unknown name or a missing file.
     """
-    if ":" not in name:
+    if ":" not in name and not name.endswith(".py"):
         if name not in available():
             raise unknown("method", name, available())
         return FOLDER / f"{name}.py"
@@ -40,11 +65,10 @@ def source_file(name: str) -> Path:
 
 
 def source_files(name: str) -> list[Path]:
-    """The method's file, and the suite's own modules that it imports, directly or not.
+    """The method's file, and the modules that it imports, directly or not: the suite's own and those beside the file.
 
     They are inputs of the method's workflow rule, and their hash is part of a run's fingerprints: an edit reruns that
-    method's runs alone. ``errors.py`` computes nothing and is left out, as is what ``by_hand()`` imports, which no run
-    calls.
+    method's runs alone. What computes nothing is left out, as is what ``by_hand()`` imports, which no run calls.
     """
     found = [source_file(name)]
     for path in found:  # grows while it is read
@@ -52,27 +76,39 @@ def source_files(name: str) -> list[Path]:
     return found
 
 
-def source_fingerprint(name: str) -> str:
-    """SHA-256 over ``source_files``, as a run's record has it."""
-    digests = (hashlib.sha256(path.read_bytes()).hexdigest() for path in source_files(name))
-    return hashlib.sha256("".join(digests).encode()).hexdigest()
+def fingerprint(files: Sequence[Path]) -> str:
+    """SHA-256 of a method's source files, as run records have it."""
+    return records.sha256_text("".join(map(records.sha256_once, files)))
 
 
 @functools.cache
 def _imported(path: Path, tree: ast.Module) -> list[Path]:
-    """The suite's modules that a file imports from."""
+    """The suite's modules, and the ones in the file's own folder, that a file imports from."""
     found: list[Path] = []
     examples = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) and node.name == "by_hand"]
     skipped = {node for example in examples for node in ast.walk(example)}
     for node in ast.walk(tree):
-        if node in skipped:
-            continue
-        module = node.module if isinstance(node, ast.ImportFrom) else None
-        if module and module.startswith("railkd.") and module != "railkd.errors":
-            place = FOLDER.parent.parent / f"{module.replace('.', '/')}.py"
+        for place in _places(path, node) if node not in skipped else []:
             if place.is_file() and place not in found:
                 found.append(place)
     return found
+
+
+def _places(path: Path, node: ast.AST) -> list[Path]:
+    """Where the modules of an import statement would lie."""
+    if isinstance(node, ast.Import):
+        modules = [alias.name for alias in node.names]
+    elif isinstance(node, ast.ImportFrom):
+        modules = [node.module or "", *(f"{node.module or ''}.{a.name}".strip(".") for a in node.names if node.level)]
+    else:
+        return []
+    suite = [m for m in modules if m.startswith("railkd.")]
+    if suite or FOLDER.parent in path.parents:
+        return [FOLDER.parent.parent / f"{m.replace('.', '/')}.py" for m in suite if m not in NO_NUMBERS]
+    folder = root = path.parents[max(getattr(node, "level", 0), 1) - 1]
+    while (root / "__init__.py").is_file():  # `import package.module` begins above the package
+        root = root.parent
+    return [place / f"{m.replace('.', '/')}.py" for m in modules if m for place in (folder, root)]
 
 
 def _parsed(name: str, path: Path) -> tuple[Path, ast.Module]:
@@ -87,29 +123,31 @@ def _tree(path: Path, changed: int) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"))
 
 
-def class_facts(name: str) -> dict[str, Any]:
-    """Class attributes of a method that are plain constants (``regression``, ``complexity``, ...), and as ``summary``
-    the first line of its docstring.
+_known: dict[tuple[str, str], Facts] = {}  # (name, fingerprint of its source) -> facts
 
-    Read from its source, without importing it. Empty when the source is elsewhere; raises UserError when it is no
-    Python.
+
+def facts(name: str) -> Facts:
+    """What the class of a method says of itself, inherited or not.
+
+    Imports the class, and torch with it, unless ``remember`` knows it. Raises UserError in one line when there is no
+    such class, or when its file cannot be imported.
     """
-    wanted = name.partition(":")[2]
-    try:
-        path = source_file(name)
-    except UserError:
-        return {}
-    _, tree = _parsed(name, path)
-    facts: dict[str, Any] = {}
-    for node in tree.body:
-        if not isinstance(node, ast.ClassDef) or (wanted and node.name != wanted):
-            continue
-        if said := ast.get_docstring(node):
-            facts["summary"] = said.partition("\n")[0]
-        for line in node.body:
-            targets = line.targets if isinstance(line, ast.Assign) else [getattr(line, "target", None)]
-            value = getattr(line, "value", None)
-            for target in targets:
-                if isinstance(target, ast.Name) and isinstance(value, ast.Constant):
-                    facts[target.id] = value.value
-    return facts
+    key = (name, fingerprint(source_files(name)))
+    if key not in _known:
+        from railkd.methods import facts_of, find
+
+        _known[key] = facts_of(find(name))
+    return _known[key]
+
+
+def remember(name: str, record: Mapping[str, Any]) -> None:
+    """Takes the facts of a method from a run record where the record's source is the present one."""
+    stated = record.get("method_class", {})
+    kinds = {f.name: dict if f.name == "defaults" else f.type for f in fields(Facts)}
+    if {key: type(value) for key, value in stated.items()} == kinds:
+        _known.setdefault((name, str(record["fingerprints"].get("method"))), Facts(**stated))
+
+
+def as_json(name: str) -> dict[str, Any]:
+    """The facts as a run record carries them."""
+    return asdict(facts(name))

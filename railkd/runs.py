@@ -14,10 +14,12 @@ from railkd import data, diagnostics, models, records
 from railkd.config import Benchmark, Cell, Layout
 from railkd.data import Prepared
 from railkd.errors import Diverged, UserError
+from railkd.method_errors import blame
 from railkd.methods import build
-from railkd.methods.base import Method, Pooling, Setting
-from railkd.registry import source_fingerprint
+from railkd.methods.base import Pooling, Setting
+from railkd.registry import as_json, fingerprint, source_files
 from railkd.resume import State
+from railkd.schema import SCHEMA_VERSION
 from railkd.streams import seed_global
 from railkd.tasks import TASKS
 from railkd.teacher import LiveTeacher, SignalStore, lacks, write_signals
@@ -116,7 +118,6 @@ def _record(
     config: dict[str, Any],
     fingerprints: dict[str, Any],
     resolved: dict[str, str | None],
-    method: Method | None = None,
     teacher: diagnostics.TeacherOnDev | None = None,
 ) -> dict[str, Any]:
     """Scores a trained model on every labelled split, predicts the hidden ones; writes predictions, then the record."""
@@ -138,7 +139,7 @@ def _record(
     records.write_bytes(predictions, payload)
     task = prepared.task
     record = {
-        "schema": records.SCHEMA_VERSION,
+        "schema": SCHEMA_VERSION,
         "benchmark": benchmark.name,
         "synthetic": benchmark.synthetic,
         **identity,
@@ -151,7 +152,8 @@ def _record(
         "examples": {split: prepared.facts["examples"][split] for split in ("train", *prepared.scored)},
         "best_epoch": outcome.best_epoch,
         "epochs": outcome.epochs,
-        "method_record": method.record() if method else {},
+        **({"method_class": as_json(config["method"]["method"])} if "method" in config else {}),
+        "method_record": outcome.method_record,
         "similarity": similarity,
         "diagnostics": found,
         "cost": outcome.cost,
@@ -291,7 +293,7 @@ def distil(
 ) -> None:
     """Trains one cell's seeds, one after the other, and writes a record for each; a finished seed is kept.
 
-    Raises Diverged, after the others, for seeds whose numbers do not stay finite.
+    Raises Diverged, after the others, for seeds whose numbers do not stay finite or whose method cannot be trained.
     With ``point`` it trains that point of the hyper-parameter search instead, with the search's own seed.
     """
     spec = benchmark.pairs[cell.pair]
@@ -313,14 +315,14 @@ def distil(
     fingerprints = {
         "teacher": teacher_record["fingerprints"]["teacher"],
         "student": models.fingerprint(checkpoint, resolved[student]),
-        "method": source_fingerprint(method_class),
+        "method": fingerprint(source_files(method_class)),
     }
     shapes = shape(benchmark, layout, teacher), shape(benchmark, layout, student)
     setting = setting_for(*shapes, cell.task, prepared.splits["train"].labels)
     saves = bool(benchmark.spec.get("save_students")) and point is None
     store: SignalStore | None = None  # opened, and the live teacher loaded, when the first seed needs it
     live: LiveTeacher | None = None
-    failed: list[str] = []
+    failed: dict[str, list[int]] = {}  # why -> seeds
     for seed in seeds:
         path = layout.run(cell, seed) if point is None else layout.point(cell, point)
         identity = {
@@ -367,13 +369,12 @@ def distil(
             log(f"{prefix} {line}")
 
         try:
-            outcome = train(model, method, source, prepared, config["training"], seed, device, say, state)
-        except Diverged as error:  # the other seeds go on
-            failed.append(f"{prefix} {error}")
-            log(failed[-1])
+            with blame(method):
+                outcome = train(model, method, source, prepared, config["training"], seed, device, say, state)
+        except UserError as error:  # the other seeds go on
+            failed.setdefault(str(error), []).append(seed)
+            say(str(error))
             continue
-        except UserError as error:
-            raise UserError(f"{prefix} {error}") from None
         outcome.cost["regime"] = regime if source is not None else "none"
         _record(
             benchmark,
@@ -387,7 +388,6 @@ def distil(
             config,
             fingerprints,
             resolved,
-            method,
             on_dev,
         )
         if saves:
@@ -395,7 +395,8 @@ def distil(
         keep(layout, path)
         state.clear()
     if failed:
-        raise Diverged("; ".join(failed))
+        which = f"{cell.pair} {cell.method} {cell.task} seed"
+        raise Diverged("; ".join(f"{which} {', '.join(map(str, of))}: {why}" for why, of in failed.items()))
     for seed in seeds:  # the workflow knows them from here on; a forced rerun is to train anew
         path = layout.kept(layout.run(cell, seed) if point is None else layout.point(cell, point))
         path.unlink(missing_ok=True)

@@ -3,7 +3,8 @@
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+READABLE = (1, 2)  # version 1: config holds the options of the method that the benchmark file gave, and no others
 
 # key -> (type, meaning). Scores are in the metric's own unit, fractions in [-1, 1], not percent.
 FIELDS: dict[str, tuple[type | tuple[type, ...], str]] = {
@@ -17,7 +18,11 @@ FIELDS: dict[str, tuple[type | tuple[type, ...], str]] = {
     "method": (str, "name of the method; 'teacher' for a teacher"),
     "task": (str, "GLUE task trained on"),
     "seed": (int, "random seed of the run"),
-    "config": (dict, "resolved configuration: training settings, method options, data settings"),
+    "config": (
+        dict,
+        "resolved configuration: data settings, every key of training and every option of the method, given or by "
+        "default, and the models",
+    ),
     "config_hash": (str, "SHA-256 of config as canonical JSON"),
     "shown": (str, "name of the metric a table cell shows"),
     "scores": (dict, "split or out-of-domain set -> metric -> score, at the best epoch"),
@@ -28,6 +33,11 @@ FIELDS: dict[str, tuple[type | tuple[type, ...], str]] = {
         list,
         "per epoch: epoch (1-based), dev (metric -> score), halves (optional: the shown metric on every other dev "
         "example, from the first and from the second), loss (term -> mean), learning_rate, seconds",
+    ),
+    "method_class": (
+        dict,
+        "what the class of the method says of itself (registry.Facts): title, summary, complexity, ..., and defaults, "
+        "option -> value; left out for a teacher and a method of another repository",
     ),
     "method_record": (dict, "what the method reports: drawn layers, attention weights, effective rank, ..."),
     "similarity": (dict, "pooling -> cosine similarity [student layer][teacher layer] on probe examples; may be empty"),
@@ -45,7 +55,7 @@ FIELDS: dict[str, tuple[type | tuple[type, ...], str]] = {
     ),
     "checksum": (str, "SHA-256 of the rest of the record as canonical JSON; may be left out"),
 }
-OPTIONAL = {"diagnostics", "checksum"}
+OPTIONAL = {"diagnostics", "method_class", "checksum"}
 COSTS = ("train_seconds", "step_seconds", "steps", "resumed", "eval_seconds", "peak_memory_bytes", "threads")
 
 

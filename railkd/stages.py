@@ -46,10 +46,14 @@ class TwoStage(Method):
         """From the second stage on."""
         return not self.first
 
-    def start_training(self, generator: torch.Generator) -> None:
-        """Splits the run's epochs; raises UserError when there is one alone."""
+    def check_run(self) -> None:
+        """Raises UserError when there is one epoch alone."""
         if self.epochs < 2:
             raise UserError("first_stage: two stages need at least 2 epochs, this run has 1")
+
+    def start_training(self, generator: torch.Generator) -> None:
+        """Splits the run's epochs; raises UserError when there is one alone."""
+        self.check_run()
         self.first_epochs = min(max(round(self.first_stage * self.epochs), 1), self.epochs - 1)
 
     def start_epoch(self, epoch: int, generator: torch.Generator) -> None:

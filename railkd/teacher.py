@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from railkd.data import Prepared, sorted_batches
-from railkd.errors import UserError
+from railkd.errors import Undeclared, UserError
 from railkd.methods.base import Batch, Part, Pooling, Signals
 from railkd.mixing import mixed_inputs
 from railkd.models import Forward, forward, outputs_of, place, uses_type_ids
@@ -37,7 +37,7 @@ SEEN = "seen.json"  # in a store: what its files looked like when their checksum
 
 
 def _not_cached() -> NoReturn:
-    raise RuntimeError("a cache holds logits and pooled vectors alone: the method must declare live = True")
+    raise Undeclared("a cache holds logits and pooled vectors alone: the method must declare live = True")
 
 
 class Cached:
@@ -53,6 +53,9 @@ class Cached:
 
     def pooled(self, kind: Pooling, layers: Sequence[int]) -> Tensor:
         """(B, len(layers), D) float32, read from disk for these rows alone."""
+        last = self._store.array(kind).shape[1]
+        if not all(1 <= layer <= last for layer in layers):
+            raise Undeclared(f"layers {list(layers)} are not all cached: intermediate layers are 1 to {last}")
         picked = self._store.read(kind, self._rows)[:, np.asarray(layers) - 1]
         return torch.from_numpy(picked).to(self._device, non_blocking=True).float()
 
@@ -93,7 +96,10 @@ class SignalStore:
         if name not in self._open:
             path = self.folder / f"{name}.npy"
             if not path.is_file():
-                raise UserError(f"{path}: these signals were not asked for; delete {self.folder} and run again")
+                raise Undeclared(
+                    f"{path}: these signals were not asked for: name {name} in the property pooling, or, where it is "
+                    f"named, delete {self.folder} and run again"
+                )
             try:
                 mapped = np.load(path, mmap_mode="r", allow_pickle=False)
             except (ValueError, OSError, EOFError) as error:  # objects, which would be a pickle; or no array

@@ -18,6 +18,7 @@ from railkd.data import Prepared, Split, epoch_batches, sorted_batches
 from railkd.dropout import quick_dropout
 from railkd.errors import Diverged, UserError
 from railkd.exact import UsedRows
+from railkd.method_errors import backward_of, check_kept, check_trains, located
 from railkd.methods.base import Batch, Method, Signals
 from railkd.metrics import predicted, score
 from railkd.models import forward, outputs_of, place, uses_type_ids
@@ -47,6 +48,7 @@ class Outcome:
     epochs: list[dict[str, Any]] = field(default_factory=list)
     dev_logits: NDArray[np.float32] | None = None  # (dev examples, C) of the best epoch
     cost: dict[str, Any] = field(default_factory=dict)
+    method_record: dict[str, Any] = field(default_factory=dict)
 
 
 def device_for(name: str) -> torch.device:
@@ -180,8 +182,11 @@ class Steps:
         with autocast(self.device, self.dtype), quick_dropout(self.device):
             student = forward(self.model, inputs, self.hidden, self.method.attention[0])
             loss, terms = self.method.loss(batch, student, signals)
+        if not self.done:
+            check_trains(self.method, loss)
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        with backward_of(self.method):
+            loss.backward()
         nn.utils.clip_grad_norm_(self.clipped, settings["max_gradient_norm"], foreach=True)
         optimizer.step()
         self.done += 1
@@ -231,7 +236,8 @@ def train(
     """Trains a model with a method and leaves it with the weights of its best epoch on dev.
 
     ``settings`` are those of ``config.TRAINING``; with ``state`` the run goes on from the last epoch kept there.
-    Raises Diverged naming step, terms and the last finite values when the loss explodes or is not finite.
+    Raises Diverged naming step, terms and the last finite values when the loss explodes or is not finite, and
+    MethodError for terms that are none. What else a method's own code raises, ``method_errors.blame`` puts in a line.
     """
     split, task, epochs = data.splits["train"], data.task, settings["epochs"]
     step = Steps(model, method, teacher, data, settings, device)
@@ -265,8 +271,9 @@ def train(
             history.append(step(rows_B))
         losses = torch.stack(history).cpu()  # waits for the device
         seconds = time.perf_counter() - started
-        method.end_epoch()
-        before = _check_finite(losses, step.names, step.done - len(history), before)
+        before = _check_finite(losses, step.names, step.done - len(history), before, method)
+        method.end_epoch()  # after that: what it has accumulated of numbers that are not finite may be beyond it
+        check_kept(method, method.history, "history")
         started = time.perf_counter()
         logits = logits_of(model, data.splits["dev"], data.facts["pad_id"], device, step.dtype)
         if not np.isfinite(logits).all():  # a gradient that was not finite shows in no loss after the last step
@@ -312,6 +319,7 @@ def train(
     if outcome.best_epoch != len(outcome.epochs) and best_state is not None:
         model.load_state_dict(best_state)
     step.finish(best_shrink)
+    outcome.method_record = check_kept(method, method.record(), "record()")
     outcome.cost = {
         "train_seconds": sum(e["seconds"] for e in outcome.epochs),
         "step_seconds": float(np.median([e["seconds"] / step.per_epoch for e in outcome.epochs])),
@@ -330,7 +338,7 @@ def _named(values: dict[str, float]) -> str:
     return ", ".join(f"{name} {value:g}" for name, value in values.items())
 
 
-def _check_finite(losses: Tensor, names: list[str], first_step: int, before: str) -> str:
+def _check_finite(losses: Tensor, names: list[str], first_step: int, before: str, method: Method) -> str:
     """The last step's losses, (steps, terms), in words; stops a run whose loss explodes or is not finite.
 
     ``before``: what this returned for the epoch before.
@@ -344,6 +352,8 @@ def _check_finite(losses: Tensor, names: list[str], first_step: int, before: str
         at = int(bad[0])
         last = step(at - 1) if at else before
         what = "is not finite" if not losses[at].isfinite().all() else f"explodes, beyond {EXPLODED:g},"
+        if at + first_step == 0:
+            last += f"; no weight has changed yet: look at {located(type(method).terms)} and at the teacher's signals"
         raise Diverged(f"loss {what} at {step(at)}; last finite values: {last}")
     return step(len(losses) - 1)
 

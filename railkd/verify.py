@@ -10,7 +10,7 @@ from railkd import data, records
 from railkd.config import Benchmark, Cell, Layout
 from railkd.data import Prepared
 from railkd.errors import UserError
-from railkd.registry import source_fingerprint
+from railkd.outdated import SOURCE, differences
 from railkd.tasks import TASKS
 from railkd.train import scores_of
 
@@ -25,7 +25,6 @@ class Verifier:
         self.checked = 0  # records found
         self._prepared: dict[tuple[str, str], Prepared | str] = {}
         self._weights: dict[Path, str | None] = {}
-        self._sources: dict[str, str] = {}
 
     def problems(self) -> Iterator[str]:
         """One line for each thing that does not hold, beginning with the file."""
@@ -89,24 +88,17 @@ class Verifier:
                 yield f"{path}: '{key}' is {record[key]!r}, expected {expected!r} in this place"
         if record["task"] != identity["task"]:
             return  # there is nothing to compare it with
-        if config is not None and record["config_hash"] != records.sha256_text(records.canonical(config)):
-            changed = [k for k in sorted({*config, *record["config"]}) if config.get(k) != record["config"].get(k)]
+        changed = differences(record, config) if config is not None else []
+        if SOURCE in changed:
+            yield f"{path}: trained with another version of its method's source than the present one"
+            changed.remove(SOURCE)
+        if changed:
             yield f"{path}: trained with another configuration than {self.benchmark.path} ({', '.join(changed)} differ)"
         yield from self._weight(path, record, teacher)
-        if config is not None and record["stage"] != "teacher":
-            yield from self._method(path, record)
         if record["predictions"]:
             yield from self._predictions(path, record, teacher)
         elif config is not None:
             yield f"{path}: keeps no predictions"
-
-    def _method(self, path: Path, record: dict[str, Any]) -> Iterator[str]:
-        """The method's source is the one that trained the run."""
-        name = self.benchmark.method_class(record["method"])
-        if name not in self._sources:
-            self._sources[name] = source_fingerprint(name)
-        if record["fingerprints"].get("method") not in (None, self._sources[name]):
-            yield f"{path}: trained by another version of the method's source"
 
     def _weight(self, path: Path, record: dict[str, Any], teacher: str) -> Iterator[str]:
         """The teacher whose signals were read is the one that lies there."""

@@ -17,8 +17,9 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.speed.work import Group, Job, objective, store
-from railkd.config import TRAINING, Benchmark
+from railkd.config import Benchmark
 from railkd.data import Prepared, epoch_batches
+from railkd.defaults import TRAINING
 from railkd.methods.base import Batch, Pooling, Signals
 from railkd.models import place
 from railkd.shapes import made_up, settle, untrained

@@ -12,7 +12,7 @@ from railkd.config import Benchmark, Layout
 from railkd.data import Prepared
 from railkd.methods import build
 from railkd.methods.base import Pooling
-from railkd.registry import class_facts
+from railkd.registry import facts
 from railkd.runs import setting_for
 from railkd.shapes import configuration
 from railkd.teacher import SignalStore, seal
@@ -79,7 +79,7 @@ def jobs(benchmark: Benchmark) -> list[Job]:
     for method in benchmark.spec["methods"]:
         if benchmark.external(method) or benchmark.method_class(method) == "no_kd":
             continue
-        if class_facts(benchmark.method_class(method)).get("live"):
+        if facts(benchmark.method_class(method)).live:
             continue
         own = negatives_of(benchmark, method)
         for regime in ("cached", "live"):
@@ -91,12 +91,8 @@ def jobs(benchmark: Benchmark) -> list[Job]:
 
 def negatives_of(benchmark: Benchmark, method: str) -> int | None:
     """K as the benchmark file gives it, or by default; None for a method that draws no negatives."""
-    import inspect
-
-    from railkd.methods import find
-
-    parameter = inspect.signature(find(benchmark.method_class(method))).parameters.get("negatives")
-    return None if parameter is None else int(benchmark.options(method).get("negatives", parameter.default))
+    value = benchmark.method_config(method).get("negatives")
+    return None if value is None else int(value)
 
 
 def objective(benchmark: Benchmark, group: Group, job: Job, data: Prepared) -> Any:
@@ -130,4 +126,4 @@ def store(group: Group, data: Prepared, poolings: list[Pooling], folder: Path, d
 
 def table_1(benchmark: Benchmark, method: str) -> str:
     """The complexity that the paper's Table 1 states for a method."""
-    return str(class_facts(benchmark.method_class(method)).get("complexity") or "") if method != "no_kd" else ""
+    return facts(benchmark.method_class(method)).complexity if method != "no_kd" else ""

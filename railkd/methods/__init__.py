@@ -3,55 +3,109 @@
 import importlib
 import importlib.util
 import inspect
+import json
 import re
+import sys
 import types
 import typing
 from pathlib import Path
 from typing import Any
 
-from railkd.errors import UserError, unknown
-from railkd.methods.base import Method, Setting
-from railkd.registry import source_file
+from railkd.errors import MethodError, UserError, unknown
+from railkd.method_errors import blame, explained, located, located_class
+from railkd.methods.base import Method, Pooling, Setting
+from railkd.registry import Facts, source_file
+
+POOLINGS = (None, *typing.get_args(Pooling))
 
 
-def _module(name: str, module_name: str, class_name: str, path: Path) -> types.ModuleType:
-    if not class_name:
-        return importlib.import_module(f"railkd.methods.{name}")
-    if not module_name.endswith(".py"):
-        return importlib.import_module(module_name)
-    spec = importlib.util.spec_from_file_location(re.sub(r"\W", "_", str(path.with_suffix(""))), path)
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def _module(name: str, module_name: str, path: Path) -> types.ModuleType:
+    if module_name.endswith(".py"):
+        own_name = "railkd_method_" + re.sub(r"\W", "_", str(path))
+        spec = importlib.util.spec_from_file_location(own_name, path)
+        assert spec and spec.loader
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[module.__name__] = module  # where dataclasses and error messages look for it
+        spec.loader.exec_module(module)
+        return module
+    return importlib.import_module(module_name if ":" in name else f"railkd.methods.{name}")
 
 
 def find(name: str) -> type[Method]:
-    """The class of a method: ``pkd`` (the only Method class in ``pkd.py``), ``module:Class`` or ``file.py:Class``.
+    """The class of a method: ``pkd``, ``file.py`` (its only Method class), ``file.py:Class`` or ``module:Class``.
 
-    Raises UserError for an unknown name.
+    Raises UserError for an unknown name, a file that cannot be imported, and a class that is no Method.
     """
     path = source_file(name)
     module_name, _, class_name = name.partition(":")
     try:
-        module = _module(name, module_name, class_name, path)
-    except Exception as error:  # whatever a file of the user's may raise
+        module = _module(name, module_name, path)
+    except (Exception, SystemExit) as error:  # whatever a file of the user's may raise
         raise UserError(f"method '{name}': {path} cannot be imported ({type(error).__name__}: {error})") from error
-    classes = {
-        n: c
-        for n, c in vars(module).items()
-        if inspect.isclass(c) and issubclass(c, Method) and c is not Method and c.__module__ == module.__name__
-    }
+    own = {n: c for n, c in vars(module).items() if inspect.isclass(c) and c.__module__ == module.__name__}
+    classes = {n: c for n, c in own.items() if issubclass(c, Method)}
+    others = [c for n, c in own.items() if n not in classes and class_name in ("", n)]
+    if not classes and others or class_name in own and class_name not in classes:
+        raise MethodError(
+            f"{located_class(others[0])} is no Method; derive it from the Method of railkd.methods.base, as in "
+            f"class {others[0].__name__}(Method)"
+        )
     if class_name:
         if class_name not in classes:
             raise unknown("method class", class_name, classes, f"method '{name}'")
         return classes[class_name]
     if len(classes) != 1:
-        raise UserError(f"{path}: expected exactly one Method class, found {sorted(classes) or 'none'}")
+        hint = f"; name one, as in {name}:{min(classes)}" if classes and name.endswith(".py") else ""
+        raise UserError(f"{path}: expected exactly one Method class, found {sorted(classes) or 'none'}{hint}")
     return next(iter(classes.values()))
 
 
+def options_of(cls: type[Method]) -> dict[str, inspect.Parameter]:
+    """The options of a class: the arguments of its ``__init__``, and of the one that it hands ``**options`` on to."""
+    found: dict[str, inspect.Parameter] = {}
+    for base in cls.__mro__:
+        if "__init__" not in vars(base):
+            continue
+        try:
+            parameters = list(inspect.signature(vars(base)["__init__"], eval_str=True).parameters.values())
+        except Exception:  # an annotation that names what is imported for type checkers alone
+            parameters = list(inspect.signature(vars(base)["__init__"]).parameters.values())
+        for parameter in parameters[2:]:  # without self and the setting
+            if parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
+                found.setdefault(parameter.name, parameter)
+        if not any(p.kind is p.VAR_KEYWORD for p in parameters) or base is Method:
+            break
+    return found
+
+
+def facts_of(cls: type[Method]) -> Facts:
+    """What a class says of itself, inherited or not; raises MethodError for a fact of another kind than is expected."""
+    stated: dict[str, Any] = {}
+    for key in ("title", "source", "layer_mapping", "complexity", "limitation", "needs_logits", "live",
+                "whole_last_layer", "mixes", "regression"):  # fmt: skip
+        stated[key] = getattr(cls, key)
+        kind = type(getattr(Method, key))
+        if not isinstance(stated[key], kind):
+            wanted = "a text" if kind is str else "true or false"
+            raise MethodError(f"{located_class(cls)}.{key} is {stated[key]!r:.80}, expected {wanted}")
+    documented = (base.__doc__ for base in cls.__mro__[: cls.__mro__.index(Method)])
+    summary = next((inspect.cleandoc(text) for text in documented if text), "").partition("\n")[0]
+    defaults: dict[str, Any] = {}
+    for key, option in options_of(cls).items():
+        if option.default is not option.empty:
+            try:
+                defaults[key] = json.loads(json.dumps(option.default, allow_nan=False))
+            except (TypeError, ValueError):
+                raise MethodError(
+                    f"{located_class(cls)}: the default of the option '{key}', {option.default!r:.80}, cannot be "
+                    "written as JSON; expected a finite number, a text, true, false, None, or a list of them"
+                ) from None
+    return Facts(**stated, summary=summary, defaults=defaults)
+
+
 def _matches(value: Any, annotation: Any) -> bool:
+    if annotation in (inspect.Parameter.empty, Any) or isinstance(annotation, str):
+        return True  # nothing that can be checked
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
     if origin in (typing.Union, types.UnionType):
         return any(_matches(value, a) for a in arguments)
@@ -65,7 +119,7 @@ def _matches(value: Any, annotation: Any) -> bool:
         return isinstance(value, int) and not isinstance(value, bool)
     if annotation is type(None):
         return value is None
-    return isinstance(value, annotation)
+    return isinstance(value, origin or annotation)
 
 
 def _spell(annotation: Any) -> str:
@@ -82,18 +136,57 @@ def _spell(annotation: Any) -> str:
 
 
 def build(name: str, setting: Setting, options: dict[str, Any], where: str = "methods") -> Method:
-    """A method with the options of the benchmark file; raises UserError for an unknown, ill-typed or senseless one."""
+    """A method with the options of the benchmark file.
+
+    Raises UserError for an unknown, ill-typed or senseless option, and for a class that cannot be used: what a method's
+    own code raises is told in one line.
+    """
     cls = find(name)
-    hints = typing.get_type_hints(cls.__init__)
-    keys = [p for p in inspect.signature(cls.__init__).parameters if p not in {"self", "setting"}]
+    known = options_of(cls)
     for key, value in options.items():
-        if key not in keys:
-            raise unknown("option", key, keys, f"{where}.{name}")
-        if not _matches(value, hints[key]):
-            raise UserError(f"{where}.{name}.{key}: {value!r} is not valid, expected {_spell(hints[key])}")
+        if key not in known:
+            raise unknown("option", key, known, f"{where}.{name}")
+        annotation = known[key].annotation
+        if not _matches(value, annotation):
+            raise UserError(f"{where}.{name}.{key}: {value!r} is not valid, expected {_spell(annotation)}")
+    for key, option in known.items():
+        if option.default is option.empty and key not in options:
+            raise UserError(f"{where}.{name}.{key}: is not given and has no default")
+    if cls.terms is Method.terms:
+        raise MethodError(
+            f"{located_class(cls)} has no terms(); define terms(self, batch, student, teacher), which returns the "
+            "loss terms by name"
+        )
+    method = cls.__new__(cls)
     try:
-        return cls(setting, **options)
+        inspect.signature(cls.__init__).bind(method, setting, **options)
+    except TypeError as error:
+        raise MethodError(f"{located(cls.__init__)} cannot be called with a setting and options ({error})") from None
+    try:
+        cls.__init__(method, setting, **options)
     except UserError as error:
         raise UserError(f"{where}.{name}.{error}") from None
-    except (RuntimeError, ArithmeticError, MemoryError) as error:  # a size that no machine has
-        raise UserError(f"{where}.{name}: cannot be built with {options} ({str(error)[:200]})") from None
+    except Exception as error:
+        _check_base(method)
+        if isinstance(error, RuntimeError | ArithmeticError | MemoryError):  # a size that no machine has
+            raise UserError(f"{where}.{name}: cannot be built with {options} ({str(error)[:200]})") from None
+        text = explained(error, cls)
+        if text is None:
+            raise
+        raise MethodError(text) from error
+    _check_base(method)
+    with blame(method):
+        if method.pooling not in POOLINGS:
+            kinds = ", ".join(map(str, POOLINGS[1:]))
+            raise MethodError(f"{located_class(cls)}.pooling is {method.pooling!r}, expected one of {kinds}, or None")
+        _ = method.needs_hidden, method.attention, method.ready
+    return method
+
+
+def _check_base(method: Method) -> None:
+    """Raises MethodError when ``__init__`` has not called the base class's, or calls it too late."""
+    if not {"_parameters", "setting", "weights"} <= vars(method).keys():
+        raise MethodError(
+            f"{located_class(type(method))}.__init__() does not call super().__init__(setting) first; add it as its "
+            "first line"
+        )

@@ -12,7 +12,9 @@ from railkd.projection import Linear
 
 
 class ALPKD(Method):
-    """ce_weight·CE + kd_weight·KD + alp_weight·A, with A = Σᵢ MSE(cls^S_i, Σⱼ w_ij cls^T_j).
+    """Each student layer imitates a learned mixture of all teacher layers (Passban et al., 2021).
+
+    ce_weight·CE + kd_weight·KD + alp_weight·A, with A = Σᵢ MSE(cls^S_i, Σⱼ w_ij cls^T_j).
 
     w_i = softmaxⱼ(cls^S_i · cls^T_j), j over the teacher's intermediate layers 1..n − 1, i over the student's 1..m.
     MSE: mean over batch and width. When widths differ, both models' cls are first mapped linearly, bias-free and
@@ -29,6 +31,7 @@ class ALPKD(Method):
     ``attention_per_epoch``.
     """
 
+    title = "ALP-KD"
     needs_logits = True
     source = "Passban et al. (2021), Eq. 3-6"
     layer_mapping = "Attention"

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from railkd.errors import UserError
+from railkd.method_errors import check_terms
 
 Pooling = Literal["cls", "mean", "mean_padded"]
 Part = Literal["query", "key", "value"]
@@ -94,8 +95,12 @@ class Method(nn.Module):
     Subclasses say what they read and define ``terms``; options are the keyword arguments of ``__init__`` (typed, with
     defaults), and a value that makes no sense raises ``UserError``. The loss is the sum over terms of
     ``weights[name] * terms()[name]``. Sub-modules are trained with the student and dropped after training.
+
+    The class is where tables and reports learn what a method is: from the constants below and the first line of its
+    docstring, one sentence for a reader who has not met the method. A subclass inherits them all.
     """
 
+    title: ClassVar[str] = ""  # of its rows; empty: its name in the benchmark file
     needs_logits: ClassVar[bool] = False  # reads the teacher's logits
     live: ClassVar[bool] = False  # reads tokens, vectors or mixed: the teacher runs in each step, whatever the regime
     whole_last_layer: ClassVar[bool] = False  # reads more of the last layer than its first position
@@ -133,6 +138,9 @@ class Method(nn.Module):
         """Layers of student and teacher, 1-based, whose ``vectors`` the method reads."""
         return (), ()
 
+    def check_run(self) -> None:
+        """Called with ``epochs`` set, before anything is computed; raises UserError for a run it cannot train in."""
+
     @property
     def ready(self) -> bool:
         """False in a stage that trains no classifier: its epochs are neither chosen nor a reason to stop early."""
@@ -158,8 +166,12 @@ class Method(nn.Module):
         raise NotImplementedError
 
     def loss(self, batch: Batch, student: Signals, teacher: Signals | None) -> tuple[Tensor, dict[str, Tensor]]:
-        """The weighted sum of the terms, and the detached terms for the record."""
+        """The weighted sum of the terms, and the detached terms for the record.
+
+        Raises MethodError, which names file and line, unless the terms are scalars by name, each with a weight.
+        """
         terms = self.terms(batch, student, teacher)
+        check_terms(self, terms)
         total = torch.stack([self.weights[name] * value.float() for name, value in terms.items()]).sum()
         return total, {name: value.detach() for name, value in terms.items()}
 

@@ -36,7 +36,9 @@ def buckets(variant: Variant, layers: int, count: int) -> list[list[int]]:
 
 
 class CKD(Method):
-    """ce_weight·CE + kd_weight·KD + ckd_weight·C, with C = Σᵢ MSE(cls^S_i, Wᵢ [cls^T_j : j ∈ bucket i]).
+    """Each student layer imitates a learned combination of a group of teacher layers (Wu et al., 2020).
+
+    ce_weight·CE + kd_weight·KD + ckd_weight·C, with C = Σᵢ MSE(cls^S_i, Wᵢ [cls^T_j : j ∈ bucket i]).
 
     Wᵢ is bias-free and trained, (|bucket i|·D_T) → D_S, so widths may differ. MSE: mean over batch and width.
 
@@ -46,6 +48,7 @@ class CKD(Method):
         variant      regular | overlap | skip | cross: how the n − 1 teacher layers fall into buckets, see ``buckets``
     """
 
+    title = "CKD"
     needs_logits = True
     source = "Wu et al. (2020), Eq. 1-3"
     layer_mapping = "Extra Hyperparameter"

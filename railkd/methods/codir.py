@@ -13,7 +13,9 @@ from railkd.projection import Linear
 
 
 class CoDIR(Method):
-    """(1 − α)·CE + α·KD + β·NCE, with NCE = −log( e^{s·t/θ} / (e^{s·t/θ} + Σₖ e^{s·bₖ/θ}) ), mean over the batch.
+    """Tells its own example's teacher vectors from other examples' by a contrastive loss (Sun et al., 2020).
+
+    (1 − α)·CE + α·KD + β·NCE, with NCE = −log( e^{s·t/θ} / (e^{s·t/θ} + Σₖ e^{s·bₖ/θ}) ), mean over the batch.
 
     s = n(W^S [h^S_1; …; h^S_m]) is the student's anchor, t = n(W^T [h^T_{map(1)}; …]) the teacher's vector of the
     same example, bₖ are K rows of a memory bank (examples, U) drawn uniformly, with replacement, among training
@@ -35,6 +37,7 @@ class CoDIR(Method):
     Undefined for regression, as in the paper: a score has no other class to draw negatives from.
     """
 
+    title = "CoDIR"
     needs_logits = True
     source = "Sun et al. (2020), Eq. 3-6"
     regression = False

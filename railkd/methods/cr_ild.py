@@ -11,7 +11,9 @@ from railkd.tokens import token_mse
 
 
 class CRILD(TwoStage):
-    """First I(x) + mixed_weight·I(x̃) + w·C, then ce_weight·CE + kd_weight·KD; see ``TwoStage``.
+    """Imitates the last layer on plain and mixed examples first, the answers after (Ko et al., 2023).
+
+    First I(x) + mixed_weight·I(x̃) + w·C, then ce_weight·CE + kd_weight·KD; see ``TwoStage``.
 
     I = MSE(W h^S, h^T) of the last layers' token states, on the clean batch and on the mixed one, x̃ as in mixkd with
     max(λ, 1 − λ). C = MSE(h^S(x̃), λ·h^S(x) + (1 − λ)·h^S(x′)), over tokens real in both examples; its target gets no
@@ -30,6 +32,7 @@ class CRILD(TwoStage):
         first_stage         share of the epochs, above 0 and below 1
     """
 
+    title = "CR-ILD"
     needs_logits = True
     live = True
     whole_last_layer = True

@@ -8,7 +8,9 @@ from railkd.tokens import token_cosine
 
 
 class DistilBERTCosine(Method):
-    """ce_weight·CE + kd_weight·KD + cos_weight·C, with C = 1 − cos(h^S, h^T) of the last layers' token states.
+    """Also imitates the direction of each token's vector in the last layer (Sanh et al., 2019).
+
+    ce_weight·CE + kd_weight·KD + cos_weight·C, with C = 1 − cos(h^S, h^T) of the last layers' token states.
 
     Mean over an example's real tokens, then over the batch. When widths differ a trained bias-free linear map brings
     the student's states to the teacher's width, so that the target stays fixed.
@@ -19,6 +21,7 @@ class DistilBERTCosine(Method):
         temperature  τ > 0 of KD; 2 in the source's script, 1 here as for the other methods
     """
 
+    title = "DistilBERT-cos"
     needs_logits = True
     live = True
     whole_last_layer = True

@@ -15,7 +15,9 @@ PARTS: tuple[Part, ...] = ("query", "key", "value")
 
 
 class MiniLMv2(Method):
-    """ce_weight·CE + kd_weight·KD + relation_weight·R, R = Σ over a ∈ {Q, K, V} of KL(p^T_a ‖ p^S_a).
+    """Imitates how tokens relate to one another inside one teacher layer (Wang et al., 2021).
+
+    ce_weight·CE + kd_weight·KD + relation_weight·R, R = Σ over a ∈ {Q, K, V} of KL(p^T_a ‖ p^S_a).
 
     p_a = softmax(a aᵀ/√d_r) (B, R, T, T): the vectors a of all heads, side by side, are cut into R relation heads of
     width d_r = D/R each, so the models' widths and head counts may differ. Teacher layer L against the student's last.
@@ -31,6 +33,7 @@ class MiniLMv2(Method):
     Records ``relation_heads``.
     """
 
+    title = "MiniLMv2"
     needs_logits = True
     live = True
     whole_last_layer = True

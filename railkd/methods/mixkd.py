@@ -8,7 +8,9 @@ from railkd.mixing import draw_mix
 
 
 class MixKD(Method):
-    """CE + mixed_weight·CE_mix + kd_weight·‖ z_T(x̃) − z_S(x̃) ‖², x̃ the mixed example.
+    """Also asks the teacher about mixtures of training examples (Liang et al., 2021).
+
+    CE + mixed_weight·CE_mix + kd_weight·‖ z_T(x̃) − z_S(x̃) ‖², x̃ the mixed example.
 
     x̃_b has the word embeddings λ·e_b + (1 − λ)·e_p(b), p a random permutation of the batch and λ ~ Beta, one for each
     step; teacher and student each mix their own embeddings with the same p and λ.
@@ -20,6 +22,7 @@ class MixKD(Method):
         concentration            > 0, of Beta(c, c); .4 in the source
     """
 
+    title = "MixKD"
     needs_logits = True
     live = True
     mixes = True

@@ -6,11 +6,14 @@ from railkd.methods.base import Batch, Method, Signals, cross_entropy
 
 
 class NoKD(Method):
-    """CE(z_S, y) and nothing else; no teacher is read.
+    """The student alone, trained on the labels: what distillation has to beat.
+
+    CE(z_S, y) and nothing else; no teacher is read.
 
     For STS-B, CE is the mean squared error on the score. No options.
     """
 
+    title = "w/o KD"
     source = "fine-tuning; Devlin et al. (2019), sec. 3.2"
 
     def terms(self, batch: Batch, student: Signals, teacher: Signals | None) -> dict[str, Tensor]:

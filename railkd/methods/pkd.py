@@ -10,7 +10,9 @@ from railkd.projection import LayerLinear
 
 
 class PKD(Method):
-    """(1 − α)·CE + α·KD + β·PT, with PT = Σᵢ ‖ n(cls^T_{map(i)}) − n(cls^S_i) ‖² over the student layers 1..m.
+    """Also imitates the first token's vector in fixed teacher layers, every so many (Sun et al., 2019).
+
+    (1 − α)·CE + α·KD + β·PT, with PT = Σᵢ ‖ n(cls^T_{map(i)}) − n(cls^S_i) ‖² over the student layers 1..m.
 
     When widths differ the source has no answer: a trained bias-free linear map per layer brings the student's
     cls (B, M, D_S) to the teacher's width (B, M, D_T), so that the target itself stays fixed.
@@ -26,6 +28,7 @@ class PKD(Method):
                      sum: sum over layers and width, mean over the batch, as printed in the paper
     """
 
+    title = "PKD"
     needs_logits = True
     source = "Sun et al. (2019), Eq. 5-7"
     layer_mapping = "Extra Hyperparameter"

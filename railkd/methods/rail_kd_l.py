@@ -6,7 +6,9 @@ from railkd.rail import Projection, Rail, RailPooling
 
 
 class RailKDLayerwise(Rail):
-    """(CE + KD + R_l)/3, with R_l = Σᵢ αᵢ ‖ n(W^T_i mean^T_{s(i)}) − n(W^S_i mean^S_i) ‖² over i = 1..m.
+    """The paper's proposal: in each epoch, each student layer imitates a teacher layer drawn at random.
+
+    (CE + KD + R_l)/3, with R_l = Σᵢ αᵢ ‖ n(W^T_i mean^T_{s(i)}) − n(W^S_i mean^S_i) ‖² over i = 1..m.
 
     mean_l (B, D) is the mean over tokens of layer l; s is a sorted random m-subset of the teacher's intermediate
     layers 1..n − 1, redrawn each epoch. Each student layer i has its own W^T_i (D_T, U) and W^S_i (D_S, U),
@@ -16,6 +18,7 @@ class RailKDLayerwise(Rail):
         layer_weights  αᵢ ≥ 0, one per student layer; 1 in the paper
     """
 
+    title = "RAIL-KD^l"
     source = "Haidar et al. (2022), Eq. 2 and 4"
     concatenated = False
 

@@ -13,7 +13,9 @@ from railkd.tokens import token_mean, token_mse
 
 
 class TinyBERT(TwoStage):
-    """First hidden_weight·H + attention_weight·A, then ce_weight·CE + kd_weight·KD; see ``TwoStage``.
+    """Imitates vectors and attention of evenly spaced layers first, the answers after (Jiao et al., 2020).
+
+    First hidden_weight·H + attention_weight·A, then ce_weight·CE + kd_weight·KD; see ``TwoStage``.
 
     H = Σᵢ MSE(W h^S_i, h^T_{g(i)}) over i = 0 (the embedding layer) … m + 1, A = Σᵢ MSE(S^S_i, S^T_{g(i)}) over
     i = 1 … m + 1, S = q·k/√d_head the scores of each head before the softmax, g(i) = i·n/(m + 1): 2, 4, …, 12 for
@@ -30,6 +32,7 @@ class TinyBERT(TwoStage):
         first_stage                        share of the epochs, above 0 and below 1; the source trains 20, then 3
     """
 
+    title = "TinyBERT"
     needs_logits = True
     live = True
     whole_last_layer = True

@@ -6,7 +6,9 @@ from railkd.methods.base import Batch, Method, Setting, Signals, check_range, cr
 
 
 class VanillaKD(Method):
-    """(1 − α)·CE + α·KD, with KD = τ²·KL(p_T ‖ p_S) at temperature τ; mean squared error for STS-B.
+    """The student also imitates the teacher's output probabilities.
+
+    (1 − α)·CE + α·KD, with KD = τ²·KL(p_T ‖ p_S) at temperature τ; mean squared error for STS-B.
 
     Options
         alpha        α in [0, 1], share of the soft loss. Equal weights by default, as in RAIL-KD's family;
@@ -14,6 +16,7 @@ class VanillaKD(Method):
         temperature  τ > 0, no unit; 1 by default for the same reason, PKD's grid is {5, 10, 20}.
     """
 
+    title = "Vanilla KD"
     needs_logits = True
     source = "Hinton et al. (2015), sec. 2; weights as in Sun et al. (2019), Eq. 4"
 

@@ -15,7 +15,9 @@ from scipy.special import ndtri
 
 from analysis.__main__ import main
 from railkd.metrics import predicted, score
-from railkd.records import SCHEMA_VERSION, canonical, sha256_file, sha256_text
+from railkd.records import canonical, sha256_file, sha256_text
+from railkd.registry import as_json, available, fingerprint, source_files
+from railkd.schema import SCHEMA_VERSION
 from railkd.tasks import OUT_OF_DOMAIN, TASKS
 
 PAPER_METHODS = ["no_kd", "vanilla_kd", "pkd", "alp_kd", "rail_kd_l", "rail_kd_c", "ckd", "codir"]
@@ -97,6 +99,11 @@ def record(pair: str, teacher: str, method: str, task: str, seed: int) -> dict[s
         said = {"layers": [sorted(range(1, depth), key=lambda j: number("draw", seed, e, j))[:5] for e in range(3)]}
         said["layers"] = [sorted(layers) for layers in said["layers"]]
     teaching = method == "teacher"
+    fingerprints = {key: sha256_text(repr((key, teacher, task))) for key in ("data", "teacher", "student")}
+    own = {}
+    if method in available():
+        fingerprints["method"] = fingerprint(source_files(method))
+        own = {"method_class": as_json(method)}
     return {
         "schema": SCHEMA_VERSION,
         "benchmark": "tiny",
@@ -116,6 +123,7 @@ def record(pair: str, teacher: str, method: str, task: str, seed: int) -> dict[s
         "examples": examples,
         "best_epoch": 2,
         "epochs": epochs,
+        **own,
         "method_record": said,
         "similarity": cosine if task == "sst2" and not teaching else {},
         "cost": {
@@ -127,7 +135,7 @@ def record(pair: str, teacher: str, method: str, task: str, seed: int) -> dict[s
             "regime": "none" if method in ("teacher", "no_kd") else "cached",
             "device": "cpu",
         },
-        "fingerprints": {key: sha256_text(repr((key, teacher, task))) for key in ("data", "teacher", "student")},
+        "fingerprints": fingerprints,
         "predictions": {},
         "provenance": {
             "suite": "0.1.0",
@@ -248,7 +256,8 @@ class Folder:
         save_file(logits, file)
         run["predictions"] = {"file": file.name, "sha256": sha256_file(file)}
         prepared = self.results / "prepared" / run["teacher"] / f"{task.name}.safetensors"
-        run["fingerprints"] = {"data": sha256_file(prepared)}
+        method = {key: run["fingerprints"][key] for key in ("method",) if key in run["fingerprints"]}
+        run["fingerprints"] = {"data": sha256_file(prepared), **method}
         path.write_text(json.dumps(run), encoding="utf-8")
 
 

@@ -14,10 +14,11 @@ from made_records import Folder
 from analysis import stats
 from analysis.__main__ import main
 from analysis.benchmark import read
+from analysis.load import read as load
 from railkd import records
 from railkd.config import Cell, Layout
 from railkd.records import canonical, sha256_text
-from railkd.registry import class_facts
+from railkd.registry import fingerprint, source_files
 
 PAIR = "bert12-distilbert6"
 ROOT = Path(__file__).parents[2]
@@ -117,26 +118,150 @@ def test_equal_records_give_equal_bytes_in_another_process_without_torch(full: F
         assert (full.results / name).read_bytes() == (folder.results / name).read_bytes(), name
 
 
-def test_class_facts_are_read_without_importing(tmp_path: Path) -> None:
-    source = tmp_path / "mine.py"
-    source.write_text(
-        "import not_there\nclass Other:\n    complexity = 'O(1)'\n"
-        "class Mine:\n    regression: bool = False\n    complexity = 'O(m^2)'\n    limitation = 1 + 1\n",
-        encoding="utf-8",
-    )
-    assert class_facts(f"{source}:Mine") == {"regression": False, "complexity": "O(m^2)"}
-    assert class_facts("elsewhere.module:Mine") == {}
-
-
 def test_a_method_without_regression_gets_a_dash_and_an_external_one_does_not(small: Folder) -> None:
     source = small.root / "mine.py"
-    source.write_text("class Mine:\n    regression = False\n", encoding="utf-8")
+    source.write_text("from railkd.methods.codir import CoDIR\n\nclass Mine(CoDIR):\n    pass\n", encoding="utf-8")
     small.spec["methods"]["my_kd"] = {"method": f"{source}:Mine"}
     small.save()
     assert read(small.file).undefined("my_kd", "stsb") and not read(small.file).undefined("my_kd", "cola")
     small.spec["methods"]["my_kd"]["external"] = True
     small.save()
     assert not read(small.file).undefined("my_kd", "stsb")
+
+
+def agree(
+    folder: Folder, method: str, task: str, seeds: tuple[int, ...] = (1, 2, 3), version: str | None = None
+) -> None:
+    """Gives runs the configuration that the benchmark file asks for, of this version of the method's source."""
+    asked = records.asked(read(folder.file).file, Layout(folder.results), Cell(PAIR, method, task))
+
+    def change(record: dict[str, Any]) -> None:
+        record.update(config=asked, config_hash=sha256_text(canonical(asked)))
+        record["fingerprints"].update({"method": version} if version else {})
+
+    for seed in seeds:
+        folder.edit(change, PAIR, method, task, seed)
+
+
+def test_a_cell_never_mixes_two_versions_of_a_methods_source(small: Folder, capsys: pytest.CaptureFixture[str]) -> None:
+    for seed, version in ((1, "a" * 64), (2, "b" * 64), (3, "a" * 64)):
+        small.edit(lambda r, v=version: r["fingerprints"].update(method=v), PAIR, "pkd", "cola", seed)
+    message = refusal(small, capsys)
+    assert str(small.path(PAIR, "pkd", "cola", 2)) in message and "another version of its method's source" in message
+    assert "fingerprint bbbbbbbbbbbb) than seed-1.json (aaaaaaaaaaaa)" in message
+
+
+def test_runs_of_another_source_than_the_present_one_are_named(small: Folder) -> None:
+    for task in ("cola", "mnli"):
+        agree(small, "pkd", task, version="a" * 64)
+        agree(small, "no_kd", task)
+    runs = load(read(small.file), small.results)
+    assert runs.edited == {(PAIR, "pkd"): ["cola", "mnli"]} and not runs.left_out
+    assert not [key for key in runs.outdated if key[1] != "teacher"]
+    assert main(["tables", str(small.file), "--results", str(small.results)]) == 0
+    for number in (2, 6):
+        text = (small.results / "tables" / f"table{number}.md").read_text()
+        assert "another version of their method's source than the present one, so not comparable" in text
+
+
+@pytest.mark.parametrize("what", ["configuration", "source"])
+def test_outdated_runs_are_left_out_by_name_beside_runs_as_asked(small: Folder, what: str) -> None:
+    agree(small, "pkd", "cola", (1, 3))
+    agree(small, "pkd", "cola", (2,), "a" * 64 if what == "source" else None)
+    if what == "configuration":
+        small.edit(lambda r: r["config"].update(training=1) or rehash(r), PAIR, "pkd", "cola", 2)
+    runs = load(read(small.file), small.results)
+    assert sorted(runs.cell(PAIR, "pkd", "cola")) == [1, 3] and runs.left_out == [f"{PAIR} pkd: cola (seed 2)"]
+    assert (PAIR, "pkd") not in runs.edited and "cola" not in runs.outdated.get((PAIR, "pkd"), [])
+    assert main(["tables", str(small.file), "--results", str(small.results)]) == 0
+    text = (small.results / "tables" / "table2.md").read_text()
+    assert f"Left out, because trained with another configuration or source: {PAIR} pkd: cola (seed 2)." in text
+
+
+def rehash(record: dict[str, Any]) -> None:
+    record["config_hash"] = sha256_text(canonical(record["config"]))
+
+
+def test_a_default_that_was_another_when_a_run_was_trained(small: Folder) -> None:
+    """The file gives no option and has not changed: the record tells."""
+    agree(small, "pkd", "cola")
+    assert (PAIR, "pkd") not in load(read(small.file), small.results).outdated or "cola" not in (
+        load(read(small.file), small.results).outdated[PAIR, "pkd"]
+    )
+    for seed in (1, 2, 3):
+        small.edit(lambda r: r["config"]["method"].update(temperature=2.0) or rehash(r), PAIR, "pkd", "cola", seed)
+    assert "cola" in load(read(small.file), small.results).outdated[PAIR, "pkd"]
+
+
+def test_facts_of_a_class_travel_in_its_records(small: Folder) -> None:
+    """Analysis reads titles and defaults there without importing the class; one without a record is imported."""
+    code = (
+        "import sys; from pathlib import Path; from analysis.benchmark import read; from analysis import load; "
+        f"b = read(Path({str(small.file)!r})); runs = load.read(b, Path({str(small.results)!r})); "
+        "print(b.title_of('pkd'), '|', b.summary_of('no_kd'), '|', sorted(runs.outdated)[-1], 'torch' in sys.modules); "
+        "print(b.title_of('codir'), 'torch' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, check=True, timeout=120, capture_output=True, text=True
+    )
+    assert done.stdout.splitlines() == [
+        f"PKD | The student alone, trained on the labels: what distillation has to beat. | ('{PAIR}', 'pkd') False",
+        "CoDIR True",
+    ]
+
+
+def test_facts_of_another_source_are_not_taken_from_a_record(small: Folder) -> None:
+    for seed in (1, 2, 3):
+        for task in ("cola", "mnli"):
+            small.edit(lambda r: r["method_class"].update(title="Old"), PAIR, "pkd", task, seed)
+            small.edit(lambda r: r["fingerprints"].update(method="a" * 64), PAIR, "pkd", task, seed)
+    benchmark = read(small.file)
+    load(benchmark, small.results)
+    assert benchmark.title_of("pkd") == "PKD"
+
+
+@pytest.mark.parametrize("wrong", [{}, {"title": 3}, {"extra": "x"}, {"defaults": []}])
+def test_facts_that_are_none_are_not_taken(small: Folder, wrong: dict[str, Any]) -> None:
+    source = small.root / "mine.py"  # a class that no other test asks for
+    source.write_text(f"from railkd.methods.pkd import PKD\n\nclass Mine(PKD):\n    title = 'Mine'  # {wrong}\n")
+    small.spec["methods"]["pkd"] = {"method": f"{source}:Mine"}
+    small.save()
+    for seed in (1, 2, 3):
+        for task in ("cola", "mnli"):
+
+            def change(record: dict[str, Any]) -> None:
+                record["fingerprints"]["method"] = fingerprint(source_files(f"{source}:Mine"))
+                record["method_class"] = {**record["method_class"], **wrong} if wrong else {}
+
+            small.edit(change, PAIR, "pkd", task, seed)
+    benchmark = read(small.file)
+    load(benchmark, small.results)
+    assert benchmark.title_of("pkd") == "Mine"
+
+
+def test_titles_are_those_of_the_classes(small: Folder) -> None:
+    """An entry named as its method has the class's title; so has a user's, unless two rows would share it."""
+    source = small.root / "mine.py"
+    source.write_text(
+        "from railkd.methods.codir import CoDIR\n\n"
+        "class Mine(CoDIR):\n    pass\n\nclass Own(CoDIR):\n    title = 'Own'\n"
+    )
+    small.spec["methods"] = {
+        "no_kd": {}, "pkd": {}, "pkd_last": {"method": "pkd"}, "named": {"method": "pkd", "title": "Given"},
+        "mine": {"method": f"{source}:Mine"}, "own": {"method": f"{source}:Own"}, "codir": {"external": True},
+    }  # fmt: skip
+    small.save()
+    benchmark = read(small.file)
+    assert {m: benchmark.title_of(m) for m in ("teacher", *benchmark.methods)} == {
+        "teacher": "Teacher", "no_kd": "w/o KD", "pkd": "PKD", "pkd_last": "pkd_last", "named": "Given", "mine": "mine",
+        "own": "Own", "codir": "CoDIR",
+    }  # fmt: skip
+    del small.spec["methods"]["codir"]
+    small.spec["methods"]["own"] = {"method": f"{source}:Own", "alpha": 0.1}
+    small.spec["methods"]["own2"] = {"method": f"{source}:Own"}
+    small.save()
+    benchmark = read(small.file)
+    assert [benchmark.title_of(m) for m in ("mine", "own", "own2")] == ["CoDIR", "own", "own2"]
 
 
 def test_f1_sampling_error_is_that_of_resampled_examples() -> None:

@@ -55,6 +55,13 @@ def test_each_run_of_a_job_has_its_own_reason(small: Folder) -> None:
     assert [why(small, seed) for seed in (1, 2)] == [f"{line.partition(': ')[2]} (logs/{OWN})" for line in own]
 
 
+def test_runs_that_fail_alike_share_a_reason(small: Folder) -> None:
+    log(small, OWN, f"railkd: error: {PAIR} pkd cola seed 1, 3: my_kd.py:7: no; such; {PAIR} pkd cola seed 2: other\n")
+    assert [why(small, seed).partition(" (logs")[0] for seed in (1, 2, 3)] == [
+        "my_kd.py:7: no; such", "other", "my_kd.py:7: no; such"
+    ]  # fmt: skip
+
+
 def test_the_report_shows_the_hole_and_the_reason(small: Folder) -> None:
     for seed in (1, 2):
         small.path(PAIR, "pkd", "cola", seed).unlink()

@@ -48,7 +48,7 @@ def test_each_field_is_needed_and_typed(record: dict[str, Any], key: str) -> Non
     "changes, expected",
     [
         ({"extra": 1}, "unknown key 'extra'"),
-        ({"schema": 2}, "schema version 2, expected 1"),
+        ({"schema": 3}, "schema version 3, expected 1 or 2"),
         ({"schema": True}, "'schema' is bool"),
         ({"seed": 1.0}, "'seed' is float"),
         ({"config": {"training": {"epochs": 2}}}, "config_hash does not match config"),

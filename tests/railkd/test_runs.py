@@ -185,6 +185,73 @@ def test_a_loss_that_is_not_finite_names_the_run_and_stops_no_other(
     assert trained_seeds(made, monkeypatch) == [1]
 
 
+@pytest.mark.parametrize("task", ["mrpc", "stsb"])
+def test_rail_kd_whose_loss_is_not_finite_costs_no_neighbour(
+    bench: Any, monkeypatch: pytest.MonkeyPatch, task: str
+) -> None:
+    """What it accumulates for its record is not finite either, and has no eigenvalues: the loss is looked at first."""
+    from railkd.methods.rail_kd_l import RailKDLayerwise
+
+    made, original, cell = bench(), RailKDLayerwise.terms, CELL._replace(task=task)
+    seeds: list[int] = []
+
+    def spoiled(self: Any, batch: Any, student: Any, teacher: Any) -> Any:
+        found = original(self, batch, student, teacher)
+        if seeds[-1] == 1:
+            assert self.spectrum is not None
+            self.spectrum.moment_GUU.fill_(float("nan"))
+            found["rail"] = found["rail"] * float("nan")
+        return found
+
+    real = runs.train
+
+    def train(*arguments: Any) -> Any:
+        seeds.append(arguments[5])
+        return real(*arguments)
+
+    monkeypatch.setattr(RailKDLayerwise, "terms", spoiled)
+    monkeypatch.setattr(runs, "train", train)
+    said = f"^distilbert2 rail_kd_l {task} seed 1: loss is not finite at step 1: total nan, .*, rail nan; last"
+    with pytest.raises(Diverged, match=said):
+        distil(made, [1, 2], cell)
+    assert seeds == [1, 2] and records.read(made[1].run(cell, 2))["method_record"]["effective_rank"]
+    assert not made[1].run(cell, 1).exists()
+
+
+def test_bookkeeping_that_fails_is_one_line_and_costs_no_neighbour(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from railkd.projection import Spectrum
+
+    made, original, calls = bench(), Spectrum.summary, []
+
+    def fail(self: Any) -> Any:
+        calls.append(1)
+        if len(calls) == 1:
+            raise torch.linalg.LinAlgError("linalg.eigh: the algorithm failed to converge")
+        return original(self)
+
+    monkeypatch.setattr(Spectrum, "summary", fail)
+    said = r"rail\.py:\d+: RailKDLayerwise\.end_epoch\(\) raises _?LinAlgError: linalg"
+    with pytest.raises(Diverged, match=r"^distilbert2 rail_kd_l mrpc seed 1: \S*" + said):
+        distil(made, [1, 2])
+    assert [made[1].run(CELL, seed).exists() for seed in (1, 2)] == [False, True]
+
+
+def test_two_stages_in_one_epoch_are_refused_before_any_compute(bench: Any) -> None:
+    for epochs, grid, refused in ((1, None, True), (2, None, False), (2, [1, 2], True), (1, [3], False)):
+
+        def edit(spec: dict[str, Any], epochs: int = epochs, grid: Any = grid) -> None:
+            spec["training"]["student"]["epochs"] = epochs
+            spec["pairs"] = {"bert2": {"teacher": "bert4", "student": "bert2", "methods": ["tinybert"]}}
+            if grid:
+                spec["search"] = {"seed": 0, "grid": {"epochs": grid}}
+
+        if refused:
+            with pytest.raises(UserError, match="first_stage: two stages need at least 2 epochs, this run has 1"):
+                cli.check(*bench(edit))
+        else:
+            cli.check(*bench(edit))
+
+
 def test_live_regime_and_saved_students(bench: Any) -> None:
     def edit(spec: dict[str, Any]) -> None:
         spec["training"]["student"].update(regime="live", epochs=1)

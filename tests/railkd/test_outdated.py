@@ -1,0 +1,213 @@
+"""A record is whole: every setting at its value, so that a default changed in code is another configuration."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+
+from analysis.benchmark import read
+from analysis.load import read as load
+from railkd import cli, config, defaults, records, runs
+from railkd.config import ROOT, Cell, Layout
+from railkd.errors import UserError
+from railkd.outdated import SOURCE, differences
+from railkd.registry import Facts, facts, fingerprint, source_files
+
+CPU = torch.device("cpu")
+REFERENCE = Layout(ROOT / "results" / "reference" / "mini")
+MINE = """
+from railkd.methods.base import Method, cross_entropy
+
+
+class Base(Method):
+    complexity = "O(1)"
+    regression = False
+
+    def __init__(self, setting, alpha: float = 0.5, names: list[str] | None = None):
+        super().__init__(setting)
+        self.weights = {"ce": alpha}
+
+    def terms(self, batch, student, teacher):
+        return {"ce": cross_entropy(student.logits_BC, batch.labels_B, False)}
+
+
+class Mine(Base):
+    "One sentence."
+
+    def __init__(self, setting, beta: float = 1.0, **options):
+        super().__init__(setting, **options)
+"""
+
+
+@pytest.fixture
+def mine(tmp_path: Path) -> str:
+    (tmp_path / "mine.py").write_text(MINE)
+    return f"{tmp_path / 'mine.py'}:Mine"
+
+
+def test_facts_are_the_classs_inherited_ones_too(mine: str) -> None:
+    found = facts(mine)
+    assert (found.complexity, found.regression, found.live) == ("O(1)", False, False)
+    assert found.summary == "One sentence." and found.title == ""
+    assert found.defaults == {"alpha": 0.5, "beta": 1.0, "names": None}
+    for name in ("rail_kd_l", "rail_kd_c"):
+        assert facts(name).complexity == "O(m)" and facts(name).limitation == "-"
+    assert facts("rail_kd_c").title == "RAIL-KD^c" and facts("cr_ild").live and not facts("codir").regression
+
+
+def test_a_subclass_of_codir_is_not_run_on_scores(make_benchmark: Any, tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text("from railkd.methods.codir import CoDIR\n\n\nclass Mine(CoDIR):\n    pass\n")
+    benchmark = make_benchmark(
+        {"data.tasks": ["mrpc", "stsb"], "methods.mine": {"method": f"{tmp_path / 'mine.py'}:Mine"},
+         "pairs.p.methods": ["no_kd", "mine"]}
+    )  # fmt: skip
+    assert [tuple(c) for c in benchmark.cells() if c.method == "mine"] == [("p", "mine", "mrpc")]
+
+
+def test_every_option_and_every_key_of_training_is_in_the_configuration(make_benchmark: Any, mine: str) -> None:
+    benchmark = make_benchmark({"methods.mine": {"method": mine, "beta": 3}, "pairs.p.methods": ["mine", "pkd"]})
+    assert benchmark.run_config("p", "mine", "mrpc")["method"] == {
+        "method": mine, "alpha": 0.5, "beta": 3.0, "names": None
+    }  # fmt: skip
+    found = benchmark.run_config("p", "pkd", "mrpc", {"warmup": 0})
+    assert found["method"] == {
+        "method": "pkd", "alpha": 0.5, "temperature": 1.0, "beta": 100.0, "mapping": "skip", "reduction": "source"
+    }  # fmt: skip
+    assert found["training"].keys() == found["teacher"]["training"].keys() == defaults.TRAINING.keys()
+    assert repr(found["training"]["warmup"]) == "0.0"
+    benchmark = make_benchmark({"training.student": {}})
+    assert benchmark.run_config("p", "no_kd", "mrpc")["training"]["precision"] == "auto"  # the dtype is in cost
+
+
+def test_pre_training_and_generated_text_are_in_the_configuration_whole() -> None:
+    found = config.load(ROOT / "benchmarks" / "mini.yaml").run_config("bert12-distilbert6", "no_kd", "rte")
+    assert found["data"]["sizes"].keys() == defaults.SIZES.keys() and found["data"]["sizes"]["train"] == 640
+    for model in (found["student"], found["student"]["from"], found["teacher"]["model"]):
+        assert model["pretrain"].keys() == defaults.PRETRAINING.keys()
+
+
+@pytest.mark.parametrize("role", ["method", "training", "pretraining"])
+def test_a_default_changed_in_code_is_another_configuration(
+    role: str, make_benchmark: Any, mine: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bert = {"family": "bert", "layers": 4, "width": 16, "heads": 2, "vocabulary": 600, "max_length": 64, "steps": 1,
+            "batch_size": 8, "learning_rate": 1e-3}  # fmt: skip
+    changes = {"methods.mine": {"method": mine}, "pairs.p.methods": ["mine"], "models.bert2": {"pretrain": bert},
+               "pairs.p.student": "bert2"}  # fmt: skip
+    before = make_benchmark(changes).run_config("p", "mine", "mrpc")
+    if role == "method":
+        path = Path(mine.partition(":")[0])
+        path.write_text(MINE.replace("alpha: float = 0.5", "alpha: float = 0.75"))
+    elif role == "training":
+        monkeypatch.setitem(defaults.TRAINING, "weight_decay", 0.02)
+    else:
+        monkeypatch.setitem(defaults.PRETRAINING, "masked", 0.2)
+    after = make_benchmark(changes).run_config("p", "mine", "mrpc")
+    assert records.canonical(before) != records.canonical(after)
+    record = {"schema": 2, "config": before, "fingerprints": {}}
+    expected = {"method": ["method"], "training": ["teacher", "training"], "pretraining": ["student"]}
+    assert differences(record, after) == expected[role]
+
+
+def test_what_is_given_and_what_is_the_default_are_one_configuration(make_benchmark: Any) -> None:
+    for option in ({}, {"temperature": 1}, {"temperature": 1.0}, {"alpha": 0.5, "mapping": "skip"}):
+        benchmark = make_benchmark({"methods.pkd": option})
+        assert benchmark.run_config("p", "pkd", "mrpc") == make_benchmark().run_config("p", "pkd", "mrpc")
+        text = records.canonical(benchmark.run_config("p", "pkd", "mrpc"))
+        assert text == records.canonical(make_benchmark().run_config("p", "pkd", "mrpc"))
+
+
+def test_an_option_without_a_default_must_be_given(make_benchmark: Any, mine: str) -> None:
+    path = Path(mine.partition(":")[0])
+    path.write_text(MINE.replace("alpha: float = 0.5", "alpha"))
+    changes = {"methods.mine": {"method": mine}, "pairs.p.methods": ["mine"], "pairs.p.tasks": ["mrpc"]}
+    with pytest.raises(UserError, match=r"methods\.mine\.alpha: is not given and has no default$"):
+        cli.check(make_benchmark(changes), Layout("nowhere"))
+    cli.check(make_benchmark({**changes, "methods.mine": {"method": mine, "alpha": 0.5}}), Layout("nowhere"))
+
+
+def test_a_base_class_in_a_file_beside_is_source_too(tmp_path: Path) -> None:
+    base, derived = MINE.split("\n\nclass Mine")
+    for line in ("from my_base import Base", "import my_base", "from .my_base import Base", "from . import my_base"):
+        (tmp_path / "my_base.py").write_text(base)
+        (tmp_path / "mine.py").write_text(f"{line}\n\n\nclass Mine{derived}")
+        files = source_files(f"{tmp_path / 'mine.py'}:Mine")
+        assert [f.name for f in files] == ["mine.py", "my_base.py", "base.py"], line
+        before = fingerprint(files)
+        (tmp_path / "my_base.py").write_text(base + "\n# edited\n")
+        assert fingerprint(files) != before
+
+
+@pytest.fixture
+def trained(pipeline: Any, tmp_path: Path) -> Callable[..., tuple[config.Benchmark, Layout, dict[str, Any]]]:
+    """One run of PKD and its record."""
+    shutil.copytree(pipeline.layout.root, tmp_path / "results")
+    spec = yaml.safe_load(pipeline.benchmark.path.read_text())
+    spec["pairs"] = {"bert2": {**spec["pairs"]["bert2"], "methods": ["pkd"], "tasks": ["mrpc"]}}
+    spec["seeds"] = [1]
+    path = tmp_path / "tiny.yaml"
+    path.write_text(yaml.safe_dump(spec))
+    benchmark, layout = config.load(path), Layout(tmp_path / "results")
+    cell = Cell("bert2", "pkd", "mrpc")
+    runs.distil(benchmark, layout, cell, [1], CPU, lambda line: None)
+    return benchmark, layout, records.read(layout.run(cell, 1))
+
+
+def test_a_record_is_whole_and_says_what_its_class_says(trained: Any, capsys: Any) -> None:
+    benchmark, layout, record = trained
+    assert record["schema"] == 2 and record["config"] == benchmark.run_config("bert2", "pkd", "mrpc")
+    assert record["config"]["method"]["reduction"] == "source"
+    assert Facts(**record["method_class"]) == facts("pkd") and record["method_class"]["title"] == "PKD"
+    assert record["fingerprints"]["method"] == fingerprint(source_files("pkd"))
+    assert differences(record, record["config"]) == []
+    shutil.rmtree(layout.root / "teachers" / "bert4" / "stsb")
+    base = [str(benchmark.path), "--results", str(layout.root)]
+    assert cli.main(["verify", *base]) == 0
+    path = layout.run(Cell("bert2", "pkd", "mrpc"), 1)
+    path.unlink()
+    records.write(path, {**record, "fingerprints": {**record["fingerprints"], "method": "0" * 64}})
+    capsys.readouterr()
+    assert cli.main(["verify", *base]) == 1
+    assert (
+        f"{path}: trained with another version of its method's source than the present one" in capsys.readouterr().out
+    )
+
+
+def test_a_teachers_record_is_whole(trained: Any) -> None:
+    benchmark, layout, _ = trained
+    record = records.read(layout.teacher("bert4", "mrpc") / "record.json")
+    assert record["config"]["training"].keys() == defaults.TRAINING.keys() and "method_class" not in record
+    assert differences(record, records.asked_of_teacher(benchmark, "bert4", "mrpc")) == []
+
+
+def old() -> dict[str, Any]:
+    return records.read(REFERENCE.run(Cell("bert12-distilbert6", "pkd", "sst2"), 1))
+
+
+pytestmark_reference = pytest.mark.skipif(not (REFERENCE.root / "runs").is_dir(), reason="no records of the reference")
+
+
+@pytestmark_reference
+def test_records_of_the_schema_before_load_and_are_compared_by_what_they_state() -> None:
+    benchmark = config.load(ROOT / "benchmarks" / "mini.yaml")
+    record, asked = old(), benchmark.run_config("bert12-distilbert6", "pkd", "sst2")
+    assert record["schema"] == 1 and record["config"]["method"] == {"method": "pkd"}
+    assert differences(record, asked) == []
+    stated = {**record, "config": {**record["config"], "method": {"method": "pkd", "alpha": 0.7}}}
+    assert differences(stated, asked) == ["method"]
+    assert differences(record, {**asked, "method": {**asked["method"], "alpha": 0.7}}) == ["method"]
+    assert differences(record, {**asked, "training": {**asked["training"], "epochs": 5}}) == ["training"]
+    assert SOURCE not in differences({**record, "fingerprints": {"method": "0" * 64}}, asked)
+    gone = {**record, "config": {**record["config"], "method": {"method": "no_such_file.py:Gone"}}}
+    assert differences(gone, asked) == ["method"]
+
+
+@pytestmark_reference
+def test_the_whole_published_reference_loads_and_nothing_in_it_is_outdated() -> None:
+    found = load(read(ROOT / "benchmarks" / "mini.yaml"), REFERENCE.root)
+    assert len(found.students) > 300 and {record["schema"] for record in found.everything} == {1}
+    assert not found.outdated and not found.edited and not found.left_out
