@@ -79,22 +79,23 @@ def _known(benchmark: Benchmark, arguments: argparse.Namespace) -> None:
 
 
 def check(benchmark: Benchmark, layout: Layout, reach: bool = True) -> None:
-    """What can be known before the first job: the local data's files and columns, the models' configurations, and that
-    every method can be built for every pair, without weights.
+    """What can be known before the first job: the local data's files, rows and columns, what every checkpoint's files
+    show (see ``checkpoints``), and that every method can be built for every pair.
 
     Raises UserError naming the key or file. ``reach=False``: the hub is not asked (a dry run works without network).
     """
     import torch
 
+    from railkd.checkpoints import look_at_all, on_hub, require_readable
     from railkd.data import check_files
     from railkd.methods import build
     from railkd.runs import setting_for, shape
 
     check_files(benchmark)
-    shapes: dict[str, tuple[int, ...]] = {}
-    for model in {spec[role] for spec in benchmark.pairs.values() for role in ("teacher", "student")}:
-        if reach or "hub" not in benchmark.models[model]:
-            shapes[model] = shape(benchmark, layout, model)
+    used = dict.fromkeys(spec[role] for spec in benchmark.pairs.values() for role in ("teacher", "student"))
+    known = [model for model in used if reach or not on_hub(benchmark, model)]
+    seen = look_at_all(benchmark, layout, known)
+    shapes = {model: shape(benchmark, layout, model) for model in known}
     for cell in benchmark.cells():
         pair = benchmark.pairs[cell.pair]
         if benchmark.external(cell.method) or not {pair["teacher"], pair["student"]} <= shapes.keys():
@@ -102,10 +103,11 @@ def check(benchmark: Benchmark, layout: Layout, reach: bool = True) -> None:
         setting = setting_for(shapes[pair["teacher"]], shapes[pair["student"]], cell.task)
         try:
             with torch.device("meta"):
-                build(benchmark.method_class(cell.method), setting, benchmark.options(cell.method))
+                method = build(benchmark.method_class(cell.method), setting, benchmark.options(cell.method))
         except UserError as error:
             text = str(error).replace(f"methods.{benchmark.method_class(cell.method)}", f"methods.{cell.method}", 1)
             raise UserError(f"{benchmark.path}: {text}") from None
+        require_readable(seen, method, pair["teacher"], pair["student"], f"{benchmark.path}: methods.{cell.method}")
 
 
 def _run(arguments: argparse.Namespace) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor
 
-from railkd import data, diagnostics, models, records
+from railkd import checkpoints, data, diagnostics, models, probe, records
 from railkd.config import Benchmark, Cell, Layout
 from railkd.data import Prepared
 from railkd.errors import Diverged, UserError
@@ -83,11 +83,9 @@ def prepare(benchmark: Benchmark, layout: Layout, teacher: str, task: str) -> No
         student = pair["student"]
         if pair["teacher"] == teacher and student not in resolved:
             place = models.locate(benchmark, layout, student)
-            if models.load_tokenizer(place, f"models.{student}").get_vocab() != tokenizer.get_vocab():
-                raise UserError(
-                    f"models.{student}: its vocabulary is not that of its teacher {teacher}; cached and token-level "
-                    "signals need one tokenisation for both"
-                )
+            checkpoints.require_same_tokens(
+                tokenizer, models.load_tokenizer(place, f"models.{student}"), teacher, student
+            )
             resolved[student] = models.commit(place, f"models.{student}")
     mirror = data.locate(benchmark, layout.data())
     data.prepare(benchmark, task, tokenizer, mirror, layout.prepared(teacher, task), resolved)
@@ -166,7 +164,9 @@ def fine_tune(
     config = records.asked_of_teacher(benchmark, teacher, task)
     started, seed, settings = records.now(), config["seed"], config["training"]
     checkpoint = models.locate(benchmark, layout, teacher)
-    model = models.load_classifier(checkpoint, prepared.task.outputs, seed, f"models.{teacher}", settings["dropout"])
+    where = f"models.{teacher}"
+    model = models.load_classifier(checkpoint, prepared.task.outputs, seed, where, settings["dropout"], log=log)
+    probe.require_padding_unread(model, prepared, device, where)
     own = shape(benchmark, layout, teacher)
     method = build("no_kd", setting_for(own, own, task), {})
     folder = layout.teacher(teacher, task)
@@ -188,7 +188,7 @@ def fine_tune(
     except Diverged as error:
         raise Diverged(f"teacher {teacher} {task} seed {seed}: {error}") from None
     outcome.cost["regime"] = "none"
-    models.save_classifier(model, folder)
+    models.save_classifier(model, models.load_tokenizer(checkpoint, where), prepared.task.labels, folder)
     fingerprints = {"teacher": records.sha256_file(folder / "model.safetensors"), "backbone": inputs["backbone"]}
     record = _record(
         benchmark, prepared, model, outcome, device, folder / "record.json", started, identity, config, fingerprints
@@ -331,8 +331,9 @@ def distil(
         regime = "live" if method.live else config["training"]["regime"]
         whole, outputs = method.whole_last_layer, prepared.task.outputs
         model = models.load_classifier(
-            checkpoint, outputs, seed, f"models.{student}", config["training"]["dropout"], whole
+            checkpoint, outputs, seed, f"models.{student}", config["training"]["dropout"], whole, log
         )
+        probe.require_padding_unread(model, prepared, device, f"models.{student}")
         source: Teacher | None = None
         if method.needs_logits or method.needs_hidden or method.live:
             source = store
@@ -375,7 +376,8 @@ def distil(
             on_dev,
         )
         if benchmark.spec.get("save_students") and point is None:
-            models.save_classifier(model, path.with_suffix(""))
+            tokenizer = models.load_tokenizer(checkpoint, f"models.{student}")
+            models.save_classifier(model, tokenizer, prepared.task.labels, path.with_suffix(""))
         keep(layout, path)
         state.clear()
     if failed:
