@@ -84,6 +84,15 @@ def check(benchmark: Benchmark, layout: Layout, reach: bool = True) -> None:
 
     Raises UserError naming the key or file. ``reach=False``: the hub is not asked (a dry run works without network).
     """
+    try:
+        _check(benchmark, layout, reach)
+    except UserError as error:
+        if str(error).startswith(("models.", "data.")):  # a key of the benchmark file
+            raise UserError(f"{benchmark.path}: {error}") from None
+        raise
+
+
+def _check(benchmark: Benchmark, layout: Layout, reach: bool) -> None:
     import torch
 
     from railkd.checkpoints import look_at_all, on_hub, require_readable
