@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from railkd.data import Prepared, Split
 from railkd.errors import UserError
-from railkd.models import Forward, forward, layer_list, place, uses_type_ids
+from railkd.exact import UsedRows
+from railkd.models import Forward, embedding_of, forward, layer_list, place, uses_type_ids
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -72,6 +73,20 @@ def readable(model: "PreTrainedModel", vocabulary: int, pad_id: int, length: int
     pairs += [(a[0], b[0, : len(short)]) for a, b in zip(alone.hidden, beside.hidden, strict=True)]
     if any(_differ(*pair) for pair in pairs):
         raise UserError(_padding(model, where))
+    _require_used_rows(model, _inputs(model, [short], pad_id), alone.logits_BC, where)
+
+
+def _require_used_rows(model: "PreTrainedModel", inputs: dict[str, Tensor], said_BC: Tensor, where: str) -> None:
+    """Training gives a model the rows alone that its tokens need: it must read its word embedding by calling it."""
+    full = embedding_of(model, where)
+    try:
+        model.set_input_embeddings(UsedRows(full, (inputs["input_ids"],)))
+        with torch.inference_mode():
+            same = not _differ(said_BC, _run(model, inputs, where).logits_BC)
+    finally:
+        model.set_input_embeddings(full)
+    if not same:
+        raise UserError(f"{where}: a {type(model).__name__} does not read its word embedding by rows alone")
 
 
 def _padding(model: "PreTrainedModel", where: str) -> str:
