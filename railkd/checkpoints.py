@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from railkd import models, probe
 from railkd.config import Benchmark, Layout, model_root
 from railkd.errors import UserError
-from railkd.loading import natural, require_encoder
+from railkd.loading import natural, require_encoder, shown
 from railkd.methods.base import Method
 from railkd.models import Checkpoint
 from railkd.records import read_json
@@ -75,11 +75,11 @@ def _local(folder: Path, name: str) -> dict[str, Weight]:
         raise UserError(f"{folder / INDEX}: expected a mapping 'weight_map' from weights to files")
     for shard in sorted(set(shards.values())):
         if Path(shard).name != shard or not (folder / shard).is_file():
-            raise UserError(f"{folder / shard}: no such file, though {INDEX} names it")
+            raise UserError(f"{folder}: no file '{shown(shard)}', though {INDEX} names it")
         found.update(_header(folder / shard))
     lost = next((name for name in shards if name not in found), None)
     if lost is not None:
-        raise UserError(f"{folder / shards[lost]}: the weight '{lost}' is missing, though {INDEX} names it")
+        raise UserError(f"{folder / shards[lost]}: the weight '{shown(lost)}' is missing, though {INDEX} names it")
     return found
 
 
@@ -91,7 +91,7 @@ def _header(path: Path) -> dict[str, Weight]:
             slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
             return {name: Weight(tuple(s.get_shape()), str(s.get_dtype())) for name, s in slices.items()}
     except SafetensorError as error:
-        raise UserError(f"{path}: not a readable safetensors file ({error})") from None
+        raise UserError(f"{path}: not a readable safetensors file ({str(error)[:160]})") from None
 
 
 def _on_hub(checkpoint: Checkpoint) -> dict[str, Weight]:
@@ -174,7 +174,7 @@ def assemble(checkpoint: Checkpoint, outputs: int, where: str) -> "PreTrainedMod
     require_encoder(model, info, place)
     for name in sorted(found, key=natural):
         if found[name].dtype not in FLOATS and any(p == name or p.endswith(f".{name}") for p in parameters):
-            raise UserError(f"{place}: the weight '{name}' is {found[name].dtype}, expected {', '.join(FLOATS)}")
+            raise UserError(f"{place}: the weight '{shown(name)}' is {found[name].dtype}, expected {', '.join(FLOATS)}")
     return model.eval()
 
 

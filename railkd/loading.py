@@ -23,6 +23,11 @@ def natural(name: str) -> list[tuple[int, str]]:
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in name.split(".")]
 
 
+def shown(name: str) -> str:
+    """A name of a file in a message, a long one without its middle."""
+    return name if len(name) <= 100 else f"{name[:48]}...{name[-48:]}"
+
+
 def is_head(model: "PreTrainedModel", name: str) -> bool:
     """Whether a weight is of the classifier's head or of a pooler, which fine-tuning may begin at random."""
     prefix = f"{model.base_model_prefix}."
@@ -44,7 +49,8 @@ def require_encoder(model: "PreTrainedModel", info: Info, place: str) -> list[st
     for name, found, wanted in sorted(info["mismatched_keys"], key=lambda key: natural(key[0])):
         if not is_head(model, name):
             raise UserError(
-                f"{place}: the weight '{name}' has the shape {tuple(found)}, expected {tuple(wanted)} by config.json"
+                f"{place}: the weight '{shown(name)}' has the shape {tuple(found)}, expected {tuple(wanted)} by "
+                "config.json"
             )
         redrawn.append(name)
     for name in unexpected:
@@ -54,10 +60,12 @@ def require_encoder(model: "PreTrainedModel", info: Info, place: str) -> list[st
         depth = model.config.num_hidden_layers
         if layer >= depth:
             raise UserError(
-                f"{place}: the file has weights of layer {layer + 1} ('{name}'), but config.json says "
+                f"{place}: the file has weights of layer {layer + 1} ('{shown(name)}'), but config.json says "
                 f"num_hidden_layers = {depth}"
             )
-        raise UserError(f"{place}: the weight '{name}' has no place in a {type(model).__name__}, and would be dropped")
+        raise UserError(
+            f"{place}: the weight '{shown(name)}' has no place in a {type(model).__name__}, and would be dropped"
+        )
     return redrawn
 
 
@@ -70,8 +78,8 @@ def _lack(model: "PreTrainedModel", missing: list[str], unexpected: list[str], t
             if name.endswith(f".{wanted}"):
                 prefix = name.removesuffix(wanted)
                 return (
-                    f"the weight '{first}' is missing; the file has '{name}', so its names probably carry the prefix "
-                    f"'{prefix}', expected names without it"
+                    f"the weight '{first}' is missing; the file has '{shown(name)}', so its names probably carry the "
+                    f"prefix '{shown(prefix)}', expected names without it"
                 )
     layers = {_layer(model, name) for name in missing}
     present = min((layer for layer in layers if layer is not None), default=0)
@@ -81,7 +89,7 @@ def _lack(model: "PreTrainedModel", missing: list[str], unexpected: list[str], t
             f"the weight '{first}' is missing; the file has layers up to {present}, but config.json says "
             f"num_hidden_layers = {depth}"
         )
-    seen = f"; the file has '{unexpected[0]}', which the architecture has not" if unexpected else ""
+    seen = f"; the file has '{shown(unexpected[0])}', which the architecture has not" if unexpected else ""
     return f"the weight '{first}' is missing ({len(missing)} of {total} are){seen}"
 
 

@@ -130,7 +130,7 @@ REFUSED: dict[str, tuple[Edit, list[str]]] = {
     "no classifier": (edited("config.json", model_type="clip_text_model"), ["no sequence classifier for"]),
     "no weights": (lambda folder: (folder / WEIGHTS).unlink(), ["model.safetensors: no such file", "pickled"]),
     "truncated": (lambda f: cut(f / WEIGHTS, 999), ["not a readable safetensors file"]),
-    "a shard lost": (sharded(lose), ["model-00002-of-", "no such file"]),
+    "a shard lost": (sharded(lose), ["no file 'model-00002-of-", "names it"]),
     "an index of more": (sharded(forget), ["the weight 'bert.no.such.weight' is missing"]),
     "no tokenizer": (bare, ["has no tokenizer"]),
     "slow tokenizer": (slow, ["is a slow one; expected a tokenizer.json"]),

@@ -12,6 +12,7 @@ import strange
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from strange import answered, fuzz, mutated
 
@@ -192,7 +193,7 @@ def test_checkpoints(examples: int, checkpoints: Path, tmp_path: Path) -> None:
         for edit in edits:
             try:
                 edit(choice.draw, folder)
-            except (OSError, ValueError, TypeError, AttributeError, RuntimeError):
+            except (OSError, ValueError, TypeError, AttributeError, RuntimeError, LookupError, SafetensorError):
                 break  # what the edit before has left is no such file any more
         said[answered(lambda: used(folder, FAMILIES[name]), "models.m")] += 1
 
