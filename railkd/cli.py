@@ -79,13 +79,23 @@ def _known(benchmark: Benchmark, arguments: argparse.Namespace) -> None:
 
 
 def check(benchmark: Benchmark, layout: Layout, reach: bool = True) -> None:
-    """What can be known before the first job: the local data's files and columns, the models' configurations, and that
-    every method can be built for every pair, without weights.
+    """What can be known before the first job: the local data's files, rows and columns, what every checkpoint's files
+    show (see ``checkpoints``), and that every method can be built for every pair.
 
     Raises UserError naming the key or file. ``reach=False``: the hub is not asked (a dry run works without network).
     """
+    try:
+        _check(benchmark, layout, reach)
+    except UserError as error:
+        if str(error).startswith(("models.", "data.")):  # a key of the benchmark file
+            raise UserError(f"{benchmark.path}: {error}") from None
+        raise
+
+
+def _check(benchmark: Benchmark, layout: Layout, reach: bool) -> None:
     import torch
 
+    from railkd.checkpoints import look_at_all, on_hub, require_readable
     from railkd.data import check_files
     from railkd.methods import build
     from railkd.runs import setting_for, shape
@@ -97,10 +107,10 @@ def check(benchmark: Benchmark, layout: Layout, reach: bool = True) -> None:
                 benchmark.method_config(method)
             except UserError as error:
                 raise UserError(f"{benchmark.path}: methods.{method}: {error}") from None
-    shapes: dict[str, tuple[int, ...]] = {}
-    for model in {spec[role] for spec in benchmark.pairs.values() for role in ("teacher", "student")}:
-        if reach or "hub" not in benchmark.models[model]:
-            shapes[model] = shape(benchmark, layout, model)
+    used = dict.fromkeys(spec[role] for spec in benchmark.pairs.values() for role in ("teacher", "student"))
+    known = [model for model in used if reach or not on_hub(benchmark, model)]
+    seen = look_at_all(benchmark, layout, known)
+    shapes = {model: shape(benchmark, layout, model) for model in known}
     for cell in benchmark.cells():
         pair = benchmark.pairs[cell.pair]
         if benchmark.external(cell.method) or not {pair["teacher"], pair["student"]} <= shapes.keys():
@@ -115,6 +125,7 @@ def check(benchmark: Benchmark, layout: Layout, reach: bool = True) -> None:
         except UserError as error:
             text = str(error).replace(f"methods.{benchmark.method_class(cell.method)}", f"methods.{cell.method}", 1)
             raise UserError(f"{benchmark.path}: {text}") from None
+        require_readable(seen, method, pair["teacher"], pair["student"], f"{benchmark.path}: methods.{cell.method}")
 
 
 def _run(arguments: argparse.Namespace) -> None:

@@ -18,6 +18,7 @@ from railkd.config import Benchmark, data_root
 from railkd.errors import UserError
 from railkd.metrics import constant_baseline
 from railkd.records import mirrored, read_sealed, require, sealed, sha256_file, sha256_text, write_bytes, write_json
+from railkd.sampling import rows_of, share_of
 from railkd.tasks import DIAGNOSTIC, GLUE, GLUE_REVISION, OUT_OF_DOMAIN, TASKS, Hub, OutOfDomain, Task
 
 if TYPE_CHECKING:
@@ -120,8 +121,7 @@ def read_split(
             )
         frame, place = _from_hub(hub, split, cache)
     _check_columns(place, columns, frame.columns)
-    if frame.empty:
-        raise UserError(f"{place}: has no rows")
+    _check_rows(place, split, len(frame))
     return frame, place
 
 
@@ -187,18 +187,25 @@ def file_digests(benchmark: Benchmark, task: str, digest: Callable[[Path], str] 
 
 
 def check_files(benchmark: Benchmark) -> None:
-    """Whether a local mirror holds every file the benchmark reads, with its columns; reads the files' footers alone.
+    """Whether a local mirror holds every file the benchmark reads, with its columns and enough rows, by their footers.
 
     Raises UserError that names the file. Generated data and the hub's are checked when they are read.
     """
+    for name in benchmark.tasks:
+        limit, classes = benchmark.task_settings(name).get("train_examples"), TASKS[name].outputs
+        if limit and limit < classes:
+            raise UserError(
+                f"data.tasks.{name}.train_examples: {limit}, expected at least one of each of {classes} classes"
+            )
     root = data_root(benchmark)
     if benchmark.synthetic or root is None:
         return
     import pyarrow.parquet
 
     for folder, split, columns, _ in files(benchmark, root):
-        schema, place = _from_mirror(root, folder, split, pyarrow.parquet.read_schema)
-        _check_columns(place, columns, schema.names)
+        footer, place = _from_mirror(root, folder, split, pyarrow.parquet.read_metadata)
+        _check_columns(place, columns, footer.schema.to_arrow_schema().names)
+        _check_rows(place, split, footer.num_rows)
 
 
 def hidden_splits(benchmark: Benchmark, task: Task, root: Path | None) -> dict[str, tuple[str, str, Hub]]:
@@ -224,6 +231,13 @@ def _check_columns(place: str, columns: tuple[str, ...], found: Iterable[str]) -
                 f"{place}: {what} '{column}' (expected {', '.join((*columns, 'label'))}; "
                 f"found {', '.join(there)[:SHOWN] or 'none'})"
             )
+
+
+def _check_rows(place: str, split: str, rows: int) -> None:
+    """A model is trained on two rows at least, and both halves of dev are scored."""
+    least = 1 if split.startswith("test") else 2
+    if rows < least:
+        raise UserError(f"{place}: has {rows or 'no'} row{'' if rows == 1 else 's'}, expected at least {least}")
 
 
 def _texts(frame: "pd.DataFrame", columns: tuple[str, ...], place: str, empty: bool = False) -> list[list[str]]:
@@ -259,15 +273,14 @@ def _labels(frame: "pd.DataFrame", task: Task | OutOfDomain, place: str) -> NDAr
     return classes
 
 
-def _stratified(labels: NDArray[Any], share: float, seed: int) -> NDArray[np.bool_]:
-    """A mask of about ``share`` of the rows, the same share of every class (of every fifth of the scores)."""
-    strata = labels if labels.dtype.kind == "i" else np.digitize(labels, np.quantile(labels, [0.2, 0.4, 0.6, 0.8]))
-    rng = np.random.default_rng(seed)
-    held = np.zeros(len(labels), dtype=bool)
-    for stratum in np.unique(strata):
-        rows = np.flatnonzero(strata == stratum)
-        held[rng.permutation(rows)[: round(share * len(rows))]] = True
-    return held
+def _require_classes(labels: NDArray[Any], task: Task, place: str) -> None:
+    """A class that no training row has is one that no model can learn."""
+    for number, name in enumerate(task.labels):
+        if not (labels == number).any():
+            raise UserError(
+                f"{place}: none of the {len(labels)} training rows has label {number} ('{name}'), expected every class "
+                f"of {task.name}"
+            )
 
 
 Raw = dict[str, tuple[list[list[str]], NDArray[Any], str]]  # split -> texts by column, labels, place
@@ -304,9 +317,10 @@ def read_task(benchmark: Benchmark, task: Task, mirror: Path | None) -> Raw:
     limit = benchmark.task_settings(task.name).get("train_examples")
     texts, labels, place = raw["train"]
     if limit:
-        texts, labels = [column[:limit] for column in texts], labels[:limit]
+        drawn = rows_of(labels, limit, data["seed"])
+        texts, labels = [[column[i] for i in drawn] for column in texts], labels[drawn]
     if data["test"] == "heldout":
-        held = _stratified(labels, data["heldout"], data["seed"])
+        held = share_of(labels, data["heldout"], data["seed"])
         if not held.any() or held.all():
             raise UserError(f"{place}: {len(labels)} rows are too few to hold {data['heldout']} of them out as test")
         raw["test"] = (
@@ -315,6 +329,7 @@ def read_task(benchmark: Benchmark, task: Task, mirror: Path | None) -> Raw:
             f"{place} (held out)",
         )
         texts, labels = [[t for t, h in zip(c, held, strict=True) if not h] for c in texts], labels[~held]
+    _require_classes(labels, task, place)
     raw["train"] = (texts, labels, place)
     return raw
 

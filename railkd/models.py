@@ -6,6 +6,7 @@ Only safetensors are read (no pickled weights), and never code that comes with a
 
 import importlib.util
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ from railkd.attention import capture
 from railkd.config import Benchmark, Layout, checkpoint_path, model_root
 from railkd.errors import Undeclared, UserError
 from railkd.exact import narrow_last_layer
+from railkd.loading import require_encoder
 from railkd.methods.base import Part, Pooling
 from railkd.mixing import mixed_inputs
 from railkd.records import atomic_folder, mirrored, require, seal, sha256_file, sha256_once, sha256_text
@@ -24,6 +26,19 @@ from railkd.streams import seed_global
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+DROPOUTS = (  # what the families call their rates
+    "hidden_dropout_prob",
+    "attention_probs_dropout_prob",
+    "dropout",
+    "attention_dropout",
+    "seq_classif_dropout",
+    "classifier_dropout",
+    "cls_dropout",  # DeBERTa's head
+    "pooler_dropout",
+    "embedding_dropout",  # ModernBERT
+    "mlp_dropout",
+)
 
 
 @dataclass(frozen=True)
@@ -52,7 +67,8 @@ def locate(benchmark: Benchmark, layout: Layout, name: str) -> Checkpoint:
         return Checkpoint(str(Path(spec.origin).parent / entry.get("folder", ".")))
     if "layers_of" in entry:
         parent = locate(benchmark, layout, entry["layers_of"])
-        depth = read_config(parent, f"models.{entry['layers_of']}").num_hidden_layers
+        where = f"models.{entry['layers_of']}"
+        depth = positive(read_config(parent, where), "num_hidden_layers", where)
         there = parent.layers or tuple(range(1, depth + 1))  # the parent may itself have some layers only
         taken = taken_layers(len(there), entry["layers"], entry["keep"], name)
         return Checkpoint(parent.place, parent.revision, tuple(there[i - 1] for i in taken))
@@ -84,8 +100,9 @@ def taken_layers(depth: int, count: int, keep: str, name: str) -> tuple[int, ...
     return tuple(round(i * (depth - 1) / (count - 1)) + 1 for i in range(count))
 
 
-def _failed(where: str, checkpoint: Checkpoint, error: Exception) -> UserError:
-    text = " ".join(str(error).split())[:200]
+def failed(where: str, checkpoint: Checkpoint, error: Exception) -> UserError:
+    """One line for whatever a library says of a checkpoint that it cannot load."""
+    text = " ".join(str(error).split())[:200] or type(error).__name__
     local = Path(checkpoint.place).is_dir()
     hint = "" if local else "; without network, set data.model_root or RAILKD_MODELS to a local mirror"
     kind = "checkpoint folder" if local else "hub checkpoint"
@@ -100,15 +117,27 @@ def read_config(checkpoint: Checkpoint, where: str) -> Any:
     try:
         config = AutoConfig.from_pretrained(checkpoint.place, trust_remote_code=False, **checkpoint.options())
     except Exception as error:  # missing, truncated, offline: each a different class
-        raise _failed(where, checkpoint, error) from None
+        raise failed(where, checkpoint, error) from None
     _refuse_code(where, checkpoint, "config.json", getattr(config, "auto_map", None))
     return config
+
+
+def positive(config: Any, key: str, where: str, most: int = 10**6) -> int:
+    """A count of a `transformers` configuration; UserError unless it is a whole number from 1 to ``most``."""
+    value = getattr(config, key, None)
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
+        kind = str(getattr(config, "model_type", ""))[:40]
+        said = repr(value)[:40]
+        raise UserError(
+            f"{where}: config.json: {key} of this {kind} is {said}, expected a whole number from 1 to {most}"
+        )
+    return value
 
 
 def _refuse_code(where: str, checkpoint: Checkpoint, file: str, auto_map: object) -> None:
     """Without its own code, which is never run, a checkpoint would be another model than its authors meant."""
     if auto_map:
-        raise _failed(where, checkpoint, ValueError(f"{file} names code of its own, auto_map, which is never run"))
+        raise failed(where, checkpoint, ValueError(f"{file} names code of its own, auto_map, which is never run"))
 
 
 def commit(checkpoint: Checkpoint, where: str) -> str | None:
@@ -117,7 +146,7 @@ def commit(checkpoint: Checkpoint, where: str) -> str | None:
 
 
 def load_tokenizer(checkpoint: Checkpoint, where: str) -> "PreTrainedTokenizerBase":
-    """The checkpoint's fast tokenizer."""
+    """The checkpoint's fast tokenizer; UserError for one that is slow or has no padding token."""
     from transformers import AutoTokenizer
 
     require(Path(checkpoint.place))
@@ -126,10 +155,16 @@ def load_tokenizer(checkpoint: Checkpoint, where: str) -> "PreTrainedTokenizerBa
             checkpoint.place, use_fast=True, trust_remote_code=False, **checkpoint.options()
         )
     except Exception as error:  # as above
-        raise _failed(where, checkpoint, error) from None
+        raise failed(where, checkpoint, error) from None
     _refuse_code(where, checkpoint, "tokenizer_config.json", tokenizer.init_kwargs.get("auto_map"))
     if len(tokenizer) <= len(tokenizer.all_special_ids):  # what `transformers` makes of a folder without one
-        raise _failed(where, checkpoint, ValueError("it has no tokenizer: tokenizer.json or vocab.txt is missing"))
+        raise failed(where, checkpoint, ValueError("it has no tokenizer: tokenizer.json or vocab.txt is missing"))
+    if not tokenizer.is_fast:
+        why = f"its tokenizer, a {type(tokenizer).__name__}, is a slow one; expected a tokenizer.json"
+        raise failed(where, checkpoint, ValueError(why))
+    if tokenizer.pad_token_id is None:
+        why = "its tokenizer has no padding token; expected a pad_token in tokenizer_config.json"
+        raise failed(where, checkpoint, ValueError(why))
     return tokenizer
 
 
@@ -150,6 +185,49 @@ def layers_of(model: "PreTrainedModel") -> nn.ModuleList:
     return layers
 
 
+def take_layers(model: "PreTrainedModel", taken: Sequence[int], where: str) -> None:
+    """Leaves a model some of its layers (1-based), and its configuration what that says of these layers."""
+    depth = model.config.num_hidden_layers
+    try:
+        owner, name = layer_list(model, depth)
+    except UserError as error:
+        raise UserError(f"{where}: layers cannot be taken of it ({error})") from None
+    layers = getattr(owner, name)
+    setattr(owner, name, nn.ModuleList([layers[i - 1] for i in taken]))
+    take_config(model.config, taken)
+
+
+def take_config(config: Any, taken: Sequence[int]) -> None:
+    """A configuration cut to some layers (1-based), with its lists of a value a layer, such as ModernBERT's."""
+    depth = config.num_hidden_layers
+    config.num_hidden_layers = len(taken)
+    for key, value in list(vars(config).items()):
+        of_layers = key == "attention_window" or "layer" in key.split("_") or "layers" in key.split("_")
+        if of_layers and isinstance(value, list | tuple) and len(value) == depth:
+            setattr(config, key, [value[i - 1] for i in taken])
+
+
+def classifier_class(config: Any, where: str) -> Any:
+    """The `transformers` class of sequence classifiers for a configuration; UserError when there is none."""
+    from transformers import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING
+
+    try:
+        return MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING[type(config)]
+    except KeyError:
+        kind = getattr(config, "model_type", "")
+        raise UserError(f"{where}: config.json: `transformers` has no sequence classifier for '{kind}'") from None
+
+
+def how(kind: Any) -> dict[str, Any]:
+    """How a classifier is loaded, from a checkpoint or from tensors: it says what was missing, and refuses nothing."""
+    return {
+        "dtype": torch.float32,
+        "attn_implementation": attention(kind),
+        "output_loading_info": True,
+        "ignore_mismatched_sizes": True,  # ``require_encoder`` refuses those outside the head
+    }
+
+
 def load_classifier(
     checkpoint: Checkpoint,
     outputs: int,
@@ -157,63 +235,58 @@ def load_classifier(
     where: str,
     dropout: float | None = None,
     whole_last_layer: bool = False,
+    log: Callable[[str], None] = lambda line: None,
 ) -> "PreTrainedModel":
-    """A sequence classifier with ``outputs`` logits; what the checkpoint lacks is drawn from the run's "head" stream.
+    """A sequence classifier with ``outputs`` logits; a head that the checkpoint lacks is drawn from the run's "head"
+    stream, and one with another number of outputs too, which ``log`` is told.
 
     Unless ``whole_last_layer``, the last layer's hidden states are those of the first position alone, where
-    ``narrow_last_layer`` knows the architecture. Raises UserError for a missing, truncated or foreign checkpoint.
+    ``narrow_last_layer`` knows the architecture. Raises UserError for a missing, truncated or foreign checkpoint, and
+    for one that lacks a weight of the encoder.
     """
-    from transformers import AutoModelForSequenceClassification
-
     config = read_config(checkpoint, where)
     config.num_labels = outputs
     config.problem_type = None
-    if dropout is not None:
-        for key in (
-            "hidden_dropout_prob",
-            "attention_probs_dropout_prob",
-            "dropout",
-            "attention_dropout",
-            "seq_classif_dropout",
-            "classifier_dropout",
-            "cls_dropout",  # DeBERTa's head
-            "pooler_dropout",
-            "embedding_dropout",  # ModernBERT
-            "mlp_dropout",
-        ):
-            if hasattr(config, key):
-                setattr(config, key, dropout)
+    for key in DROPOUTS if dropout is not None else ():
+        if hasattr(config, key):
+            setattr(config, key, dropout)
+    kind = classifier_class(config, where)
     seed_global(seed, "head")
     try:
-        model = AutoModelForSequenceClassification.from_pretrained(
+        model, info = kind.from_pretrained(
             checkpoint.place,
             config=config,
             use_safetensors=True,
             trust_remote_code=False,
-            dtype=torch.float32,
-            attn_implementation=attention(),
+            **how(kind),
             **checkpoint.options(),
         )
     except Exception as error:  # as above
-        raise _failed(where, checkpoint, error) from None
+        raise failed(where, checkpoint, error) from None
+    redrawn = require_encoder(model, info, f"{where}: {checkpoint.place}")
+    if redrawn:
+        log(f"{where}: its head has another number of outputs than {outputs}; drawn anew: {', '.join(redrawn)}")
     if checkpoint.layers is not None:
-        owner, name = layer_list(model, config.num_hidden_layers)
-        layers = getattr(owner, name)
-        setattr(owner, name, nn.ModuleList([layers[i - 1] for i in checkpoint.layers]))
-        model.config.num_hidden_layers = len(checkpoint.layers)
+        take_layers(model, checkpoint.layers, where)
     if not whole_last_layer:
         narrow(model)
     return model
 
 
-def attention() -> str:
-    """On a CPU the fused kernel gains nothing at these lengths, and at width 64 it costs a fifth of a step."""
-    return "sdpa" if torch.cuda.is_available() else "eager"
+def attention(kind: Any) -> str:
+    """On a CPU the fused kernel gains nothing at these lengths, and at width 64 it costs a fifth of a step.
+
+    ``kind``: the class of models, some of which have no such kernel.
+    """
+    return "sdpa" if torch.cuda.is_available() and kind._supports_sdpa else "eager"
 
 
 def narrow(model: "PreTrainedModel") -> None:
     """Lets the last layer compute its first position alone: see ``narrow_last_layer``."""
-    narrow_last_layer(layers_of(model)[-1])
+    if hasattr(model.config, "attention_window"):  # Longformer pads the states of its layers, and cuts them again
+        return
+    with suppress(UserError):  # layers that are one and the same, as ALBERT's
+        narrow_last_layer(layers_of(model)[-1])
 
 
 def place(model: "PreTrainedModel", device: torch.device) -> "PreTrainedModel":
@@ -227,6 +300,17 @@ def outputs_of(model: "PreTrainedModel") -> int:
     outputs = model.config.num_labels
     assert outputs is not None
     return outputs
+
+
+def embedding_of(model: "PreTrainedModel", where: str) -> nn.Embedding:
+    """The table of word embeddings; UserError for one that does more than look rows up, which ``UsedRows`` is not."""
+    embedding = model.get_input_embeddings()
+    if type(embedding) is not nn.Embedding:
+        raise UserError(
+            f"{where}: the word embedding of a {type(model).__name__} is a {type(embedding).__name__}, expected a "
+            "plain table of rows"
+        )
+    return embedding
 
 
 def uses_type_ids(model: "PreTrainedModel") -> bool:
@@ -309,10 +393,19 @@ def forward(
     return Forward(output.logits, output.hidden_states or (), inputs["attention_mask"], kept, mix)
 
 
-def save_classifier(model: "PreTrainedModel", folder: Path) -> None:
-    """Writes config.json and model.safetensors, and their checksums, in the place of what the folder held."""
+def save_classifier(
+    model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", labels: Sequence[str], folder: Path
+) -> None:
+    """Writes configuration, weights and tokenizer, and their checksums, in the place of what the folder held.
+
+    ``labels``: the task's class names in the order of the logits; none for regression. `transformers` loads the folder
+    by itself.
+    """
+    names = dict(enumerate(labels or ("score",)))
+    model.config.id2label, model.config.label2id = names, {name: i for i, name in names.items()}
     with atomic_folder(folder) as unfinished:
         model.save_pretrained(unfinished, safe_serialization=True)
+        tokenizer.save_pretrained(unfinished)
         seal(unfinished, [file.name for file in unfinished.iterdir()])
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor
 
-from railkd import data, diagnostics, models, records
+from railkd import checkpoints, data, diagnostics, models, probe, records
 from railkd.config import Benchmark, Cell, Layout
 from railkd.data import Prepared
 from railkd.errors import Diverged, UserError
@@ -98,12 +98,8 @@ def _same_vocabulary(benchmark: Benchmark, layout: Layout, teacher: str, student
     places = {name: models.locate(benchmark, layout, name) for name in (teacher, student)}
     if len({models.tokenizer_fingerprint(place) for place in places.values()}) == 1:
         return
-    known, own = (models.load_tokenizer(place, f"models.{name}").get_vocab() for name, place in places.items())
-    if own != known:
-        raise UserError(
-            f"models.{student}: its vocabulary is not that of its teacher {teacher}; cached and token-level "
-            "signals need one tokenisation for both"
-        )
+    tokenizers = [models.load_tokenizer(place, f"models.{name}") for name, place in places.items()]
+    checkpoints.require_same_tokens(tokenizers[0], tokenizers[1], teacher, student)
 
 
 def _record(
@@ -180,12 +176,14 @@ def fine_tune(
     config = records.asked_of_teacher(benchmark, teacher, task)
     started, seed, settings = records.now(), config["seed"], config["training"]
     checkpoint = models.locate(benchmark, layout, teacher)
-    resolved = {teacher: models.commit(checkpoint, f"models.{teacher}")}
+    where = f"models.{teacher}"
+    resolved = {teacher: models.commit(checkpoint, where)}
     inputs = {"data": prepared.facts["sha256"], "backbone": models.fingerprint(checkpoint, resolved[teacher])}
     if _back_in_place(layout, teacher, task, config, inputs):
         log(f"{teacher} {task}: kept from before")
         return records.read(layout.teacher(teacher, task) / "record.json")
-    model = models.load_classifier(checkpoint, prepared.task.outputs, seed, f"models.{teacher}", settings["dropout"])
+    model = models.load_classifier(checkpoint, prepared.task.outputs, seed, where, settings["dropout"], log=log)
+    probe.require_padding_unread(model, prepared, device, where)
     own = shape(benchmark, layout, teacher)
     method = build("no_kd", setting_for(own, own, task), {})
     folder = layout.teacher(teacher, task)
@@ -203,7 +201,7 @@ def fine_tune(
     except Diverged as error:
         raise Diverged(f"teacher {teacher} {task} seed {seed}: {error}") from None
     outcome.cost["regime"] = "none"
-    models.save_classifier(model, folder)
+    models.save_classifier(model, models.load_tokenizer(checkpoint, where), prepared.task.labels, folder)
     fingerprints = {"teacher": records.sha256_file(folder / "model.safetensors"), "backbone": inputs["backbone"]}
     path = folder / "record.json"
     record = _record(
@@ -348,8 +346,9 @@ def distil(
         regime = "live" if method.live else config["training"]["regime"]
         whole, outputs = method.whole_last_layer, prepared.task.outputs
         model = models.load_classifier(
-            checkpoint, outputs, seed, f"models.{student}", config["training"]["dropout"], whole
+            checkpoint, outputs, seed, f"models.{student}", config["training"]["dropout"], whole, log
         )
+        probe.require_padding_unread(model, prepared, device, f"models.{student}")
         source: Teacher | None = None
         if method.needs_logits or method.needs_hidden or method.live:
             source = store
@@ -391,7 +390,8 @@ def distil(
             on_dev,
         )
         if saves:
-            models.save_classifier(model, path.with_suffix(""))
+            tokenizer = models.load_tokenizer(checkpoint, f"models.{student}")
+            models.save_classifier(model, tokenizer, prepared.task.labels, path.with_suffix(""))
         keep(layout, path)
         state.clear()
     if failed:

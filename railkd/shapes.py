@@ -59,9 +59,8 @@ def configuration(benchmark: Benchmark, layout: Layout, name: str, say: Callable
             return build(resolve(entry["pretrain"]), entry["pretrain"]["vocabulary"]).config
     if "layers_of" in entry:
         config = configuration(benchmark, layout, entry["layers_of"], say)
-        config.num_hidden_layers = len(
-            models.taken_layers(config.num_hidden_layers, entry["layers"], entry["keep"], name)
-        )
+        taken = models.taken_layers(config.num_hidden_layers, entry["layers"], entry["keep"], name)
+        models.take_config(config, taken)
         return config
     if entry.get("hub") in PUBLISHED and model_root(benchmark) is None:
         say(f"models.{name}: the published shape of {entry['hub']}; the hub was not asked")
@@ -74,9 +73,10 @@ def untrained(config: Any, outputs: int) -> "PreTrainedModel":
     from transformers import AutoModelForSequenceClassification
 
     config.num_labels = outputs
+    kind = models.classifier_class(config, "models")
     seed_global(0, "head")
     model = AutoModelForSequenceClassification.from_config(
-        config, dtype=torch.float32, attn_implementation=models.attention()
+        config, dtype=torch.float32, attn_implementation=models.attention(kind)
     )
     models.narrow(model)
     return model

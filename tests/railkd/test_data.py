@@ -13,6 +13,7 @@ from railkd.data import Split, epoch_batches, sorted_batches
 from railkd.errors import UserError
 from railkd.metrics import constant_baseline
 from railkd.models import Checkpoint
+from railkd.sampling import rows_of
 from railkd.tasks import OUT_OF_DOMAIN, TASKS
 
 
@@ -108,12 +109,70 @@ def test_heldout_is_stratified_disjoint_and_deterministic(make_benchmark: Any, t
             assert np.bincount(part[1]).tolist() == [len(part[1]) // classes] * classes
 
 
-def test_train_examples_are_the_first_and_the_heldout_is_taken_of_them(make_benchmark: Any) -> None:
-    whole = raw(make_benchmark, "mrpc")["train"]
-    cut = raw(make_benchmark, "mrpc", {"data.tasks": {"mrpc": {"train_examples": 20}}})["train"]
-    assert cut[0] == [c[:20] for c in whole[0]] and cut[1].tolist() == whole[1][:20].tolist()
-    held = raw(make_benchmark, "mrpc", {"data.tasks": {"mrpc": {"train_examples": 20}}, "data.test": "heldout"})
-    assert len(held["train"][1]) + len(held["test"][1]) == 20 and set(held["test"][0][0]) <= set(cut[0][0])
+@pytest.mark.parametrize("task", ["mrpc", "stsb", "mnli"])
+def test_train_examples_have_every_class_of_a_file_sorted_by_label(
+    make_benchmark: Any, own_mirror: Path, task: str
+) -> None:
+    path = own_mirror / task / "train.parquet"
+    frame = pd.read_parquet(path).sort_values("label")
+    frame.to_parquet(path)
+    changes = {"data.root": str(own_mirror), "data.tasks": {task: {"train_examples": 12}}}
+    cut = raw(make_benchmark, task, changes)["train"]
+    assert len(cut[1]) == 12 and cut[1].tolist() == sorted(cut[1].tolist())  # in the file's order
+    if task == "stsb":
+        assert np.mean(cut[1] > 2.5) == pytest.approx(frame["label"].gt(2.5).mean(), abs=0.1)
+    else:
+        assert np.bincount(cut[1]).tolist() == [12 // TASKS[task].outputs] * TASKS[task].outputs
+    again, other = (raw(make_benchmark, task, {**changes, "data.seed": seed})["train"] for seed in (7, 8))
+    assert cut[0] == again[0] != other[0]
+    whole = raw(make_benchmark, task, {**changes, "data.tasks": {task: {"train_examples": 10**6}}})["train"]
+    assert whole[1].tolist() == frame["label"].astype(whole[1].dtype).tolist()
+    held = raw(make_benchmark, task, {**changes, "data.test": "heldout", "data.heldout": 0.25})
+    assert len(held["train"][1]) + len(held["test"][1]) == 12 and set(held["test"][0][0]) <= set(cut[0][0])
+
+
+def test_a_rare_class_is_drawn_once_at_least() -> None:
+    labels = np.array([0] * 980 + [1] * 15 + [2] * 5)
+    for count in (3, 4, 10, 100, 999):
+        drawn = rows_of(labels, count, 7)
+        assert len(drawn) == count and (np.bincount(labels[drawn], minlength=3) > 0).all()
+        assert drawn.tolist() == sorted(set(drawn.tolist()))
+    assert np.bincount(labels[rows_of(labels, 200, 7)]).tolist() == [196, 3, 1]
+    assert len(rows_of(np.zeros(9, dtype=np.float32), 4, 7)) == 4  # scores that are all the same
+    assert len(rows_of(labels, 2, 7)) == 2
+
+
+def test_a_class_without_rows_is_refused_by_file(make_benchmark: Any, own_mirror: Path) -> None:
+    for task, kept, missing in (("mrpc", [1], "label 0 ('not_equivalent')"), ("mnli", [0, 2], "label 1 ('neutral')")):
+        path = own_mirror / task / "train.parquet"
+        frame = pd.read_parquet(path)
+        frame[frame["label"].isin(kept)].to_parquet(path)
+        with pytest.raises(UserError, match=rf"{task}/train.parquet: none of the \d+ training rows has ") as caught:
+            raw(make_benchmark, task, {"data.root": str(own_mirror)})
+        assert missing in str(caught.value)
+    with pytest.raises(UserError, match=r"^data.tasks.mnli.train_examples: 2, expected at least one of each of 3"):
+        data.check_files(make_benchmark({"data.tasks": {"mnli": {"train_examples": 2}}}))
+
+
+def test_too_few_rows_are_seen_in_the_footers(make_benchmark: Any, own_mirror: Path) -> None:
+    """Both halves of dev are scored, so one row is too few; before, it was a traceback after the teacher's training."""
+    benchmark = make_benchmark({"data.root": str(own_mirror), "data.tasks": ["mrpc", "stsb"]})
+    data.check_files(benchmark)
+    for split, rows, expected in (
+        ("validation", 1, "1 row, "),
+        ("validation", 0, "no rows, "),
+        ("train", 1, "1 row, "),
+    ):
+        path = own_mirror / "mrpc" / f"{split}.parquet"
+        frame = pd.read_parquet(path)
+        frame[:rows].to_parquet(path)
+        for action in (
+            lambda: data.check_files(benchmark),
+            lambda: data.read_task(benchmark, TASKS["mrpc"], own_mirror),
+        ):
+            with pytest.raises(UserError, match=rf"mrpc/{split}.parquet: has {expected}expected at least 2$"):
+                action()
+        frame.to_parquet(path)
 
 
 def test_splits_of_mnli_and_hidden_labels(make_benchmark: Any) -> None:

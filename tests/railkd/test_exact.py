@@ -36,7 +36,7 @@ def said(model: Any) -> tuple[Any, dict[str, torch.Tensor]]:
 def test_the_narrow_last_layer_is_exact(
     checkpoints: Path, monkeypatch: pytest.MonkeyPatch, name: str, kernel: str
 ) -> None:
-    monkeypatch.setattr(models, "attention", lambda: kernel)
+    monkeypatch.setattr(models, "attention", lambda kind: kernel)
     checkpoint = Checkpoint(str(checkpoints / name))
     whole, gradients = said(load_classifier(checkpoint, 2, 1, "m", whole_last_layer=True))
     narrow, same = said(load_classifier(checkpoint, 2, 1, "m"))

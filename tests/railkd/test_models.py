@@ -62,8 +62,9 @@ def test_layers_of_copies_those_layers(make_benchmark: Any, checkpoints: Path) -
 
 
 def test_saved_student_loads_again(checkpoints: Path, tmp_path: Path) -> None:
-    model = classifier(checkpoints / "bert4", layers=(1, 4))
-    models.save_classifier(model, tmp_path / "s")
+    place = Checkpoint(str(checkpoints / "bert4"), layers=(1, 4))
+    model, tokenizer = load_classifier(place, 2, 1, "m"), models.load_tokenizer(place, "m")
+    models.save_classifier(model, tokenizer, ("no", "yes"), tmp_path / "s")
     again = classifier(tmp_path / "s", seed=2)
     for (name, a), (other, b) in zip(model.state_dict().items(), again.state_dict().items(), strict=True):
         assert name == other and torch.equal(a, b)
