@@ -20,7 +20,7 @@ MIB = 1 << 20
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 GROUPS = PROJECT["optional-dependencies"]
-DIRECT = [Requirement(line) for line in PROJECT["dependencies"] + GROUPS["test"]]
+DIRECT = [Requirement(line) for line in PROJECT["dependencies"] + GROUPS["workflow"] + GROUPS["test"]]
 PYTHONS = ["3.11", "3.12", "3.13"]  # as the lock's first lines say
 
 
