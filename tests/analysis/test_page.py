@@ -65,9 +65,11 @@ def browser() -> Iterator[Any]:
 
 def soon(browser: Any, condition: Callable[[], bool]) -> None:
     """Waits until a condition holds: on a busy machine the browser answers before it has done what was asked."""
+    from selenium.common.exceptions import WebDriverException
     from selenium.webdriver.support.wait import WebDriverWait
 
-    WebDriverWait(browser, PATIENCE).until(lambda _: condition())
+    between = [WebDriverException]  # while a page takes the place of another, neither answers
+    WebDriverWait(browser, PATIENCE, ignored_exceptions=between).until(lambda _: condition())
 
 
 def drawn(browser: Any) -> None:

@@ -195,7 +195,8 @@ for _name in ("RAILKD_DATA", "RAILKD_MODELS", "RAILKD_WARM"):
 
 def snakemake(benchmark: Path, results: Path) -> list[str]:
     command = ["snakemake", "--snakefile", str(ROOT / "Snakefile"), "--directory", str(results.parent), "--cores", "1"]
-    return [*command, "--quiet", "rules", "reason", "host", "--config", f"benchmark={benchmark}", f"results={results}"]
+    command += ["--quiet", "rules", "reason", "host"]
+    return [*command, "--config", f"benchmark={benchmark}", f"results={results}", "device=cpu"]
 
 
 def descendants(pid: int) -> dict[int, str]:
