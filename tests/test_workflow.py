@@ -26,7 +26,7 @@ def snakemake(benchmark, results, *flags, folder=None, environment=ENVIRONMENT):
     """Runs the workflow in a folder of its own, so that tests do not share Snakemake's lock."""
     command = ["snakemake", "--snakefile", str(ROOT / "Snakefile"), "--directory", str(folder or results.parent)]
     command += ["--cores", "1", *flags, "--config", f"benchmark={benchmark}", f"results={results}", "device=cpu"]
-    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=900)
+    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=3000)
 
 
 @pytest.fixture(scope="session")
@@ -118,7 +118,7 @@ def test_a_method_is_a_file_and_a_line_and_an_outsider_is_a_rule(micro, tmp_path
     command = re.search(r"^    (snakemake .*)$", tutorial, re.MULTILINE)[1].split()
     command[1:1] = ["--snakefile", str(ROOT / "Snakefile"), "--directory", str(tmp_path)]
     command.append("device=cpu")  # as what is finished
-    done = subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT, timeout=900, cwd=tmp_path)
+    done = subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT, timeout=3000, cwd=tmp_path)
     assert done.returncode == 0, done.stderr[-3000:]
     tables = [(results / "tables" / f"table{number}.md").read_text() for number in range(1, 7)]
     assert all("Last mix" in table and "My KD" in table and "Outsider" in table for table in tables)
