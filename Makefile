@@ -2,7 +2,7 @@
 # make test      set up and run the test suite             make test PYTEST_ARGS="-k claims -x"
 # make trust     set up and run the long proofs: kills, full disks, fuzzing, a cluster on this machine
 # make setup     only set up; a second call does nothing   make setup PYTHON=python3.12
-# make lint      ruff, mypy, snakemake's own linter
+# make lint      ruff, mypy, deptry (imports against pyproject.toml), snakemake's own linter
 # make realtext  set up, add a trained encoder (about 90 MB) and run benchmarks/minilm.yaml on real text
 #
 # `snakemake` with the environment active is the whole interface; this file only saves typing.
@@ -45,6 +45,8 @@ lint: setup
 	$(RUN) ruff check .
 	$(RUN) ruff format --check .
 	$(RUN) mypy
+	$(RUN) deptry .
+	$(RUN) deptry railkd --optional-dependencies-dev-groups workflow,test,peers
 	$(RUN) snakemake --lint
 
 realtext: setup-realtext

@@ -14,6 +14,7 @@ from collections import Counter
 from pathlib import Path
 
 sys.path[:0] = [str(workflow.basedir), str(Path(workflow.basedir) / "workflow")]
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [sys.path[0], os.environ.get("PYTHONPATH")]))  # of every job
 
 import engine
 from analysis import made_of

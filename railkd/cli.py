@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from railkd import config
+from railkd import __version__, config
 from railkd.config import Benchmark, Cell, Layout
 from railkd.errors import Diverged, UserError, unknown
 
@@ -19,6 +19,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="railkd", description="Knowledge distillation of Transformer encoders, step by step."
     )
+    parser.add_argument("--version", action="version", version=f"railkd {__version__}")
     steps = parser.add_subparsers(dest="step", required=True, metavar="step")
 
     def step(name: str, help: str, *keys: str) -> argparse.ArgumentParser:
@@ -48,8 +49,7 @@ def _parser() -> argparse.ArgumentParser:
         "mirror", help="fetch a benchmark's data and checkpoints once, for machines without network"
     )
     mirror.add_argument("folder", type=Path, metavar="DIR", help="where to; RAILKD_DATA and RAILKD_MODELS then name it")
-    paper = config.ROOT / "benchmarks" / "paper.yaml"
-    mirror.add_argument("benchmark", nargs="?", default=paper, help="benchmark file (default: benchmarks/paper.yaml)")
+    mirror.add_argument("benchmark", nargs="?", help="benchmark file (default: a checkout's benchmarks/paper.yaml)")
     step("verify", "recompute every score from the stored predictions; check schema, hashes and completeness")
     method = steps.add_parser("check-method", help="check a method, the suite's or your own, against what all must do")
     method.add_argument("method", help="name, module:Class or file.py:Class")
@@ -151,7 +151,12 @@ def _run(arguments: argparse.Namespace) -> None:
 
         for variable in ("RAILKD_DATA", "RAILKD_MODELS"):
             os.environ.pop(variable, None)  # they may name the mirror that is to be made
-        mirror(config.load(arguments.benchmark), arguments.folder, print)
+        if arguments.benchmark is None and not config.in_checkout():
+            raise UserError(
+                "mirror: a benchmark file must follow the folder: the default, benchmarks/paper.yaml, is in a checkout "
+                "of the suite and is not installed with the library"
+            )
+        mirror(config.load(arguments.benchmark or config.ROOT / "benchmarks" / "paper.yaml"), arguments.folder, print)
         return
     benchmark = config.load(arguments.benchmark)
     layout = Layout(arguments.results or Path("results") / benchmark.name)

@@ -18,7 +18,7 @@ from railkd.tasks import OUT_OF_DOMAIN, TASKS
 from railkd.variants import NAME, Variant, expand
 
 ROOT = Path(__file__).parent.parent
-SCHEMA = ROOT / "benchmarks" / "schema.json"
+SCHEMA = Path(__file__).with_name("benchmark_schema.json")
 RESERVED = {"method", "title", "external"}  # keys of a method's entry that are no options of the method
 
 Role = Literal["teacher", "student"]
@@ -359,15 +359,26 @@ def checkpoint_path(benchmark: Benchmark, model: str) -> Path:
     return path
 
 
+def in_checkout() -> bool:
+    """Whether this library runs from a checkout of the suite: an installation has neither benchmarks nor workflow."""
+    return (ROOT / "Snakefile").is_file()
+
+
+def _available() -> str:
+    """The suite's benchmark files, for a message about one that does not exist."""
+    if not in_checkout():
+        return "the suite's own benchmark files are in a checkout of it and are not installed with the library"
+    present = sorted(str(p) for p in (ROOT / "benchmarks").glob("*.yaml") if p.stem != "claims")
+    return f"available: {', '.join(os.path.relpath(p) for p in present)}"
+
+
 def load(path: str | Path) -> Benchmark:
     """Reads and checks a benchmark file; raises UserError, one line that names the key and what was expected."""
     path = Path(path)
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        present = sorted(str(p) for p in (ROOT / "benchmarks").glob("*.yaml") if p.stem != "claims")
-        names = ", ".join(os.path.relpath(p) for p in present)
-        raise UserError(f"{path}: no such benchmark file; available: {names}") from None
+        raise UserError(f"{path}: no such benchmark file; {_available()}") from None
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: cannot be read ({error})") from None
     spec = parse(text, str(path))

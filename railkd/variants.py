@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 
 from railkd.errors import UserError
 
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")  # as in benchmarks/schema.json
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")  # as in benchmark_schema.json
 
 
 MOST = 20_000  # variants of one entry

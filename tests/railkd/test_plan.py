@@ -31,11 +31,23 @@ def test_runs_hours_and_disk(pipeline: Any, tmp_path: Path, monkeypatch: pytest.
         1 for t in ("mrpc", "stsb") for f in pipeline.layout.signals("bert4", t).glob("*.npy") if "probe" not in f.name
     )
     assert found["disk"]["signals"] == on_disk - headers
-    assert found["hours"]["students"] > found["hours"]["teachers"] > found["hours"]["signals"] > 0
+    assert min(found["hours"][part] for part in ("students", "teachers", "signals")) > 0
     assert lines[0] == f"training examples: MRPC {sizes[0]}, STS-B {sizes[1]}"
     fresh = Layout(tmp_path)  # nothing prepared: the mirror's files say how many there are
     counted = [plan.examples(pipeline.benchmark, fresh, task) for task in ("mrpc", "stsb")]
     assert counted == pytest.approx(sizes, abs=2)  # what is held out is rounded in each class
+
+
+def test_hours_are_those_of_the_measured_steps(pipeline: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With steps of .5 s and forward passes of .25 s an example, whatever this machine measures: two epochs each."""
+    costs = {name: {"step": 0.5, "forward": 0.25, "bytes": 4.0} for name in ("bert4", "bert2", "distilbert2")}
+    monkeypatch.setattr(plan, "calibrate", lambda *_: costs)
+    hours = plan.plan(pipeline.benchmark, pipeline.layout, CPU, lambda line: None)["hours"]
+    mrpc, stsb = (plan.examples(pipeline.benchmark, pipeline.layout, task) for task in ("mrpc", "stsb"))
+    assert 3600 * hours["signals"] == pytest.approx((mrpc + stsb) * 0.25)
+    assert 3600 * hours["teachers"] == pytest.approx((mrpc + stsb) * 2 * 0.5)
+    every = mrpc * (13 * 0.5 + 5 * 0.25) + stsb * (12 * 0.5 + 5 * 0.25)  # five run the teacher live; CoDIR: no STS-B
+    assert 3600 * hours["students"] == pytest.approx(2 * 2 * 2 * every)  # pairs, seeds, epochs
 
 
 def test_the_papers_shapes_need_no_hub(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -48,6 +48,7 @@ def test_what_fills_a_file_can_be_scored() -> None:
     assert scores.min() >= 0 and scores.max() <= 5 and scores.std() > 0
 
 
+@pytest.mark.realtext
 def test_real_test_files_have_the_leaderboards_rows(real_data: Path) -> None:
     import pyarrow.parquet
 

@@ -40,7 +40,7 @@ def going(results, *flags):
     """The workflow through the profile, ended with the block; no accounting here, and jobs are asked after at once."""
     command = ["snakemake", "--snakefile", ROOT / "Snakefile", "--workflow-profile", PROFILE, "--latency-wait", "5"]
     command += ["--slurm-status-command", "squeue", "--slurm-init-seconds-before-status-checks", "1", *flags]
-    command += ["--config", f"benchmark={MICRO}", f"results={results}", "gres=shard:1"]
+    command += ["--config", f"benchmark={MICRO}", f"results={results}", "gres=shard:1", "device=cpu"]
     environment = {**ENVIRONMENT, "RAILKD_MODELS": str(results.parent / "models")}
     with (results.parent / "said.log").open("w") as said:
         workflow = subprocess.Popen(
