@@ -16,7 +16,7 @@ STEPS = ("tables", "figures", "claims", "audit", "report")
 def write_tables(benchmark: Benchmark, results: Path) -> None:
     """Writes every table that a pair names, as CSV, Markdown and LaTeX."""
     from analysis import layout, load, printed
-    from railkd.records import write_bytes
+    from railkd.files import write_bytes
 
     names = []
     for table in printed.tables_of(benchmark, load.read(benchmark, results), results):
@@ -39,7 +39,8 @@ def write_figures(benchmark: Benchmark, results: Path) -> None:
 def write_claims(benchmark: Benchmark, results: Path) -> None:
     """Writes claims.json and claims.md: an estimate and a verdict for each of the paper's claims."""
     from analysis import claims, load, verdicts
-    from railkd.records import write_bytes, write_json
+    from railkd.files import write_bytes
+    from railkd.records import write_json
 
     data = claims.evaluate(benchmark, load.read(benchmark, results), results)
     write_json(results / "claims.json", data)
@@ -50,7 +51,8 @@ def write_claims(benchmark: Benchmark, results: Path) -> None:
 def write_audit(benchmark: Benchmark, results: Path) -> None:
     """Writes audit.json and audit.md: what in the paper's printed numbers does not add up. Reads no record."""
     from analysis import audit, verdicts
-    from railkd.records import write_bytes, write_json
+    from railkd.files import write_bytes
+    from railkd.records import write_json
 
     data = audit.examine()
     write_json(results / "audit.json", data)
@@ -61,7 +63,7 @@ def write_audit(benchmark: Benchmark, results: Path) -> None:
 def write_report(benchmark: Benchmark, results: Path) -> None:
     """Writes report.md from the tables and figures already there, and report.html from the records."""
     from analysis import load, page, report
-    from railkd.records import write_bytes
+    from railkd.files import write_bytes
 
     runs = load.read(benchmark, results)
     write_bytes(results / "report.md", report.compose(benchmark, runs, results).encode())
@@ -80,7 +82,7 @@ def _seal(results: Path, step: str, *names: str) -> None:
 def compare(benchmark: Benchmark, results: Path, against: Path, out: Path, tolerance: float) -> bool:
     """Writes the comparison of two results folders as HTML, prints its summary; whether they agree."""
     from analysis import compare as comparison
-    from railkd.records import write_bytes
+    from railkd.files import write_bytes
 
     compared = comparison.compare(results, against, tolerance)
     write_bytes(out, comparison.compose(benchmark, compared, results, against, tolerance).encode())

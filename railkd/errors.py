@@ -1,6 +1,8 @@
-"""The one exception for a user's mistake: it is shown as one line, without a traceback."""
+"""The one exception for a user's mistake: it is shown as one line, without a traceback. And warnings, a line too."""
 
 import difflib
+import functools
+import sys
 from collections.abc import Iterable
 
 
@@ -24,3 +26,9 @@ def unknown(kind: str, name: object, available: Iterable[str], where: str = "") 
     listed = ", ".join(names) or "none"
     listed = listed if len(listed) < 600 else f"{listed[:600]}, ... ({len(names)} in all)"
     return UserError(f"{prefix}unknown {kind} {str(name)[:80]!r}{hint} available: {listed}")
+
+
+@functools.cache
+def warn(line: str) -> None:
+    """Prints what a user should know and need not act on, once a process."""
+    print(f"railkd: warning: {line}", file=sys.stderr, flush=True)

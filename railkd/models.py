@@ -17,9 +17,10 @@ from railkd.attention import capture
 from railkd.config import Benchmark, Layout, checkpoint_path, model_root
 from railkd.errors import UserError
 from railkd.exact import narrow_last_layer
+from railkd.files import atomic_folder
 from railkd.methods.base import Part, Pooling
 from railkd.mixing import mixed_inputs
-from railkd.records import atomic_folder, mirrored, require, seal, sha256_file
+from railkd.records import mirrored, require, seal, sha256_file
 from railkd.streams import seed_global
 
 if TYPE_CHECKING:

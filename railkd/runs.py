@@ -1,6 +1,5 @@
 """One job of the workflow: fine-tune a teacher, compute its signals, or train one cell's seeds."""
 
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor
 
-from railkd import data, diagnostics, models, records
+from railkd import data, diagnostics, files, models, records
 from railkd.config import Benchmark, Cell, Layout
 from railkd.data import Prepared
 from railkd.errors import Diverged, UserError
@@ -123,7 +122,7 @@ def _record(
     similarity, found = diagnostics.measure(model, prepared, logits, teacher, device) if teacher else ({}, {})
     predictions = path.with_suffix(".safetensors")
     payload = save(logits)
-    records.write_bytes(predictions, payload)
+    files.write_bytes(predictions, payload)
     task = prepared.task
     record = {
         "schema": records.SCHEMA_VERSION,
@@ -245,12 +244,9 @@ def _store(
 
     One job at a time looks: of several that start together, the first fills what ``railkd release`` has emptied.
     """
-    import fcntl
-
     folder = layout.signals(teacher, task)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with open(folder.with_name(f".{folder.name}.lock"), "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with files.exclusive_lock(folder.with_name(f".{folder.name}.lock")):
         _refresh(benchmark, layout, teacher, task, prepared, device, log)
         return SignalStore(folder, device)
 
@@ -393,11 +389,8 @@ def keep(layout: Layout, path: Path) -> None:
 
 def _link(record: Path, target: Path) -> None:
     """Links a record's predictions and then the record itself to another place."""
-    target.parent.mkdir(parents=True, exist_ok=True)
     for source, link in ((record.with_suffix(".safetensors"), target.with_suffix(".safetensors")), (record, target)):
-        link.unlink(missing_ok=True)
-        os.link(source, link)
-    records.sync(target.parent)  # before the other name may go
+        files.link_or_copy(source, link)
 
 
 def restore(
