@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from railkd.attention import capture
 from railkd.config import Benchmark, Layout, checkpoint_path, model_root
 from railkd.errors import UserError
-from railkd.exact import narrow_last_layer
+from railkd.exact import narrow_where_exact
 from railkd.files import atomic_folder
 from railkd.methods.base import Part, Pooling
 from railkd.mixing import mixed_inputs
@@ -162,7 +162,7 @@ def load_classifier(
     """A sequence classifier with ``outputs`` logits; what the checkpoint lacks is drawn from the run's "head" stream.
 
     Unless ``whole_last_layer``, the last layer's hidden states are those of the first position alone, where
-    ``narrow_last_layer`` knows the architecture. Raises UserError for a missing, truncated or foreign checkpoint.
+    ``narrow_where_exact`` knows the architecture. Raises UserError for a missing, truncated or foreign checkpoint.
     """
     from transformers import AutoModelForSequenceClassification
 
@@ -213,8 +213,8 @@ def attention() -> str:
 
 
 def narrow(model: "PreTrainedModel") -> None:
-    """Lets the last layer compute its first position alone: see ``narrow_last_layer``."""
-    narrow_last_layer(layers_of(model)[-1])
+    """Lets the last layer compute its first position alone: see ``narrow_where_exact``."""
+    narrow_where_exact(model, layers_of(model)[-1])
 
 
 def place(model: "PreTrainedModel", device: torch.device) -> "PreTrainedModel":

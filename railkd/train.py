@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from railkd.data import Prepared, Split, epoch_batches, sorted_batches
-from railkd.dropout import quick_dropout
+from railkd.dropout import use_quick_dropout
 from railkd.errors import Diverged, UserError
 from railkd.exact import UsedRows
 from railkd.methods.base import Batch, Method, Signals
@@ -153,6 +153,9 @@ class Steps:
         self.hidden = method.needs_hidden
         place(model, device).train()
         method.to(device).train()
+        if device.type == "cpu":
+            use_quick_dropout(model)
+            use_quick_dropout(method)
         embedding = model.get_input_embeddings()
         assert isinstance(embedding, nn.Embedding)
         self.rows = UsedRows(embedding, (self.split.tokens, data.splits["dev"].tokens))
@@ -177,7 +180,7 @@ class Steps:
         extra = to_device({"rows": rows_B, "labels": self.split.labels[rows_B]}, self.device)
         batch = Batch(extra["rows"], extra["labels"], inputs)
         signals = self.teacher.signals(batch) if self.teacher is not None else None
-        with autocast(self.device, self.dtype), quick_dropout(self.device):
+        with autocast(self.device, self.dtype):
             student = forward(self.model, inputs, self.hidden, self.method.attention[0])
             loss, terms = self.method.loss(batch, student, signals)
         optimizer.zero_grad(set_to_none=True)
