@@ -8,7 +8,7 @@ from pathlib import Path
 
 from analysis import benchmark as benchmarks
 from analysis.benchmark import Benchmark
-from railkd.errors import UserError
+from railkd.errors import UserError, printable
 
 STEPS = ("tables", "figures", "claims", "audit", "report")
 
@@ -92,6 +92,7 @@ def compare(benchmark: Benchmark, results: Path, against: Path, out: Path, toler
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command line; a user's mistake is one line on stderr and exit code 1, two folders that differ are 2."""
+    printable()
     parser = argparse.ArgumentParser(prog="python -m analysis", description="Tables, figures, claims, audit, report.")
     parser.add_argument("step", choices=[*STEPS, "all", "compare"], help="what to write")
     parser.add_argument("benchmark", type=Path, help="benchmark file (YAML)")

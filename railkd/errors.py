@@ -2,6 +2,7 @@
 
 import difflib
 import functools
+import io
 import sys
 from collections.abc import Iterable
 
@@ -26,6 +27,13 @@ def unknown(kind: str, name: object, available: Iterable[str], where: str = "") 
     listed = ", ".join(names) or "none"
     listed = listed if len(listed) < 600 else f"{listed[:600]}, ... ({len(names)} in all)"
     return UserError(f"{prefix}unknown {kind} {str(name)[:80]!r}{hint} available: {listed}")
+
+
+def printable() -> None:
+    """Lets any text be printed on a terminal of any encoding: a character that it lacks becomes its number."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 @functools.cache

@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from railkd.config import check_device
 from railkd.data import Prepared, Split, epoch_batches, sorted_batches
 from railkd.dropout import use_quick_dropout
 from railkd.errors import Diverged, UserError
@@ -50,12 +51,17 @@ class Outcome:
 
 
 def device_for(name: str) -> torch.device:
-    """``auto``: the GPU when there is one."""
+    """``auto``: the GPU when there is one. Raises UserError for a device that this machine has not."""
+    check_device(name)
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
-    if name.startswith("cuda") and not torch.cuda.is_available():
-        raise UserError("--device cuda: no CUDA device is visible; expected auto or cpu")
-    return torch.device(name)
+    device = torch.device(name)
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise UserError(f"device {name}: no CUDA device is visible; expected auto or cpu")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        last = torch.cuda.device_count() - 1
+        raise UserError(f"device {name}: expected one of the CUDA devices that are visible, cuda:0 to cuda:{last}")
+    return device
 
 
 def precision(setting: str, device: torch.device, width: int) -> torch.dtype:
