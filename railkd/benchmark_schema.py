@@ -40,7 +40,7 @@ def schema_error(path: Path, spec: Any, schema: Path) -> UserError | None:
         known = error.schema.get("properties", {})
         extra = next(k for k in error.instance if k not in known)
         return unknown("key", extra, known, f"{path}: {place}")
-    return UserError(f"{path}: {place}: {_type_error(error) if error.validator == 'type' else _cut(error.message)}")
+    return UserError(f"{path}: {place}: {_type_error(error) or _cut(error.message)}")
 
 
 def _location(error: Any) -> str:
@@ -50,11 +50,13 @@ def _location(error: Any) -> str:
     return place.lstrip(".") or "top level"
 
 
-def _type_error(error: Any) -> str:
-    """What was found and what was expected, with the schema's example where it has one."""
+def _type_error(error: Any) -> str | None:
+    """What was found and what was expected, with the schema's example where it has one; None: another mistake."""
     branches = [error]
-    if error.parent is not None and error.parent.validator in ("oneOf", "anyOf"):  # each would have done
-        branches = [e for e in error.parent.context if e.validator == "type" and e.path == error.path]
+    if error.validator in ("oneOf", "anyOf"):  # each would have done
+        branches = [e for e in error.context if not e.relative_path]
+    if any(e.validator != "type" for e in branches):
+        return None
     named = [[e.validator_value] if isinstance(e.validator_value, str) else e.validator_value for e in branches]
     expected = " or ".join(dict.fromkeys(KINDS[name] for names in named for name in names))
     examples = [f", like {example}" for e in branches for example in e.schema.get("examples", [])]

@@ -10,6 +10,7 @@ import glob
 import os
 import platform
 import shutil
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -138,13 +139,27 @@ def link_or_copy(source: Path, target: Path) -> None:
             shutil.copyfile(source, temporary)
 
 
+def check_folder(path: Path) -> None:
+    """Raises UserError for a folder that does not exist and cannot be made; makes none."""
+    for folder in (path, *path.parents):
+        try:
+            why = "" if stat.S_ISDIR(os.stat(folder).st_mode) else "a file has that name"
+        except (FileNotFoundError, NotADirectoryError):  # the folder above says why
+            continue
+        except OSError as error:
+            why = error.strerror or str(error)
+        if why:
+            raise UserError(f"{path}: the folder cannot be made ({why})")
+        return
+
+
 def make_folder(path: Path) -> None:
     """Makes a folder that can be written to, and those above it; raises UserError naming it when it cannot."""
+    check_folder(path)
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        why = "a file has that name" if isinstance(error, FileExistsError | NotADirectoryError) else error.strerror
-        raise UserError(f"{path}: the folder cannot be made ({why})") from None
+        raise UserError(f"{path}: the folder cannot be made ({error.strerror})") from None
     if not os.access(path, os.W_OK | os.X_OK):
         raise UserError(f"{path}: the folder cannot be written to (permission denied)")
 
