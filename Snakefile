@@ -4,11 +4,9 @@ data → pre-train (miniatures only) → prepare → fine-tune teachers → sign
 Each rule is one `railkd` step that can be run by hand; every method is a rule of its own: distil_<method>.
 """
 
-import fcntl
 import logging
 import os
 import re
-import shlex
 import sys
 from collections import Counter
 from pathlib import Path
@@ -19,7 +17,7 @@ os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [sys.path[0], os.environ
 import engine
 from analysis import made_of
 from railkd import config as benchmarks
-from railkd import warm
+from railkd import files, warm
 from railkd.config import Cell, Layout
 from railkd.errors import UserError
 from railkd.cli import check
@@ -34,12 +32,16 @@ try:
     for _key, _path in (("benchmark", BENCHMARK), ("results", str(RESULTS))):
         if set("{}\n") & set(_path) or _path.startswith("-"):
             raise UserError(f"--config: {_key}={_path!r}: a path here begins with no dash and has no brace or line break")
+    if {"name", "models", "pairs"} & set(config):
+        raise UserError("--configfile: a benchmark file is no configuration of Snakemake; expected --config benchmark=FILE")
+    benchmarks.check_device(DEVICE)
     if config:
         raise UserError(f"--config: unknown key '{next(iter(config))}'; available: benchmark, device, gres, results")
     B = benchmarks.load(BENCHMARK)
     L = Layout(benchmarks.results_folder(B, RESULTS))
     SURVEY = None  # what is there and as asked; jobs on a cluster, which read this file again, need not know
     if workflow.is_main_process:
+        files.check_folder(L.root)
         check(B, L, reach=False)
         from railkd.survey import Survey
 
@@ -105,16 +107,18 @@ def keep_what_is_right():
 onstart:
     try:
         engine.check_arrays(workflow, bool(ON_GPU["gpu"]))
+        if workflow.local_exec and DEVICE.startswith("cuda"):  # a cluster's login node has none
+            from railkd.train import device_for
+
+            device_for(DEVICE)
+        files.make_folder(L.root)
         check(B, L)  # now with the hub's checkpoints: a dry run needs no network
+        # A lock that goes with this process, even when it is killed; Snakemake's own (off in profiles/default) would stay.
+        HELD.append(files.try_lock(L.root / ".lock"))
+        if HELD[0] is None:
+            raise UserError(f"{L.root}: another run is writing these results; wait for it, or end it")
     except UserError as error:
         sys.exit(f"railkd: error: {error}")
-    # A lock that goes with this process, even when it is killed; Snakemake's own (off in profiles/default) would stay.
-    L.root.mkdir(parents=True, exist_ok=True)
-    HELD.append(open(L.root / ".lock", "w"))
-    try:
-        fcntl.flock(HELD[0], fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        sys.exit(f"railkd: error: {L.root}: another run is writing these results; wait for it, or end it")
     # Local jobs fork from one process that has imported the libraries; it ends with this one. A cluster's must not find
     # it, even on this very machine: what it forks is outside their allocation.
     if workflow.local_exec:

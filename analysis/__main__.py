@@ -9,13 +9,13 @@ from pathlib import Path
 from analysis import benchmark as benchmarks
 from analysis.benchmark import Benchmark
 from analysis.made_of import STEPS
-from railkd.errors import UserError
+from railkd.errors import UserError, printable
 
 
 def write_tables(benchmark: Benchmark, results: Path) -> None:
     """Writes every table that a pair names, as CSV, Markdown and LaTeX."""
     from analysis import layout, load, printed
-    from railkd.records import write_bytes
+    from railkd.files import write_bytes
 
     names = []
     for table in printed.tables_of(benchmark, load.read(benchmark, results), results):
@@ -43,7 +43,8 @@ def write_figures(benchmark: Benchmark, results: Path) -> None:
 def write_claims(benchmark: Benchmark, results: Path) -> None:
     """Writes claims.json and claims.md: an estimate and a verdict for each of the paper's claims."""
     from analysis import claims, load, verdicts
-    from railkd.records import write_bytes, write_json
+    from railkd.files import write_bytes
+    from railkd.records import write_json
 
     data = claims.evaluate(benchmark, load.read(benchmark, results), results)
     write_json(results / "claims.json", data)
@@ -54,7 +55,8 @@ def write_claims(benchmark: Benchmark, results: Path) -> None:
 def write_audit(benchmark: Benchmark, results: Path) -> None:
     """Writes audit.json and audit.md: what in the paper's printed numbers does not add up. Reads no record."""
     from analysis import audit, verdicts
-    from railkd.records import write_bytes, write_json
+    from railkd.files import write_bytes
+    from railkd.records import write_json
 
     data = audit.examine()
     write_json(results / "audit.json", data)
@@ -65,7 +67,7 @@ def write_audit(benchmark: Benchmark, results: Path) -> None:
 def write_report(benchmark: Benchmark, results: Path) -> None:
     """Writes report.md from the tables and figures already there, and report.html from the records."""
     from analysis import load, page, report
-    from railkd.records import write_bytes
+    from railkd.files import write_bytes
 
     runs = load.read(benchmark, results)
     write_bytes(results / "report.md", report.compose(benchmark, runs, results).encode())
@@ -87,7 +89,7 @@ def _seal(benchmark: Benchmark, results: Path, step: str, *names: str) -> None:
 def compare(benchmark: Benchmark, results: Path, against: Path, out: Path, tolerance: float) -> bool:
     """Writes the comparison of two results folders as HTML, prints its summary; whether they agree."""
     from analysis import compare as comparison
-    from railkd.records import write_bytes
+    from railkd.files import write_bytes
 
     compared = comparison.compare(results, against, tolerance)
     write_bytes(out, comparison.compose(benchmark, compared, results, against, tolerance).encode())
@@ -97,6 +99,7 @@ def compare(benchmark: Benchmark, results: Path, against: Path, out: Path, toler
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command line; a user's mistake is one line on stderr and exit code 1, two folders that differ are 2."""
+    printable()
     parser = argparse.ArgumentParser(prog="python -m analysis", description="Tables, figures, claims, audit, report.")
     parser.add_argument("step", choices=[*STEPS, "all", "compare"], help="what to write")
     parser.add_argument("benchmark", type=Path, help="benchmark file (YAML)")

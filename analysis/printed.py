@@ -13,7 +13,7 @@ from analysis.benchmark import Benchmark
 from analysis.grid import Grid
 from analysis.load import Runs
 from analysis.tables import Table
-from railkd.records import write_bytes
+from railkd.files import write_bytes
 
 
 @dataclass(frozen=True)

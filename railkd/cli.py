@@ -5,14 +5,17 @@ import errno
 import os
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from railkd import __version__, config
 from railkd.config import Benchmark, Cell, Layout
-from railkd.errors import Diverged, UserError, unknown
+from railkd.errors import Diverged, UserError, printable, unknown
+from railkd.files import make_folder
 
 LACKS = {getattr(errno, f"E{name}") for name in ["NOSPC", "DQUOT", "FBIG", "IO", "ROFS", "ACCES", "PERM", "NOMEM"]}
+WRITERS = {"data", "pretrain", "prepare", "teacher", "signals", "distil", "select"}
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -76,6 +79,53 @@ def _known(benchmark: Benchmark, arguments: argparse.Namespace) -> None:
         given = getattr(arguments, key, None)
         if given is not None and given not in available:
             raise unknown(key, given, available, f"--{key}")
+    teacher, task, pair = (getattr(arguments, key, None) for key in ("teacher", "task", "pair"))
+    if teacher is not None and teacher not in benchmark.teachers:
+        raise unknown("teacher", teacher, benchmark.teachers, "--teacher")
+    if teacher is not None and task not in benchmark.teacher_tasks(teacher):
+        raise UserError(
+            f"--task {task}: no pair trains {teacher} on it; available: {_listed(benchmark.teacher_tasks(teacher))}"
+        )
+    if pair is not None and task is not None:
+        _known_cell(benchmark, Cell(pair, arguments.method, task))
+    if arguments.step == "distil":
+        _known_seeds(benchmark, arguments.seeds, arguments.point)
+    if hasattr(arguments, "device"):
+        config.check_device(arguments.device)
+        if arguments.threads < 1:
+            raise UserError(f"--threads {arguments.threads}: expected a number of at least 1")
+
+
+def _listed(values: Iterable[object]) -> str:
+    return ", ".join(map(str, values))
+
+
+def _known_cell(benchmark: Benchmark, cell: Cell) -> None:
+    if benchmark.external(cell.method):
+        raise UserError(f"--method {cell.method}: is external, so a rule of its own writes its records")
+    cells = list(benchmark.cells())
+    if cell not in cells:
+        methods = dict.fromkeys(c.method for c in cells if c.pair == cell.pair)
+        tasks = [c.task for c in cells if (c.pair, c.method) == (cell.pair, cell.method)]
+        found = (
+            f"--task {cell.task}: the pair {cell.pair} does not train {cell.method} on it; available: {_listed(tasks)}"
+        )
+        if not tasks:
+            found = f"--method {cell.method}: the pair {cell.pair} does not train it; available: {_listed(methods)}"
+        raise UserError(found)
+
+
+def _known_seeds(benchmark: Benchmark, seeds: list[int], point: int | None) -> None:
+    available = benchmark.seeds
+    if point is not None:
+        points = len(benchmark.grid())
+        if not 0 <= point < points:
+            raise UserError(f"--point {point}: the search has {points} points, counted from 0")
+        available = [(benchmark.search or {})["seed"]]
+    for seed in seeds:
+        if seed not in available:
+            what = "the file's seeds are" if point is None else "the search's seed is"
+            raise UserError(f"--seeds {seed}: {what} {_listed(available)}")
 
 
 def check(benchmark: Benchmark, layout: Layout, reach: bool = True) -> None:
@@ -161,6 +211,8 @@ def _run(arguments: argparse.Namespace) -> None:
     benchmark = config.load(arguments.benchmark)
     layout = Layout(arguments.results or Path("results") / benchmark.name)
     _known(benchmark, arguments)
+    if arguments.step in WRITERS:
+        make_folder(layout.root)
     if arguments.step == "check":
         check(benchmark, layout)
         cells = sum(1 for _ in benchmark.cells())
@@ -276,6 +328,7 @@ def pretrain(benchmark: Benchmark, layout: Layout, model: str, log: Any) -> None
 
 def main(argv: list[str] | None = None) -> int:
     """Runs one step. A user's mistake is one line on standard error and exit status 1."""
+    printable()
     if argv is None and "RAILKD_WARM" in os.environ:
         from railkd import warm
 

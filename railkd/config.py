@@ -1,18 +1,18 @@
 """The benchmark file: read, checked, and resolved into what each step needs. Imports nothing heavy."""
 
 import importlib.util
-import json
-import math
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+from railkd.benchmark_schema import schema_error
 from railkd.defaults import DATA, PRETRAINING, SIZES, TRAINING, resolved
 from railkd.errors import UserError, unknown
-from railkd.plain_yaml import LONGEST, parse
+from railkd.plain_yaml import parse
 from railkd.registry import facts, source_file
 from railkd.tasks import OUT_OF_DOMAIN, TASKS
 from railkd.variants import NAME, Variant, expand
@@ -244,41 +244,6 @@ def _resolve(benchmark: Benchmark, given: str | None) -> Path | None:
     return path if path.is_absolute() else (benchmark.path.parent / path).resolve()
 
 
-def _location(error: Any) -> str:
-    place = ""
-    for part in error.absolute_path:
-        place += f"[{part}]" if isinstance(part, int) else f".{part}"
-    return place.lstrip(".") or "top level"
-
-
-def _schema_error(path: Path, spec: Any) -> UserError | None:
-    import jsonschema
-
-    # JSON Schema counts 32.0 as an integer, and says nothing of YAML's .nan and .inf: neither is meant here.
-    base = jsonschema.Draft202012Validator
-    numbers = {
-        "integer": lambda _, value: isinstance(value, int) and not isinstance(value, bool),
-        "number": lambda _, v: isinstance(v, int | float) and not isinstance(v, bool) and math.isfinite(v),
-    }
-    strict = jsonschema.validators.extend(base, type_checker=base.TYPE_CHECKER.redefine_many(numbers))
-    validator = strict(json.loads(SCHEMA.read_text(encoding="utf-8")))
-    errors = sorted(validator.iter_errors(spec), key=lambda e: (len(e.absolute_path), str(list(e.absolute_path))))
-    if not errors:
-        return None
-    error = jsonschema.exceptions.best_match(errors)
-    place = _location(error)
-    if error.validator == "additionalProperties" and isinstance(error.instance, dict):
-        known = error.schema.get("properties", {})
-        extra = next(k for k in error.instance if k not in known)
-        return unknown("key", extra, known, f"{path}: {place}")
-    return UserError(f"{path}: {place}: {_cut(error.message)}")
-
-
-def _cut(message: str) -> str:
-    """A long value in a message, without its middle: what was expected stands at the end."""
-    return message if len(message) <= LONGEST else f"{message[: LONGEST // 2]} ... {message[-LONGEST // 2 :]}"
-
-
 def _installed(package: str) -> bool:
     try:
         return importlib.util.find_spec(package) is not None
@@ -306,6 +271,15 @@ def _check(benchmark: Benchmark) -> None:
                 source_file(benchmark.method_class(method))
             except UserError as error:
                 raise UserError(f"{path}: methods.{method}: {error}") from None
+    for section in ("models", "methods", "pairs"):
+        known: dict[str, str] = {}
+        for name in spec[section]:
+            other = known.setdefault(name.lower(), name)
+            if other != name:
+                raise UserError(
+                    f"{path}: {section}: '{other}' and '{name}' differ in case alone, expected names that are two "
+                    "folders on every file system"
+                )
     for name, model in spec["models"].items():
         for key in ("layers_of", "from"):
             if key in model and model[key] not in spec["models"]:
@@ -347,6 +321,12 @@ def _check(benchmark: Benchmark) -> None:
         raise UserError(f"{key}: no such folder {root}")
 
 
+def check_device(name: str) -> None:
+    """Raises UserError for a device that no machine has; whether this one has it, ``train.device_for`` knows."""
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", name):
+        raise UserError(f"device {name!r}: expected auto, cpu, cuda, or one of several GPUs by number, such as cuda:1")
+
+
 def has_gpu() -> bool:
     """Whether this machine has an NVIDIA GPU, without importing torch to ask."""
     return Path("/dev/nvidia0").exists()
@@ -384,7 +364,7 @@ def load(path: str | Path) -> Benchmark:
     spec = parse(text, str(path))
     if not isinstance(spec, dict):
         raise UserError(f"{path}: expected a mapping with the keys name, data, models, methods, pairs, seeds")
-    wrong = _schema_error(path, spec)
+    wrong = schema_error(path, spec, SCHEMA)
     if wrong:
         raise wrong
     try:

@@ -16,8 +16,9 @@ from torch import Tensor
 
 from railkd.config import Benchmark, data_root
 from railkd.errors import UserError
+from railkd.files import write_bytes
 from railkd.metrics import constant_baseline
-from railkd.records import mirrored, read_sealed, require, sealed, sha256_file, sha256_text, write_bytes, write_json
+from railkd.records import mirrored, read_sealed, require, sealed, sha256_file, sha256_text, write_json
 from railkd.sampling import rows_of, share_of
 from railkd.tasks import DIAGNOSTIC, GLUE, GLUE_REVISION, OUT_OF_DOMAIN, TASKS, Hub, OutOfDomain, Task
 

@@ -1,6 +1,9 @@
-"""The one exception for a user's mistake: it is shown as one line, without a traceback."""
+"""The one exception for a user's mistake: it is shown as one line, without a traceback. And warnings, a line too."""
 
 import difflib
+import functools
+import io
+import sys
 from collections.abc import Iterable
 
 
@@ -32,3 +35,16 @@ def unknown(kind: str, name: object, available: Iterable[str], where: str = "") 
     listed = ", ".join(names) or "none"
     listed = listed if len(listed) < 600 else f"{listed[:600]}, ... ({len(names)} in all)"
     return UserError(f"{prefix}unknown {kind} {str(name)[:80]!r}{hint} available: {listed}")
+
+
+def printable() -> None:
+    """Lets any text be printed on a terminal of any encoding: a character that it lacks becomes its number."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+@functools.cache
+def warn(line: str) -> None:
+    """Prints what a user should know and need not act on, once a process."""
+    print(f"railkd: warning: {line}", file=sys.stderr, flush=True)

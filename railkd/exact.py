@@ -1,40 +1,155 @@
 """Work that a step can leave out without changing what it computes: positions and rows that nothing reads."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from railkd.attention import projections
+from railkd.errors import UserError, warn
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 # scores q·k/√d and nothing else: by name, for others (RoFormer, ConvBERT) have the same parts and do more with them
 PLAIN_ATTENTION = {f"{family}SelfAttention" for family in ("Bert", "Roberta", "XLMRoberta", "Electra", "DistilBert")}
+TOLERANCE = 1e-4  # of the largest value; the order of the sums moves the seventh digit
+WITHOUT_EFFECT = {"output_hidden_states", "output_attentions"}  # arguments that ask for more, and change no number
+
+_verdicts: dict[Hashable, bool] = {}
 
 
-def narrow_last_layer(layer: nn.Module) -> bool:
+def narrow_where_exact(model: "PreTrainedModel", layer: nn.Module) -> bool:
+    """Narrows a model's last layer, if the model then computes the same; else one line says why it stays whole.
+
+    Compared on a tiny batch, once in a process for each architecture: a library may change what it computes under a
+    class's name.
+    """
+    if _layout(layer) is None:
+        return False
+    key = (*architecture(model), *(type(module) for module in layer.modules()))
+    if key not in _verdicts:
+        try:
+            _verdicts[key] = _same_when_narrow(model, layer)
+            why = "it would give other numbers"
+        except Exception as error:  # whatever another library's code raises
+            _verdicts[key] = False
+            why = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        if not _verdicts[key]:
+            warn(f"{type(model).__name__}: the last layer is not narrowed to its first position ({why}); only slower")
+    return _verdicts[key] and narrow_last_layer(layer) is not None
+
+
+def architecture(model: "PreTrainedModel") -> tuple[Any, ...]:
+    """What decides on the computation of a model, besides its weights."""
+    settings = model.config.to_dict()
+    for name in ("_name_or_path", "id2label", "label2id"):
+        settings.pop(name, None)
+    return type(model), model.config._attn_implementation, repr(sorted(settings.items()))
+
+
+def tiny_batch(model: "PreTrainedModel") -> dict[str, Tensor]:
+    """Two short texts of different lengths, as a model is called with."""
+    pad = getattr(model.config, "pad_token_id", None) or 0
+    ids_BT = (7 * torch.arange(12) + 5).view(2, 6) % model.config.vocab_size
+    ids_BT = torch.where(ids_BT == pad, (ids_BT + 1) % model.config.vocab_size, ids_BT)
+    mask_BT = torch.arange(6) < torch.tensor([6, 4])[:, None]
+    device = model.device
+    return {
+        "input_ids": ids_BT.masked_fill(~mask_BT, pad).to(device),
+        "attention_mask": mask_BT.long().to(device),
+    }
+
+
+@contextmanager
+def calm(model: nn.Module) -> Iterator[None]:
+    """The model in eval mode and without gradients, and then back."""
+    was_training = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        model.train(was_training)
+
+
+def _same_when_narrow(model: "PreTrainedModel", layer: nn.Module) -> bool:
+    inputs = tiny_batch(model)
+    with calm(model), _telling_scores(layer):
+        whole = model(**inputs, output_hidden_states=True)
+        undo = narrow_last_layer(layer)
+        assert undo is not None
+        try:
+            narrow = model(**inputs, output_hidden_states=True)
+        finally:
+            undo()
+    pairs = ((narrow.logits, whole.logits), (narrow.hidden_states[-1], whole.hidden_states[-1][:, :1]))
+    return all(
+        ours.shape == theirs.shape and bool((ours - theirs).abs().max() <= TOLERANCE * theirs.abs().max())
+        for ours, theirs in pairs
+    )
+
+
+@contextmanager
+def _telling_scores(layer: nn.Module) -> Iterator[None]:
+    """Queries, keys and values of the size of 1 inside the block: new weights look alike at every position."""
+    try:
+        maps = [*projections(layer).values()]
+    except UserError:  # another kind of attention, which is not replaced
+        maps = []
+    kept = [(p, p.detach().clone()) for part in maps for p in part.parameters()]
+    generator = torch.Generator().manual_seed(0)
+    try:
+        for parameter, _ in kept:
+            drawn = torch.randn(parameter.shape, generator=generator)
+            parameter.copy_(drawn / parameter.shape[-1] ** 0.5 if parameter.ndim > 1 else drawn)
+        yield
+    finally:
+        for parameter, value in kept:
+            parameter.copy_(value)
+
+
+def _layout(layer: nn.Module) -> tuple[nn.Module, bool] | None:
+    """The first module after a layer's attention, and whether it takes the layer's input too; None: not known."""
+    output: Any = getattr(getattr(layer, "attention", None), "output", None)
+    first: Any = getattr(layer, "sa_layer_norm", None)
+    if all(hasattr(output, part) for part in ("dense", "LayerNorm")):
+        return output, True
+    return (first, False) if first is not None and hasattr(layer, "ffn") else None
+
+
+def narrow_last_layer(layer: nn.Module) -> Callable[[], None] | None:
     """Lets an encoder's last layer compute its first position alone, which is all that the classifier reads.
 
     What follows the attention (two thirds of a layer's products and more) is done for one position instead of T, and so
     is the attention itself if it is a ``PLAIN_ATTENTION``. Hidden states 0 to n - 1 are whole; the last one is
-    (B, 1, D). Knows the layers of BERT and its kin, and of DistilBERT; returns False, and changes nothing, for others.
+    (B, 1, D). Knows the layers of BERT and its kin, and of DistilBERT. Returns what makes the layer whole again; None,
+    and changes nothing, for others.
     """
-    output: Any = getattr(getattr(layer, "attention", None), "output", None)
-    first: Any = getattr(layer, "sa_layer_norm", None)
-    if all(hasattr(output, part) for part in ("dense", "LayerNorm")):
-        output.register_forward_pre_hook(lambda module, given: tuple(x_BTD[:, :1] for x_BTD in given))
-    elif first is not None and hasattr(layer, "ffn"):
-        first.register_forward_pre_hook(lambda module, given: (given[0][:, :1],))
-    else:
-        return False
-    for module in layer.modules():
-        if type(module).__name__ in PLAIN_ATTENTION:
-            parts = projections(layer)
-            # not a module of its own: the weights keep their names in a checkpoint
-            module.forward = partial(_attend_first, module, parts["query"], parts["key"], parts["value"])
-    return True
+    layout = _layout(layer)
+    if layout is None:
+        return None
+    after, both = layout
+    # the attention's output is the first argument, the layer's input the second
+    hook = after.register_forward_pre_hook(
+        lambda module, given: tuple(x_BTD[:, :1] for x_BTD in given) if both else (given[0][:, :1],)
+    )
+    replaced: list[Any] = [module for module in layer.modules() if type(module).__name__ in PLAIN_ATTENTION]
+    for module in replaced:
+        parts = projections(layer)
+        # not a module of its own: the weights keep their names in a checkpoint
+        module.forward = partial(_attend_first, module, parts["query"], parts["key"], parts["value"])
+
+    def undo() -> None:
+        hook.remove()
+        for module in replaced:
+            del module.forward
+
+    return undo
 
 
 def _attend_first(
@@ -44,12 +159,17 @@ def _attend_first(
     value: nn.Linear,
     hidden_states: Tensor,
     attention_mask: Tensor | None = None,
-    **unread: Any,
+    **others: Any,
 ) -> tuple[Tensor, Tensor]:
     """A self-attention's output at the first position, (B, 1, D), and its weights, (B, H, 1, T).
 
     No key or value is made: q·(K x) = (Kᵀ q)·x and Σ p (V x) = V Σ p x cost H·T·D products an example, not 2·T·D².
+    Raises TypeError for an argument that might change the numbers.
     """
+    given = {name for name, value in others.items() if value is not None and value is not False}
+    unknown = sorted(given - WITHOUT_EFFECT)
+    if unknown:
+        raise TypeError(f"{type(attention).__name__} is given {', '.join(unknown)}, whose effect is not known")
     x_BTD, size = hidden_states, attention.attention_head_size
     query_BHd = query(x_BTD[:, 0]).unflatten(-1, (-1, size))
     key_HdD, value_HdD = (part.weight.unflatten(0, (-1, size)) for part in (key, value))

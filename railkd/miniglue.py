@@ -12,9 +12,10 @@ from typing import Any
 from railkd import miniglue_tasks as tasks
 from railkd.defaults import SIZES, resolved
 from railkd.errors import UserError, unknown
+from railkd.files import atomic
 from railkd.miniglue_corpus import corpus_lines
 from railkd.miniglue_tasks import Row, texts
-from railkd.records import SEAL, atomic, seal
+from railkd.records import SEAL, seal
 
 TASKS: dict[str, tuple[Callable[[Random], Row], dict[str, str]]] = {
     "cola": (tasks.cola, {"sentence": "string", "label": "int64"}),

@@ -17,6 +17,7 @@ from typing import Any
 from railkd import data
 from railkd.config import Benchmark
 from railkd.errors import UserError
+from railkd.files import sync
 from railkd.records import MIRRORED, mirrored, sha256_file, write_json
 
 # Weights as safetensors, the configuration, and what fast tokenizers are made of; never code, never a pickle.
@@ -53,7 +54,7 @@ class _Shelf:
         files = sorted(p for p in (fresh.rglob("*") if fresh.is_dir() else [fresh]) if p.is_file())
         digests = {str(p.relative_to(self.partial / "fresh")): sha256_file(p) for p in files}
         for file in files:
-            _sync(file)
+            sync(file)
         # The list first: a fetch cut short here is one whose files are not whole, and is made again.
         write_json(self.root / MIRRORED, {**mirrored(self.root), name: {"revision": commit, "files": digests}})
         _remove(place)
@@ -73,11 +74,6 @@ class _Shelf:
 
 def _remove(path: Path) -> None:
     shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-
-
-def _sync(path: Path) -> None:
-    with open(path, "rb") as file:
-        os.fsync(file.fileno())
 
 
 def mirror(benchmark: Benchmark, folder: Path, say: Say) -> None:

@@ -17,11 +17,12 @@ from torch import Tensor, nn
 from railkd.attention import capture
 from railkd.config import Benchmark, Layout, checkpoint_path, model_root
 from railkd.errors import Undeclared, UserError
-from railkd.exact import narrow_last_layer
+from railkd.exact import narrow_where_exact
+from railkd.files import atomic_folder
 from railkd.loading import require_encoder
 from railkd.methods.base import Part, Pooling
 from railkd.mixing import mixed_inputs
-from railkd.records import atomic_folder, mirrored, require, seal, sha256_file, sha256_once, sha256_text
+from railkd.records import mirrored, require, seal, sha256_file, sha256_once, sha256_text
 from railkd.streams import seed_global
 
 if TYPE_CHECKING:
@@ -241,7 +242,7 @@ def load_classifier(
     stream, and one with another number of outputs too, which ``log`` is told.
 
     Unless ``whole_last_layer``, the last layer's hidden states are those of the first position alone, where
-    ``narrow_last_layer`` knows the architecture. Raises UserError for a missing, truncated or foreign checkpoint, and
+    ``narrow_where_exact`` knows the architecture. Raises UserError for a missing, truncated or foreign checkpoint, and
     for one that lacks a weight of the encoder.
     """
     config = read_config(checkpoint, where)
@@ -282,11 +283,11 @@ def attention(kind: Any) -> str:
 
 
 def narrow(model: "PreTrainedModel") -> None:
-    """Lets the last layer compute its first position alone: see ``narrow_last_layer``."""
+    """Lets the last layer compute its first position alone: see ``narrow_where_exact``."""
     if hasattr(model.config, "attention_window"):  # Longformer pads the states of its layers, and cuts them again
         return
     with suppress(UserError):  # layers that are one and the same, as ALBERT's
-        narrow_last_layer(layers_of(model)[-1])
+        narrow_where_exact(model, layers_of(model)[-1])
 
 
 def place(model: "PreTrainedModel", device: torch.device) -> "PreTrainedModel":

@@ -51,8 +51,25 @@ def parse(text: str, where: str, keys: tuple[type, ...] = (str,)) -> Any:
         TypeError,
         ValueError,
     ) as error:
-        said = " ".join(str(error).split())[:LONGEST]
-        raise UserError(f"{where}: not valid YAML: {said}") from None
+        raise UserError(f"{where}: not valid YAML: {_told(error, text)[:LONGEST]}") from None
+
+
+def _told(error: Exception, text: str) -> str:
+    """What is wrong and in which line, in one line."""
+    if isinstance(error, yaml.reader.ReaderError):
+        number = text.count("\n", 0, error.position) + 1
+        return f"line {number}: the character U+{int(error.character):04X} is not allowed"
+    if not isinstance(error, yaml.MarkedYAMLError):
+        return " ".join(str(error).split())
+    mark = error.problem_mark or error.context_mark
+    if mark is None:
+        return " ".join(f"{error.context or ''} {error.problem or ''}".split())
+    line = text.split("\n")[mark.line] if mark.line < text.count("\n") + 1 else ""
+    if "\t" in line[: len(line) - len(line.lstrip())] or line[mark.column : mark.column + 1] == "\t":
+        return f"line {mark.line + 1}: a tab; indent with spaces"
+    begun = f", begun in line {error.context_mark.line + 1}" if error.context_mark else ""
+    where = f" ({error.context}{begun})" if error.context else ""
+    return " ".join(f"line {mark.line + 1}: {error.problem}{where}".split())
 
 
 def _plain(value: Any, known: dict[int, int], keys: tuple[type, ...], place: str = "top level", depth: int = 0) -> int:

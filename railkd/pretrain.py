@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 from railkd.defaults import PRETRAINING
 from railkd.errors import Diverged, UserError, unknown
+from railkd.files import atomic_folder
 from railkd.pretrain_text import batches, packed_rows, save_tokenizer, separator, train_tokenizer
-from railkd.records import atomic_folder, require, seal
+from railkd.records import require, seal
 
 if TYPE_CHECKING:
     import torch

@@ -9,21 +9,19 @@ a teacher's in ``results/<benchmark>/teachers/<teacher>/<task>/record.json``.
 """
 
 import functools
-import glob
 import hashlib
 import json
 import os
 import platform
-import shutil
 import subprocess
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from railkd import __version__
 from railkd.errors import UserError
+from railkd.files import write_bytes
 from railkd.schema import FIELDS, OPTIONAL, READABLE, misshapen
 
 if TYPE_CHECKING:
@@ -55,88 +53,6 @@ def sha256_file(path: Path) -> str:
     """Hex SHA-256 of a file's bytes."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-@contextmanager
-def atomic(path: Path) -> Iterator[Path]:
-    """A temporary file to write, which then takes the path's place: a reader sees the old content or the new, whole,
-    also after a power loss."""
-    with _taking_the_place_of(path) as temporary:
-        yield temporary
-        sync(temporary)
-        os.replace(temporary, path)
-
-
-@contextmanager
-def atomic_folder(path: Path) -> Iterator[Path]:
-    """The same for a folder: the temporary one is there to be filled, and what the path held before is deleted."""
-    with _taking_the_place_of(path) as temporary:
-        temporary.mkdir()
-        yield temporary
-        for file in (*temporary.rglob("*"), temporary):
-            sync(file)
-        shutil.rmtree(path, ignore_errors=True)
-        os.replace(temporary, path)
-
-
-@contextmanager
-def _taking_the_place_of(path: Path) -> Iterator[Path]:
-    """A name beside the path, gone afterwards; UserError names the path when the disk is full or not to be written."""
-    try:
-        new = [folder for folder in path.parents if not folder.exists()]
-        path.parent.mkdir(parents=True, exist_ok=True)
-        for folder in new:
-            sync(folder.parent)
-        temporary = _temporary(path)
-        try:
-            yield temporary
-            sync(path.parent)  # else the new name may be lost
-        finally:
-            _remove(temporary)
-    except UserError:
-        raise
-    except Exception as error:
-        if not isinstance(error, OSError) and "(os error " not in str(error):  # so say safetensors and tokenizers
-            raise
-        why = (isinstance(error, OSError) and error.strerror) or str(error)
-        raise UserError(f"{path}: cannot be written ({why})") from error
-
-
-def _temporary(path: Path) -> Path:
-    """A name of this process's own; what killed processes of this machine have left under theirs is removed."""
-    prefix = f".{path.name}.{platform.node()}-"
-    for left in path.parent.glob(f"{glob.escape(prefix)}*.tmp"):
-        try:
-            os.kill(int(left.name[len(prefix) : -len(".tmp")]), 0)
-        except (ProcessLookupError, ValueError, OverflowError):
-            _remove(left)
-        except OSError:  # another user's, and alive
-            pass
-    temporary = path.with_name(f"{prefix}{os.getpid()}.tmp")
-    _remove(temporary)  # of a process that had this one's number
-    return temporary
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        path.unlink(missing_ok=True)
-
-
-def sync(path: Path) -> None:
-    """Waits until a file's content, or the names in a folder, are on disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def write_bytes(path: Path, data: bytes) -> None:
-    """Writes a file whole or not at all."""
-    with atomic(path) as temporary:
-        temporary.write_bytes(data)
 
 
 def write_json(path: Path, value: Any) -> None:

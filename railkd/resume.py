@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from railkd.errors import UserError
-from railkd.records import atomic, read_sealed, sealed, sha256_file, write_json
+from railkd.files import atomic
+from railkd.records import read_sealed, sealed, sha256_file, write_json
 
 EVERY = 60.0  # seconds between two states: a miniature run ends before the first, an hour's run loses a minute
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor
 
-from railkd import checkpoints, data, diagnostics, models, probe, records
+from railkd import checkpoints, data, diagnostics, files, models, probe, records
 from railkd.config import Benchmark, Cell, Layout
 from railkd.data import Prepared
 from railkd.errors import Diverged, UserError
@@ -132,7 +132,7 @@ def _record(
     similarity, found = diagnostics.measure(model, prepared, logits, teacher, device) if teacher else ({}, {})
     predictions = path.with_suffix(".safetensors")
     payload = save(logits)
-    records.write_bytes(predictions, payload)
+    files.write_bytes(predictions, payload)
     task = prepared.task
     record = {
         "schema": SCHEMA_VERSION,
@@ -259,12 +259,9 @@ def _store(
 
     One job at a time looks: of several that start together, the first fills what ``railkd release`` has emptied.
     """
-    import fcntl
-
     folder = layout.signals(teacher, task)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with open(folder.with_name(f".{folder.name}.lock"), "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with files.exclusive_lock(folder.with_name(f".{folder.name}.lock")):
         _refresh(benchmark, layout, teacher, task, prepared, device, log)
         return SignalStore(folder, device)
 
@@ -442,11 +439,8 @@ def _back_in_place(layout: Layout, teacher: str, task: str, config: dict[str, An
 
 def _link(record: Path, target: Path) -> None:
     """Links a record's predictions and then the record itself to another place."""
-    target.parent.mkdir(parents=True, exist_ok=True)
     for source, link in ((record.with_suffix(".safetensors"), target.with_suffix(".safetensors")), (record, target)):
-        link.unlink(missing_ok=True)
-        os.link(source, link)
-    records.sync(target.parent)  # before the other name may go
+        files.link_or_copy(source, link)
 
 
 def restore(

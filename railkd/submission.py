@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from railkd import records
+from railkd import files, records
 from railkd.config import Benchmark, Layout
 from railkd.errors import UserError
 from railkd.metrics import predicted
@@ -129,7 +129,7 @@ def write(benchmark: Benchmark, layout: Layout, pair: str, method: str, seed: in
             entry.compress_type = zipfile.ZIP_DEFLATED
             archive.writestr(entry, content)
         archive.comment = text.encode()[:65_535]
-    records.write_bytes(out, buffer.getvalue())
+    files.write_bytes(out, buffer.getvalue())
     check(out)
     return text
 

@@ -5,7 +5,7 @@ are taken in eval mode, without dropout or augmentation, so the two regimes give
 of the attention and mixed inputs are had live alone.
 """
 
-import mmap
+import math
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -20,11 +20,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from railkd.data import Prepared, sorted_batches
-from railkd.errors import Undeclared, UserError
+from railkd.errors import Undeclared, UserError, warn
+from railkd.files import atomic_folder
 from railkd.methods.base import Batch, Part, Pooling, Signals
 from railkd.mixing import mixed_inputs
 from railkd.models import Forward, forward, outputs_of, place, uses_type_ids
-from railkd.records import atomic_folder, read_json, read_sealed, sealed, sha256_file, write_json
+from railkd.records import read_json, read_sealed, sealed, sha256_file, write_json
 from railkd.streams import stream
 from railkd.train import autocast, precision, to_device
 
@@ -77,8 +78,9 @@ class Cached:
 class SignalStore:
     """The signals of one (teacher, task) on disk, read row by row: memory stays flat however large they are.
 
-    ``logits.npy`` (examples, C) float32; ``cls.npy``, ``mean.npy``, ``mean_padded.npy`` (examples, N, D) float16, layer
-    l at index l - 1; ``probe_<kind>.npy`` (probe examples, N, D) float16 with ``probe_rows.npy``, rows of dev.
+    ``logits.npy`` (examples, C) float32; ``cls.npy``, ``mean.npy``, ``mean_padded.npy`` (examples, N, D), layer l at
+    index l - 1; ``probe_<kind>.npy`` (probe examples, N, D) with ``probe_rows.npy``, rows of dev. Vectors are float16,
+    or float32 where a value is beyond float16's largest, 65,504; ``facts["dtypes"]`` says which.
 
     Opening one checks that its files are what was written: by SHA-256, or, where ``seen.json`` says that this was done,
     by size, inode and the times of the last change of content and of status. Any write through the file system moves
@@ -170,10 +172,75 @@ class Live:
             return Live(self._teacher, mixed_inputs(embedding, self._inputs, partner_B, share))
 
 
-def _let_go(array: Any) -> None:
-    """Unmaps a written file's pages, which the system still writes to disk: the process does not grow."""
-    if hasattr(mmap, "MADV_DONTNEED"):
-        array.base.madvise(mmap.MADV_DONTNEED)
+class _RowFile:
+    """An array's file while it is written, row by row in any order: ``shape`` is (rows, …).
+
+    Not a memory map: a full disk is an error of the write, on any file system, and the process does not grow.
+    """
+
+    def __init__(self, path: Path, shape: tuple[int, ...], dtype: type) -> None:
+        self.path, self.shape, self.dtype = path, shape, np.dtype(dtype)
+        self._row_bytes = math.prod(shape[1:]) * self.dtype.itemsize
+        self._file = open(path, "w+b")  # noqa: SIM115
+        header = {"descr": np.lib.format.dtype_to_descr(self.dtype), "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(self._file, header)
+        self._start = self._file.tell()
+        self._file.truncate(self._start + shape[0] * self._row_bytes)
+
+    def write(self, rows_B: NDArray[np.int64], values: NDArray[Any]) -> None:
+        """``values`` (B, …) become these rows, in the file's type."""
+        for row, value in zip(rows_B.tolist(), np.ascontiguousarray(values, dtype=self.dtype), strict=True):
+            self._file.seek(self._start + row * self._row_bytes)
+            self._file.write(value.tobytes())
+
+    def widened(self) -> "_RowFile":
+        """The same rows in float32, in this file's place."""
+        wide = _RowFile(self.path.with_suffix(".wide"), self.shape, np.float32)
+        self._file.seek(self._start)
+        for _ in range(self.shape[0]):
+            wide._file.write(np.frombuffer(self._file.read(self._row_bytes), self.dtype).astype(wide.dtype).tobytes())
+        self._file.close()
+        os.replace(wide.path, self.path)
+        wide.path = self.path
+        return wide
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def _finite(logits_BC: Tensor, rows_B: Tensor, place: Path) -> NDArray[Any]:
+    """The logits in float32; raises UserError naming the example when one is not finite."""
+    whole_BC = logits_BC.float().cpu().numpy()
+    bad = np.argwhere(~np.isfinite(whole_BC))
+    if len(bad):
+        raise UserError(f"{place}: the teacher's logits are not finite for {_example(rows_B[bad[0][0]])}")
+    return whole_BC
+
+
+def _example(row: Tensor) -> str:
+    return (
+        f"example {int(row)}, counted from 0; expected a teacher with finite hidden states and logits "
+        "(training.teacher: a lower learning_rate, or precision: float32)"
+    )
+
+
+def _fitting(pooled_BND: Tensor, rows_B: Tensor, place: Path, wide: bool = False) -> NDArray[Any]:
+    """The vectors in float16, or, if ``wide`` or where float16 cannot hold them, in float32, which is a warning.
+
+    Raises UserError naming layer and example when a value is not finite.
+    """
+    half_BND = pooled_BND.half().cpu().numpy()
+    if np.isfinite(half_BND).all() and not wide:
+        return half_BND
+    whole_BND = pooled_BND.float().cpu().numpy()
+    bad = np.argwhere(~np.isfinite(whole_BND))
+    if len(bad):
+        layer, which = int(bad[0][1]) + 1, _example(rows_B[bad[0][0]])
+        raise UserError(f"{place}: the teacher's vector of layer {layer} is not finite for {which}")
+    if not wide:
+        at = np.unravel_index(np.abs(whole_BND).argmax(), whole_BND.shape)
+        warn(f"{place}: kept in float32, because layer {at[1] + 1} has {whole_BND[at]:g}, beyond float16's 65,504")
+    return whole_BND
 
 
 def _looks(folder: Path, names: Sequence[str]) -> dict[str, list[int]]:
@@ -254,18 +321,10 @@ def write_signals(
     place(model, device).eval()
     dtype = precision(precision_setting, device, model.config.hidden_size)
     with atomic_folder(folder) as unfinished:
-
-        def create(name: str, shape: tuple[int, ...], kind: type) -> NDArray[Any]:
-            file = unfinished / f"{name}.npy"
-            array = np.lib.format.open_memmap(file, mode="w+", dtype=kind, shape=shape)
-            if hasattr(os, "posix_fallocate"):  # a full disk is an error here, and a signal that kills when mapped
-                with open(file, "r+b") as written:
-                    os.posix_fallocate(written.fileno(), 0, file.stat().st_size)
-            return array
-
         width = model.config.hidden_size
-        logits = create("logits", (len(split), outputs_of(model)), np.float32)
-        arrays = {kind: create(kind, (len(split), len(layers), width), np.float16) for kind in poolings}
+        logits = _RowFile(unfinished / "logits.npy", (len(split), outputs_of(model)), np.float32)
+        shape = (len(split), len(layers), width)
+        arrays = {kind: _RowFile(unfinished / f"{kind}.npy", shape, np.float16) for kind in poolings}
         with torch.inference_mode(), autocast(device, dtype):
             for padded in (False, True):  # mean_padded counts padding, so it needs every example at the full length
                 kinds = [k for k in poolings if (k == "mean_padded") == padded]
@@ -275,17 +334,21 @@ def write_signals(
                 for rows in sorted_batches(split.lengths, batch_size):
                     said = forward(model, to_device(split.collate(rows, pad_id, type_ids, pad_to), device), bool(kinds))
                     if not padded:
-                        logits[rows.numpy()] = said.logits_BC.float().cpu().numpy()
+                        logits.write(rows.numpy(), _finite(said.logits_BC, rows, folder / "logits.npy"))
                     for kind in kinds:
-                        arrays[kind][rows.numpy()] = said.pooled(kind, layers).half().cpu().numpy()
-                        _let_go(arrays[kind])
+                        wide = arrays[kind].dtype == np.float32
+                        vectors = _fitting(said.pooled(kind, layers), rows, folder / f"{kind}.npy", wide)
+                        if vectors.dtype != arrays[kind].dtype:
+                            arrays[kind] = arrays[kind].widened()
+                        arrays[kind].write(rows.numpy(), vectors)
             rows = probe_rows(len(data.splits["dev"]))
             np.save(unfinished / "probe_rows.npy", rows.numpy())
             said = forward(model, to_device(data.splits["dev"].collate(rows, pad_id, type_ids), device))
             for kind in POOLINGS:
-                np.save(unfinished / f"probe_{kind}.npy", said.pooled(kind, layers).half().cpu().numpy())
+                name = f"probe_{kind}.npy"
+                np.save(unfinished / name, _fitting(said.pooled(kind, layers), rows, folder / name))
         for array in (logits, *arrays.values()):
-            array.flush()  # type: ignore[attr-defined]
+            array.close()
         seal(unfinished, fingerprints, poolings, str(dtype).removeprefix("torch."))
 
 
@@ -315,6 +378,7 @@ def seal(folder: Path, fingerprints: dict[str, str], poolings: Sequence[Pooling]
         "fingerprints": fingerprints,
         "poolings": list(poolings),
         "precision": precision,
+        "dtypes": {name: str(np.load(folder / name, mmap_mode="r", allow_pickle=False).dtype) for name in files},
         "sha256": {name: sha256_file(folder / name) for name in files},
     }
     write_json(folder / "signals.json", sealed(facts))

@@ -14,8 +14,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from railkd.config import check_device
 from railkd.data import Prepared, Split, epoch_batches, sorted_batches
-from railkd.dropout import quick_dropout
+from railkd.dropout import use_quick_dropout
 from railkd.errors import Diverged, UserError
 from railkd.exact import UsedRows
 from railkd.method_errors import backward_of, check_kept, check_trains, located
@@ -52,12 +53,17 @@ class Outcome:
 
 
 def device_for(name: str) -> torch.device:
-    """``auto``: the GPU when there is one."""
+    """``auto``: the GPU when there is one. Raises UserError for a device that this machine has not."""
+    check_device(name)
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
-    if name.startswith("cuda") and not torch.cuda.is_available():
-        raise UserError("--device cuda: no CUDA device is visible; expected auto or cpu")
-    return torch.device(name)
+    device = torch.device(name)
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise UserError(f"device {name}: no CUDA device is visible; expected auto or cpu")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        last = torch.cuda.device_count() - 1
+        raise UserError(f"device {name}: expected one of the CUDA devices that are visible, cuda:0 to cuda:{last}")
+    return device
 
 
 def precision(setting: str, device: torch.device, width: int) -> torch.dtype:
@@ -155,6 +161,9 @@ class Steps:
         self.hidden = method.needs_hidden
         place(model, device).train()
         method.to(device).train()
+        if device.type == "cpu":
+            use_quick_dropout(model)
+            use_quick_dropout(method)
         embedding = model.get_input_embeddings()
         assert isinstance(embedding, nn.Embedding)
         self.rows = UsedRows(embedding, (self.split.tokens, data.splits["dev"].tokens))
@@ -179,7 +188,7 @@ class Steps:
         extra = to_device({"rows": rows_B, "labels": self.split.labels[rows_B]}, self.device)
         batch = Batch(extra["rows"], extra["labels"], inputs)
         signals = self.teacher.signals(batch) if self.teacher is not None else None
-        with autocast(self.device, self.dtype), quick_dropout(self.device):
+        with autocast(self.device, self.dtype):
             student = forward(self.model, inputs, self.hidden, self.method.attention[0])
             loss, terms = self.method.loss(batch, student, signals)
         if not self.done:

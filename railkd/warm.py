@@ -3,8 +3,8 @@
 Importing torch and transformers costs several seconds, more than a miniature run; a fork costs milliseconds. The
 workflow starts one such process for its own lifetime (``python -m railkd.warm ADDRESS``) and names its socket in
 RAILKD_WARM; ``railkd`` then hands its arguments, folder, environment and standard streams over and waits. Nothing is
-computed before the fork, so a step does exactly what it does in a process of its own. Without the socket (another
-node of a cluster, a process that died) ``railkd`` runs the step itself.
+computed before the fork, so a step does exactly what it does in a process of its own. Without the process (another
+node of a cluster, one that died or could not begin) ``railkd`` runs the step itself.
 """
 
 import atexit
@@ -17,22 +17,48 @@ import socket
 import subprocess
 import sys
 import tempfile
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+BEGUN = b"\xff"  # what an asker hears first: from here on the step is the process's
+
+
+@contextmanager
+def _named(address: str) -> Iterator[str]:
+    """A name by which the socket can be bound or found: a long one goes through its open folder.
+
+    A socket's name has at most 107 bytes, and a folder for temporary files may have more.
+    """
+    if len(os.fsencode(address)) <= 100:
+        yield address
+        return
+    folder = os.open(os.path.dirname(address), os.O_RDONLY)
+    try:
+        yield f"/proc/self/fd/{folder}/{os.path.basename(address)}"
+    finally:
+        os.close(folder)
 
 
 def ask(address: str, argv: list[str]) -> int | None:
     """Runs a step in a fork of the warm process and returns its exit status; None when there is no such process."""
-    channel = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        channel.connect(address)
-    except OSError:
-        return None
-    request = json.dumps({"argv": argv, "folder": os.getcwd(), "environment": dict(os.environ)}).encode()
+    facts = {"folder": os.getcwd(), "environment": dict(os.environ), "encoding": sys.stdout.encoding}
+    request = json.dumps({"argv": argv, **facts}).encode()
     sys.stdout.flush()
     sys.stderr.flush()
-    socket.send_fds(channel, [len(request).to_bytes(8, "little")], [1, 2])
-    channel.sendall(request)
-    answer = channel.recv(1)
+    channel = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        with _named(address) as name:
+            channel.connect(name)
+        socket.send_fds(channel, [len(request).to_bytes(8, "little")], [1, 2])
+        channel.sendall(request)
+        if channel.recv(1) != BEGUN:  # it ended before it took the request
+            return None
+    except OSError:
+        return None
+    try:
+        answer = channel.recv(1)
+    except OSError:
+        answer = b""
     if not answer or answer[0] > 128:
         killed = f"by signal {answer[0] - 128}" if answer else "with the workflow"
         print(f"railkd: error: the step was killed {killed} (9: by hand, or out of memory)", file=sys.stderr)
@@ -56,6 +82,9 @@ def _step(request: dict[str, object], descriptors: list[int]) -> int:
 
     for place, descriptor in enumerate(descriptors, start=1):
         os.dup2(descriptor, place)
+    encoding = str(request["encoding"])  # new streams: the old ones know of files what need not be so of pipes
+    sys.stdout = open(1, "w", encoding=encoding, closefd=False)  # noqa: SIM115
+    sys.stderr = open(2, "w", buffering=1, encoding=encoding, errors="backslashreplace", closefd=False)  # noqa: SIM115
     os.environ.clear()
     os.environ.update(request["environment"])  # type: ignore[call-overload]
     os.environ.pop("RAILKD_WARM", None)
@@ -73,11 +102,17 @@ def _step(request: dict[str, object], descriptors: list[int]) -> int:
 
 
 def start() -> None:
-    """Starts the process, names its socket in RAILKD_WARM, and ends it when this process ends."""
-    folder = tempfile.mkdtemp(prefix="railkd-")
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    address = os.path.join(folder, "socket")
-    server = subprocess.Popen([sys.executable, "-m", "railkd.warm", address])
+    """Starts the process, names its socket in RAILKD_WARM, and ends it when this process ends.
+
+    Where it cannot begin (no folder for temporary files, no sockets), steps run without it.
+    """
+    try:
+        folder = tempfile.mkdtemp(prefix="railkd-")
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        address = os.path.join(folder, "socket")
+        server = subprocess.Popen([sys.executable, "-m", "railkd.warm", address])
+    except OSError:
+        return
     atexit.register(server.kill)
     os.environ["RAILKD_WARM"] = address
 
@@ -86,7 +121,8 @@ def serve(address: str) -> None:
     """Listens until the process that started it is gone."""
     parent = os.getppid()
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    listener.bind(address)
+    with _named(address) as name:
+        listener.bind(name)
     listener.listen(64)  # from here on askers wait for the imports instead of repeating them
     import pandas  # noqa: F401
     import tokenizers  # noqa: F401
@@ -104,16 +140,21 @@ def serve(address: str) -> None:
             for key, _ in selector.select(timeout=0.05 if running else 1.0):
                 if key.fileobj is listener:
                     channel, _ = listener.accept()
-                    with suppress(OSError, ValueError):
+                    try:
                         request, descriptors = _receive(channel)
                         child = os.fork()
-                        if child == 0:
-                            listener.close()
-                            os._exit(_step(request, descriptors))
-                        for descriptor in descriptors:
-                            os.close(descriptor)
-                        running[channel] = child
-                        selector.register(channel, selectors.EVENT_READ)
+                    except (OSError, ValueError):  # no room for another process: the asker runs its step itself
+                        channel.close()
+                        continue
+                    if child == 0:
+                        listener.close()
+                        os._exit(_step(request, descriptors))
+                    for descriptor in descriptors:
+                        os.close(descriptor)
+                    running[channel] = child
+                    selector.register(channel, selectors.EVENT_READ)
+                    with suppress(OSError):
+                        channel.sendall(BEGUN)
                 elif key.fileobj in running:  # the asker is gone: so is its step
                     with suppress(ProcessLookupError):
                         os.kill(running[key.fileobj], signal.SIGKILL)
@@ -133,4 +174,7 @@ def serve(address: str) -> None:
 
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the workflow decides when its jobs end
-    serve(sys.argv[1])
+    try:
+        serve(sys.argv[1])
+    except Exception:  # every step then runs by itself, and says what is wrong if it is wrong for it too
+        sys.exit(1)

@@ -199,7 +199,10 @@ def test_the_same_seed_gives_the_same_bytes(micro, tmp_path):
     [
         (lambda s: s["pairs"]["bert4-distilbert2"]["methods"].append("pdk"), "unknown method 'pdk'"),
         (lambda s: s["methods"].update(pkd={"mapping": [1, 9]}), "methods.pkd.mapping: [1, 9] names 2"),
-        (lambda s: s["data"].update(max_length="long"), "data.max_length: 'long' is not of type 'integer'"),
+        (
+            lambda s: s["data"].update(max_length="long"),
+            "data.max_length: found the text 'long', expected a whole number",
+        ),
     ],
 )
 def test_bad_input_is_one_line_before_any_job(tmp_path, change, said):

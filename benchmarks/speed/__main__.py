@@ -15,7 +15,7 @@ from typing import Any
 
 from railkd import config, records
 from railkd.config import Layout
-from railkd.errors import UserError
+from railkd.errors import UserError, printable
 
 SCHEMA = 1  # of speed.json
 
@@ -119,6 +119,7 @@ def run(options: argparse.Namespace, command: str) -> list[str]:
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command line; a user's mistake is one line on standard error and exit status 1."""
+    printable()
     given = sys.argv[1:] if arguments is None else arguments
     try:
         grown = run(parser().parse_args(given), " ".join(["python -m benchmarks.speed", *given]))

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from benchmarks.speed.tools import PACKAGES, TOOLS, Job, allow_torchvision
-from railkd import config, data, models, records, runs
+from railkd import config, data, files, models, records, runs
 from railkd.config import Layout
 from railkd.data import Prepared, Split
 from railkd.errors import UserError, unknown
@@ -125,7 +125,7 @@ def run(options: argparse.Namespace, command: str) -> Path:
         "rows": rows,
     }
     records.write_json(layout.root / "peers.json", result)
-    records.write_bytes(layout.root / "peers.md", markdown(result).encode())
+    files.write_bytes(layout.root / "peers.md", markdown(result).encode())
     return layout.root
 
 

@@ -12,7 +12,7 @@ from analysis.figures import COLOURS, MARKERS, STYLE
 from analysis.figures import _plain as plain_title
 from analysis.layout import md
 from railkd.errors import UserError
-from railkd.records import write_bytes
+from railkd.files import write_bytes
 
 GIB = 2**30
 

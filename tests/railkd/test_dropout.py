@@ -1,5 +1,7 @@
 """The CPU's dropout: the right share, the right scale, gradients through what is kept, and torch's seed alone."""
 
+import threading
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -7,9 +9,10 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from railkd import dropout, models
 from railkd import train as training
 from railkd.config import TRAINING
-from railkd.dropout import dropout, kept, quick_dropout
+from railkd.dropout import QuickDropout, drop_out, kept, use_quick_dropout
 from railkd.methods import build
 from railkd.runs import setting_for
 
@@ -41,34 +44,154 @@ def test_the_seed_decides() -> None:
     drawn = []
     for seed in (1, 1, 2):
         torch.manual_seed(seed)
-        drawn.append((dropout(x, 0.3), dropout(x, 0.3)))
+        drawn.append((drop_out(x, 0.3), drop_out(x, 0.3)))
     assert torch.equal(drawn[0][0], drawn[1][0]) and torch.equal(drawn[0][1], drawn[1][1])
     assert not torch.equal(drawn[0][0], drawn[0][1]) and not torch.equal(drawn[0][0], drawn[2][0])
 
 
 def test_gradients_pass_what_was_kept() -> None:
     x = torch.full((50, 8), 2.0, requires_grad=True)
-    made = dropout(x, 0.25)
+    made = drop_out(x, 0.25)
     made.sum().backward()
     assert x.grad is not None and torch.equal(made.detach(), 2 * x.grad) and (x.grad == 0).any()
 
 
 def test_nothing_is_dropped_without_cause() -> None:
     x = torch.randn(4, 4)
-    assert dropout(x, 0.5, training=False) is x and torch.equal(dropout(x, 0.0), x)
-    assert not dropout(x, 1.0).any()
+    assert drop_out(x, 0.5, training=False) is x and torch.equal(drop_out(x, 0.0), x)
+    assert not drop_out(x, 1.0).any()
 
 
-def test_it_is_used_within_the_block_alone() -> None:
-    before = F.dropout
-    with pytest.raises(KeyError), quick_dropout(CPU):
-        assert F.dropout is dropout
-        torch.manual_seed(1)
-        module = nn.Dropout(0.4)(torch.ones(9, 9))
-        torch.manual_seed(1)
-        assert torch.equal(module, dropout(torch.ones(9, 9), 0.4))
-        raise KeyError
-    assert F.dropout is before
+def test_the_parts_of_a_module_are_swapped_and_nothing_else() -> None:
+    part = nn.Dropout(0.4)
+    module = nn.Sequential(nn.Linear(9, 9), part, nn.ModuleDict({"again": part, "other": nn.AlphaDropout(0.4)}))
+    before = module.state_dict().keys(), str(nn.Sequential(nn.Dropout(0.4))), nn.Dropout.forward
+    use_quick_dropout(module)
+    assert type(part) is QuickDropout and isinstance(part, nn.Dropout) and type(module[2]["other"]) is nn.AlphaDropout
+    assert (module.state_dict().keys(), str(nn.Sequential(nn.Dropout(0.4))), nn.Dropout.forward) == before
+    x = torch.ones(9, 9)
+    torch.manual_seed(1)
+    made = part(x)
+    torch.manual_seed(1)
+    assert torch.equal(made, drop_out(x, 0.4)) and part.eval()(x) is x
+
+
+def run(pipeline: Any, name: str, rate: float = 0.1) -> dict[str, torch.Tensor]:
+    """The state of a student after two epochs with dropout."""
+    folder = models.Checkpoint(str(pipeline.checkpoints / name))
+    model: Any = models.load_classifier(folder, 2, 1, name, dropout=rate)
+    method = build("no_kd", setting_for((4, 32), (2, 32), "mrpc"), {})
+    settings = {**TRAINING, "batch_size": 16, "epochs": 2, "learning_rate": 1e-3, "precision": "float32"}
+    training.train(model, method, None, pipeline.prepared("mrpc"), settings, 1, CPU)
+    return dict(model.state_dict())
+
+
+@pytest.mark.parametrize("name", ["bert2", "distilbert2", "roberta3"])
+def test_the_same_bits_as_if_the_function_were_replaced(
+    pipeline: Any, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """As it was once, for the whole process: the order of draws is that of the library's own code."""
+    ours, plain = run(pipeline, name), F.dropout
+
+    def everywhere(input: torch.Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> torch.Tensor:
+        return drop_out(input, p, training, inplace) if training and p else plain(input, p, training, inplace)
+
+    monkeypatch.setattr(training, "use_quick_dropout", lambda module: None)
+    assert not all(map(torch.equal, ours.values(), run(pipeline, name).values()))  # torch's own bits are others
+    monkeypatch.setattr(F, "dropout", everywhere)
+    theirs = run(pipeline, name)
+    assert ours.keys() == theirs.keys() and all(torch.equal(ours[key], theirs[key]) for key in ours)
+
+
+def test_no_function_of_another_library_is_replaced(pipeline: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not even during a step."""
+    known, during = (F.dropout, torch.dropout, nn.Dropout.forward), []
+
+    def watched(like: torch.Tensor, p: float) -> torch.Tensor:
+        during.append((F.dropout, torch.dropout, nn.Dropout.forward) == known)
+        return kept(like, p)
+
+    monkeypatch.setattr(dropout, "kept", watched)
+    run(pipeline, "bert2")
+    assert during and all(during)
+
+
+def test_two_threads_do_not_disturb_each_other(pipeline: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One is stopped in the middle of its first step until the other has trained; each ends as alone."""
+    inside, done = threading.Event(), threading.Event()
+    counted: dict[str, int] = {}
+
+    def by_shape(like: torch.Tensor, p: float) -> torch.Tensor:  # the generator is one for all threads
+        name = threading.current_thread().name
+        counted[name] = counted.get(name, 0) + 1
+        if name == "first" and counted[name] == 2:
+            inside.set()
+            assert done.wait(120)
+        drawn = torch.rand(like.shape, generator=torch.Generator().manual_seed(like.numel()))
+        return (drawn >= p).to(like.dtype) / (1 - p)
+
+    monkeypatch.setattr(dropout, "kept", by_shape)
+    alone = {name: run(pipeline, name) for name in ("bert2", "distilbert2")}
+    calls, together = counted.pop(threading.current_thread().name), {}
+
+    def first() -> None:
+        together["bert2"] = run(pipeline, "bert2")
+
+    thread = threading.Thread(target=first, name="first")
+    thread.start()
+    assert inside.wait(120)
+    together["distilbert2"] = run(pipeline, "distilbert2")
+    done.set()
+    thread.join()
+    assert sum(counted.values()) == calls
+    for name, state in alone.items():
+        assert all(torch.equal(state[key], together[name][key]) for key in state), name
+
+
+def test_an_attention_that_computes_something_else_keeps_its_own(
+    pipeline: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Here a library's eager attention with another scale."""
+    from transformers.models.bert import modeling_bert
+
+    monkeypatch.setattr(dropout, "_verdicts", {})
+    model = pipeline.student("bert2")
+    use_quick_dropout(model)
+    assert model.config._attn_implementation == dropout.ATTENTION and list(dropout._verdicts.values()) == [True]
+    plain, calls = modeling_bert.eager_attention_forward, []
+
+    def sharper(*given: Any, scaling: float, **named: Any) -> Any:
+        calls.append(1)
+        return plain(*given, scaling=2 * scaling, **named)
+
+    monkeypatch.setattr(modeling_bert, "eager_attention_forward", sharper)
+    monkeypatch.setattr(dropout, "_verdicts", {})
+    for _ in range(2):
+        model = pipeline.student("bert2")
+        use_quick_dropout(model)
+        assert model.config._attn_implementation == "eager" and list(dropout._verdicts.values()) == [False]
+    calls.clear()
+    run(pipeline, "bert2")
+    assert calls
+
+
+def test_an_argument_of_unknown_effect_is_refused() -> None:
+    part, x = nn.Identity(), torch.randn(2, 2, 3, 4)
+    assert dropout.attention(part, x, x, x, None, position_ids=None, output_hidden_states=True)[0].shape == (2, 3, 2, 4)
+    with pytest.raises(TypeError, match="attention is given position_bias, whose effect is not known"):
+        dropout.attention(part, x, x, x, None, position_bias=x)
+
+
+def test_what_is_saved_is_the_same(pipeline: Any, tmp_path: Path) -> None:
+    saved = []
+    for swapped in (False, True):
+        model = pipeline.student("bert2")
+        if swapped:
+            use_quick_dropout(model)
+        models.save_classifier(model, tmp_path / str(swapped))
+        saved.append({p.name: p.read_bytes() for p in (tmp_path / str(swapped)).iterdir()})
+    assert saved[0] == saved[1] and b"railkd" not in saved[1]["config.json"]
+    assert models.load_classifier(models.Checkpoint(str(tmp_path / "True")), 2, 1, "m").config.hidden_size == 32
 
 
 def test_a_run_draws_with_it(pipeline: Any, monkeypatch: pytest.MonkeyPatch) -> None:

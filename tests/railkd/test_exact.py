@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from railkd import models
+from railkd import errors, exact, models
 from railkd import train as training
 from railkd.attention import projections
 from railkd.config import TRAINING
@@ -88,6 +88,86 @@ def test_the_narrow_attention_drops_out(checkpoints: Path) -> None:
 
 def test_an_unknown_layer_is_left_whole() -> None:
     assert not narrow_last_layer(nn.TransformerEncoderLayer(8, 2))
+
+
+def mutate(model: Any, how: str) -> None:
+    """What a new version of a library might do under an old name; ``last`` is the last layer's attention."""
+    last = models.layers_of(model)[-1].attention.self
+    before = type(last)
+
+    def scale(self: Any, hidden_BTD: torch.Tensor, **others: Any) -> Any:
+        self.scaling = 1.1 * self.attention_head_size**-0.5
+        return before.forward(self, hidden_BTD, **others)
+
+    def positions(self: Any, hidden_BTD: torch.Tensor, attention_mask: torch.Tensor, **others: Any) -> Any:
+        position_T = torch.arange(hidden_BTD.shape[1])
+        bias_TT = -0.1 * (position_T - position_T[:, None]).abs()
+        return before.forward(self, hidden_BTD, attention_mask=attention_mask + bias_TT, **others)
+
+    def argument(self: Any, hidden_BTD: torch.Tensor, head_mask: torch.Tensor, **others: Any) -> Any:
+        return before.forward(self, hidden_BTD * head_mask, **others)
+
+    if how == "pooler":
+        model.bert.pooler.forward = lambda hidden_BTD: hidden_BTD.mean(dim=1)
+        return
+    if how == "argument":
+        last.register_forward_pre_hook(
+            lambda module, given, named: (given, {**named, "head_mask": torch.tensor(0.5)}), with_kwargs=True
+        )
+    changed = {"scale": scale, "positions": positions, "argument": argument}[how]
+    last.__class__ = type("BertSelfAttention", (before,), {"forward": changed})
+
+
+@pytest.mark.parametrize("how", ["scale", "positions", "argument", "pooler"])
+@pytest.mark.parametrize("new", [False, True], ids=["trained", "new"])
+def test_a_layer_that_computes_something_else_stays_whole(
+    checkpoints: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], how: str, new: bool
+) -> None:
+    """Said once; also where new weights are so small that attention is the same everywhere."""
+    monkeypatch.setattr(exact, "_verdicts", {})
+    errors.warn.cache_clear()
+    for _ in range(2):
+        model = load_classifier(Checkpoint(str(checkpoints / "bert4")), 2, 1, "m", whole_last_layer=True)
+        if new:
+            with torch.no_grad():
+                for parameter in model.parameters():
+                    if parameter.ndim > 1:
+                        parameter.mul_(0.1)
+        mutate(model, how)
+        before, whole = copy.deepcopy(model.state_dict()), forward(model, inputs())
+        state, training_before = torch.get_rng_state(), model.training
+        models.narrow(model)
+        after = forward(model, inputs())
+        assert torch.equal(after.logits_BC, whole.logits_BC) and after.hidden[-1].shape == (3, 9, 32)
+        assert torch.equal(state, torch.get_rng_state()) and model.training == training_before
+        assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+    lines = [line for line in capsys.readouterr().err.splitlines() if "not narrowed" in line]
+    why = "TypeError: BertSelfAttention is given head_mask" if how == "argument" else "it would give other numbers"
+    assert len(lines) == 1 and why in lines[0], lines
+
+
+def test_an_architecture_is_compared_once(checkpoints: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With any weights and names of labels; the comparison leaves weights, modes and random numbers as they were."""
+    compared: list[str] = []
+    real = exact._same_when_narrow
+
+    def counted(model: Any, layer: Any) -> bool:
+        before, state = copy.deepcopy(model.state_dict()), torch.get_rng_state()
+        compared.append(type(model).__name__)
+        verdict = real(model, layer)
+        assert torch.equal(state, torch.get_rng_state())
+        assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+        return verdict
+
+    monkeypatch.setattr(exact, "_verdicts", {})
+    monkeypatch.setattr(exact, "_same_when_narrow", counted)
+    for name, seed in (("bert4", 1), ("bert4", 2), ("distilbert2", 1), ("roberta3", 1), ("bert4", 1), ("bert2", 1)):
+        model = load_classifier(Checkpoint(str(checkpoints / name)), 2, seed, "m")
+        assert forward(model, inputs()).hidden[-1].shape[1] == 1
+    assert [name[:4] for name in compared] == ["Bert", "Dist", "Robe", "Bert"]  # bert2 has another depth
+    monkeypatch.setattr(models, "attention", lambda: "sdpa")
+    load_classifier(Checkpoint(str(checkpoints / "bert4")), 2, 1, "m")
+    assert len(compared) == 5
 
 
 class Whole(nn.Module):

@@ -207,3 +207,79 @@ def test_the_pipelines_teacher_is_the_saved_one(pipeline: Any) -> None:
     batch = batch_of(prepared, torch.arange(10), True)
     torch.testing.assert_close(store.signals(batch).logits_BC, live.signals(batch).logits_BC, atol=1e-5, rtol=1e-4)
     assert store.facts["precision"] == "float32"
+
+
+def scaled(pipeline: Any, factor: float) -> Any:
+    """The teacher with the hidden states of its second layer multiplied."""
+    model = pipeline.teacher("mrpc")
+    norm = model.bert.encoder.layer[1].output.LayerNorm
+    with torch.no_grad():
+        norm.weight.mul_(factor)
+        norm.bias.mul_(factor)
+    return model
+
+
+@pytest.mark.parametrize("pooling", ["cls", "mean", "mean_padded"])
+def test_values_beyond_half_precision_are_kept_in_float32(
+    pipeline: Any, tmp_path: Path, pooling: Any, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Of the store and of the probes; the numbers are those of the live teacher, and what fits stays as it was."""
+    model, prepared = scaled(pipeline, 7e4), pipeline.prepared("mrpc")
+    write_signals(model, prepared, [pooling], tmp_path / "s", CPU, "float32", {}, batch_size=7)
+    store, live = SignalStore(tmp_path / "s", CPU), LiveTeacher(model, prepared, CPU, "float32")
+    assert store.facts["dtypes"] == {
+        "logits.npy": "float32",
+        f"{pooling}.npy": "float32",
+        "probe_rows.npy": "int64",
+        "probe_cls.npy": "float32",
+        "probe_mean.npy": "float32",
+    }
+    rows = torch.arange(len(prepared.splits["train"]))
+    batch = batch_of(prepared, rows, True, prepared.facts["max_length"] if pooling == "mean_padded" else None)
+    cached, said = (source.signals(batch).pooled(pooling, [1, 2, 3]) for source in (store, live))
+    assert cached.isfinite().all() and cached[:, 1].abs().max() > 65504
+    torch.testing.assert_close(cached, said, atol=2e-3, rtol=2e-3)
+    lines = [line for line in capfd.readouterr().err.splitlines() if f"/{pooling}.npy" in line]
+    assert len(lines) == 1 and "kept in float32, because layer 2 has " in lines[0], lines
+
+
+def test_an_array_becomes_wide_in_the_middle(tmp_path: Path) -> None:
+    """What was written before is kept; a row that was not is still to come."""
+    file = signals._RowFile(tmp_path / "a.npy", (5, 2, 3), np.float16)
+    first, second = np.arange(12).reshape(2, 2, 3) / 8, np.full((1, 2, 3), 1e6)
+    file.write(np.array([3, 0]), first)
+    file = file.widened()
+    file.write(np.array([2]), second)
+    file.close()
+    made = np.load(tmp_path / "a.npy", allow_pickle=False)
+    assert made.dtype == np.float32 and made.shape == (5, 2, 3) and [p.name for p in tmp_path.iterdir()] == ["a.npy"]
+    assert (made[[3, 0]] == first).all() and (made[2] == second[0]).all() and not made[[1, 4]].any()
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("nan")])
+def test_a_teacher_that_is_not_finite_is_one_line(
+    pipeline: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: float
+) -> None:
+    """It names the file, the layer and the example."""
+    model, prepared = pipeline.teacher("mrpc"), pipeline.prepared("mrpc")
+    row = 5
+    tokens = prepared.splits["train"].collate(torch.tensor([row]), prepared.facts["pad_id"], False)["input_ids"][0]
+
+    def poisoned(model: Any, inputs: dict[str, torch.Tensor], hidden: bool) -> Any:
+        said = forward(model, inputs, hidden)
+        for ids_T, state_TD in zip(inputs["input_ids"], said.hidden[2], strict=True):
+            if torch.equal(ids_T[ids_T != prepared.facts["pad_id"]], tokens):
+                state_TD[0, 3] = value
+        return said
+
+    monkeypatch.setattr(signals, "forward", poisoned)
+    with pytest.raises(
+        UserError, match=rf"s/cls.npy: the teacher's vector of layer 2 is not finite for example {row},"
+    ):
+        write_signals(model, prepared, ["cls"], tmp_path / "s", CPU, "float32", {})
+    monkeypatch.undo()
+    with torch.no_grad():
+        model.classifier.bias.fill_(value)
+    with pytest.raises(UserError, match=r"s/logits.npy: the teacher's logits are not finite for example \d+, counted"):
+        write_signals(model, prepared, ["cls"], tmp_path / "s", CPU, "float32", {})
+    assert not list(tmp_path.iterdir())

@@ -15,9 +15,13 @@ ROOT = Path(__file__).parent.parent.parent
 STEP = [sys.executable, "-m", "railkd"]
 
 
-@pytest.fixture(scope="module")
-def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    place = str(tmp_path_factory.mktemp("warm") / "socket")
+@pytest.fixture(scope="module", params=["short", "longer than a socket's name"])
+def address(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    folder = tmp_path_factory.mktemp("warm")
+    if request.param != "short":
+        folder = folder / ("long" * 20) / ("long" * 20)
+        folder.mkdir(parents=True)
+    place = str(folder / "socket")
     server = subprocess.Popen([sys.executable, "-m", "railkd.warm", place], cwd=ROOT)
     until(lambda: Path(place).exists(), "the process listens")
     yield place
@@ -50,6 +54,45 @@ def test_same_words_and_status_as_a_process_of_its_own(address: str, tmp_path: P
 def test_without_the_process_the_step_runs_itself(tmp_path: Path) -> None:
     done = run(str(tmp_path / "nobody"), "record", "none.json")
     assert done.returncode == 1 and "none.json: no such file" in done.stderr
+
+
+START = "from railkd import warm; import os, subprocess, sys; warm.start(); "
+START += "print(subprocess.run([sys.executable, '-m', 'railkd', 'record', 'none.json']).returncode)"
+
+
+@pytest.mark.parametrize("place", ["long", "missing", "a file"])
+def test_no_folder_for_temporary_files_stops_a_workflow(tmp_path: Path, place: str) -> None:
+    """Nor is there a word of it: of a long name the process is used, without a folder the step runs by itself."""
+    folder = tmp_path / "/".join(["t" * 60] * 3)
+    if place == "long":
+        folder.mkdir(parents=True)
+    elif place == "a file":
+        folder.parent.mkdir(parents=True)
+        folder.write_bytes(b"")
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(folder)}
+    done = subprocess.run(
+        [sys.executable, "-c", START], capture_output=True, text=True, env=environment, cwd=tmp_path, timeout=120
+    )
+    assert (done.stdout, done.stderr) == ("1\n", "railkd: error: none.json: no such file\n")
+
+
+@pytest.mark.parametrize("when", ["before it takes the step", "before it binds"])
+def test_a_process_that_ends_early_leaves_the_step_to_its_asker(tmp_path: Path, when: str) -> None:
+    """Such as one whose libraries cannot be imported; it says nothing itself."""
+    (tmp_path / "broken" / "transformers").mkdir(parents=True)
+    (tmp_path / "broken" / "transformers" / "__init__.py").write_text("raise OSError('broken on purpose')")
+    environment = {**os.environ, "PYTHONPATH": f"{tmp_path / 'broken'}:{ROOT}"}
+    place = tmp_path / ("socket" if when == "before it takes the step" else "no folder/socket")
+    server = subprocess.Popen(
+        [sys.executable, "-m", "railkd.warm", str(place)], env=environment, cwd=ROOT, stderr=subprocess.PIPE, text=True
+    )
+    for _ in range(600):
+        if place.exists() or server.poll() is not None:
+            break
+        time.sleep(0.02)
+    done = run(str(place), "record", "none.json", folder=tmp_path)
+    assert (done.returncode, done.stderr) == (1, "railkd: error: none.json: no such file\n")
+    assert server.communicate(timeout=60)[1] == "" and server.returncode == 1
 
 
 def test_a_step_dies_with_its_asker(address: str, tmp_path: Path) -> None:
