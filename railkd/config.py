@@ -429,6 +429,11 @@ class Layout:
     def run(self, cell: Cell, seed: int) -> Path:
         return self.root / "runs" / cell.pair / cell.method / cell.task / f"seed-{seed}.json"
 
+    def present(self) -> list[Path]:
+        """The records of runs and teachers that are there, whoever asked for them."""
+        places = (*self.root.glob("runs/*/*/*/*.json"), *self.root.glob("teachers/*/*/record.json"))
+        return sorted(places)
+
     def point(self, cell: Cell, point: int) -> Path:
         return self.root / "search" / cell.pair / cell.method / cell.task / f"point-{point}.json"
 

@@ -103,8 +103,7 @@ class Survey:
         """Records of runs and of teachers that the benchmark file does not name."""
         known = {path for product in self.products for path in product.outputs}
         known |= {self.layout.run(c, seed) for c in self.benchmark.cells() for seed in self.benchmark.seeds}
-        found = [*(self.layout.root / "runs").rglob("*.json"), *(self.layout.root / "teachers").glob("*/*/record.json")]
-        return sorted(path for path in found if path not in known and path.name not in ("config.json", records.SEAL))
+        return [path for path in self.layout.present() if path not in known]
 
     def _all(self) -> Iterator[Product]:
         """In an order in which each follows what it reads."""

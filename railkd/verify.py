@@ -45,10 +45,9 @@ class Verifier:
                 identity = {"stage": "distil", **cell._asdict(), "seed": seed}
                 known.add(path)
                 yield from self._run(path, identity, records.asked(self.benchmark, self.layout, cell), teacher)
-        for folder in ("runs", "teachers"):
-            for path in sorted((self.layout.root / folder).rglob("*.json")):
-                if path not in known and path.name not in ("config.json", records.SEAL):
-                    yield f"{path}: no run of {self.benchmark.path}"
+        for path in self.layout.present():
+            if path not in known:
+                yield f"{path}: no run of {self.benchmark.path}"
         for file in sorted(self.layout.root.rglob(records.SEAL)):
             yield from records.broken(file.parent)
         for file in sorted(self.layout.checksums("*").parent.glob("*.json")):

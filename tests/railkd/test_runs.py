@@ -12,7 +12,7 @@ import torch
 import yaml
 from safetensors.numpy import load_file
 
-from railkd import cli, config, records, registry, runs
+from railkd import cli, config, records, runs
 from railkd.config import Cell, Layout
 from railkd.errors import Diverged, UserError
 from railkd.tasks import TASKS
@@ -146,9 +146,9 @@ def test_what_changed_is_trained_anew(bench: Any, monkeypatch: pytest.MonkeyPatc
         made = bench(CHANGES[change])
     elif change == "source":
         other = tmp_path / "edited.py"
-        first, *rest = registry.source_files("rail_kd_l")
+        first, *rest = runs.source_files("rail_kd_l")
         other.write_text(first.read_text() + "\n# edited\n")
-        monkeypatch.setattr(registry, "source_files", lambda name: [other, *rest])
+        monkeypatch.setattr(runs, "source_files", lambda name: [other, *rest])
     elif change == "predictions":
         content = bytearray(kept.with_suffix(".safetensors").read_bytes())
         content[-1] ^= 1
