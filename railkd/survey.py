@@ -291,8 +291,8 @@ class Survey:
                 continue
             try:
                 seal = records.read_sealed(file)
-                written = [layout.root / name for name in seal["files"]]
-            except (UserError, KeyError, TypeError):
+                written = [layout.root / name for name in dict(seal["files"])]
+            except (UserError, KeyError, TypeError, ValueError):
                 continue  # what it wrote is not known: the workflow goes by what is missing
             why = None if seal.get("made_of") == made_of else "what it shows has changed"
             why = why or next((f"{path.name} is missing" for path in written if not path.is_file()), None)
@@ -353,8 +353,8 @@ def _sealed(folder: Path, wanted: Any) -> str | None:
 def _absent(folder: Path) -> str | None:
     """Which of a sealed folder's files is missing."""
     try:
-        names = records.read_sealed(folder / records.SEAL)["files"]
-    except (UserError, KeyError, TypeError):
+        names = dict(records.read_sealed(folder / records.SEAL)["files"])
+    except (UserError, KeyError, TypeError, ValueError):
         return f"{folder / records.SEAL} is missing"
     return next((f"{name} is missing" for name in names if not (folder / name).is_file()), None)
 

@@ -361,13 +361,13 @@ def lacks(folder: Path, fingerprints: Mapping[str, str | None], poolings: Sequen
         return "not there"
     try:
         facts = read_sealed(folder / "signals.json")
-    except UserError as error:
-        return str(error)
-    found = [f"other {key}" for key, value in fingerprints.items() if value and facts["fingerprints"].get(key) != value]
+        made_of, files, kinds = dict(facts["fingerprints"]), dict(facts["sha256"]), list(facts["poolings"])
+    except (KeyError, TypeError, ValueError) as error:  # UserError among them
+        return str(error) if isinstance(error, UserError) else "it is no store of signals"
+    found = [f"other {key}" for key, value in fingerprints.items() if value and made_of.get(key) != value]
     if poolings is not None:
-        whole = all((folder / name).is_file() for name in facts["sha256"])
-        found += [] if whole else ["not there"]
-        found += [f"without {kind}" for kind in poolings if kind not in facts["poolings"]]
+        found += [] if all((folder / name).is_file() for name in files) else ["not there"]
+        found += [f"without {kind}" for kind in poolings if kind not in kinds]
     return ", ".join(found) or None
 
 
