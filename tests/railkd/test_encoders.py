@@ -120,6 +120,10 @@ def look(folder: Path, layers: tuple[int, ...] | None) -> Any:
 
 @pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.type)
 def test_works_or_says_in_one_line_why_not(family: Family, tmp_path: Path) -> None:
+    from transformers import CONFIG_MAPPING
+
+    if family.type not in CONFIG_MAPPING:
+        pytest.skip("this version of transformers has no such family")
     make(family, tmp_path / "m")
     for layers, line in ((None, family.refused), ((1, 2, 4), family.refused or family.layers)):
         if line:
