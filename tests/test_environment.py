@@ -186,6 +186,18 @@ def test_an_old_python_is_refused_in_one_line(checkout: Path) -> None:
     assert not (checkout / ".venv" / ".ready").exists()
 
 
+def test_ci_first_runs_the_readmes_command_with_nothing_more() -> None:
+    """No data and no extra before it; those come after, in an environment that is not .venv."""
+    lines = (ROOT / ".ci" / "run").read_text().splitlines()
+    told = [line for line in lines if line.startswith(("make ", "unset ", "export ", ".ci/"))]
+    first = told.index("make test")
+    assert "    make test   # set up, then run the tests" in (ROOT / "README.md").read_text().splitlines()
+    assert any({"RAILKD_DATA", "RAILKD_MODELS"} <= set(line.split()) for line in told[:first] if "unset" in line)
+    assert not [line for line in told[:first] if line.startswith(("make ", ".ci/"))]
+    extras = [line for line in told if "realtext" in line]
+    assert extras and all(told.index(line) > first and "VENV=.venv-realtext" in line for line in extras)
+
+
 def test_no_tracked_file_is_large() -> None:
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True)
     if listed.returncode != 0:
