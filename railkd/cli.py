@@ -80,8 +80,6 @@ def _known(benchmark: Benchmark, arguments: argparse.Namespace) -> None:
         if given is not None and given not in available:
             raise unknown(key, given, available, f"--{key}")
     teacher, task, pair = (getattr(arguments, key, None) for key in ("teacher", "task", "pair"))
-    if teacher is not None and teacher not in benchmark.teachers:
-        raise unknown("teacher", teacher, benchmark.teachers, "--teacher")
     if teacher is not None and task not in benchmark.teacher_tasks(teacher):
         raise UserError(
             f"--task {task}: no pair trains {teacher} on it; available: {_listed(benchmark.teacher_tasks(teacher))}"
