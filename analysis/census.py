@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -211,8 +212,14 @@ def figure(benchmark: Benchmark, runs: Runs) -> Sheet:
                 axis.set_xlabel(f"{block(benchmark)} score, %")
                 axis.set_ylabel(f"{style.plain(benchmark.title_of(one.entry))}\nnumber of maps")
     if found:
-        bars = {FIXED: Patch(color=style.EDGE)}
-        sheet.key(bars | {name: style.handle(_mark(name, style.marks_of(benchmark)[found[0].entry])) for name in shown})
+        entries = list(dict.fromkeys(one.entry for one in found))
+        key: dict[str, Any] = {FIXED: Patch(color=style.EDGE)}
+        for entry in entries if ANEW in shown else []:
+            title = f"{benchmark.title_of(entry)}, {ANEW}" if len(entries) > 1 else ANEW
+            key[title] = style.marks_of(benchmark)[entry]
+        sheet.key(key | {name: _mark(name, style.MARKS["no_kd"]) for name in shown if name != ANEW})
+    else:
+        style.missing(sheet.add_subplot(grid[0]), "no map is fixed")
     sheet.foot(captions.warnings(benchmark, runs))
     return sheet
 

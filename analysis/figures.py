@@ -197,8 +197,7 @@ def attention(benchmark: Benchmark, runs: Runs) -> Sheet:
         if r == 0:
             axis.set_title(TASKS[tasks[c]].title)
         if c == 0:
-            names = [benchmark.title_of(rows[r][1]), rows[r][0].title] if len(rows) > 1 else []
-            axis.set_ylabel("\n".join(map(style.plain, [*names, "student layer"])))
+            axis.set_ylabel("\n".join([*(_names(benchmark, rows, r) if rows else []), "student layer"]))
     if image is not None:
         bar = sheet.colorbar(image, ax=axes.ravel().tolist(), label="attention weight", aspect=15, pad=0.03)
         bar.outline.set_visible(False)
@@ -206,3 +205,11 @@ def attention(benchmark: Benchmark, runs: Runs) -> Sheet:
         bar.ax.plot([-0.4] * len(equal), equal, ">", color=style.INK, markersize=3, clip_on=False)
     sheet.foot(captions.warnings(benchmark, runs))
     return sheet
+
+
+def _names(benchmark: Benchmark, rows: list[tuple[Pair, str]], r: int) -> list[str]:
+    """What tells a row of Figure 3 from the others: its method, its pair, in short lines."""
+    pair, method = rows[r]
+    names = [benchmark.title_of(method)] if len({m for _, m in rows}) > 1 else []
+    names += [f"{pair.teacher} →", pair.student] if len({p.name for p, _ in rows}) > 1 else []
+    return [style.plain(name) for name in names]

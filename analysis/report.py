@@ -61,7 +61,8 @@ def compose(benchmark: Benchmark, runs: Runs, results: Path) -> str:
         title = f"{drawing.label}: {drawing.heading}"
         parts.append(
             f"## {title}\n\n![{title}](figures/{name}.png)\n\n"
-            f"**{drawing.label}.** {md(drawing.caption(benchmark, runs))} [PDF](figures/{name}.pdf), [data](figures/{name}.csv)\n"
+            f"**{drawing.label}.** {md(drawing.caption(benchmark, runs))} [PDF](figures/{name}.pdf), "
+            f"[data](figures/{name}.csv)\n"
         )
     parts.append(_provenance(runs))
     return "\n".join(parts)

@@ -261,13 +261,13 @@ def heat(axis: Axes, values: np.ndarray, top: float) -> Any:
         vmax=top,
         cmap=MAP,
         cbar=False,
-        linewidths=0.4,
+        linewidths=0.4 if values.shape[1] <= 12 else 0,
         linecolor=PAPER,
         xticklabels=False,
         yticklabels=False,
     )
     rows, columns = values.shape
-    every = 1 if columns <= 6 else 2 if columns <= 12 else 4
+    every = 1 if columns <= 6 else 2 if columns <= 12 else -(-columns // 3)
     shown = range(0, columns, every)
     axis.set_xticks([j + 0.5 for j in shown], [str(j + 1) for j in shown])
     axis.set_yticks([i + 0.5 for i in range(rows)], [str(i + 1) for i in range(rows)])
