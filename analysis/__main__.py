@@ -27,17 +27,13 @@ def write_tables(benchmark: Benchmark, results: Path) -> None:
 
 
 def write_figures(benchmark: Benchmark, results: Path) -> None:
-    """Writes every figure that a pair names, as PDF and PNG."""
+    """Writes every figure that a pair names, as PDF and PNG, and its data as CSV."""
     from analysis import load, printed
 
     printed.write_figures(benchmark, load.read(benchmark, results), results / "figures")
     drawn = printed.drawings_of(benchmark)
-    _seal(
-        benchmark,
-        results,
-        "figures",
-        *(f"figures/{name}.{extension}" for name in drawn for extension in ("png", "pdf")),
-    )
+    names = [f"figures/{name}.{extension}" for name in drawn for extension in printed.KINDS]
+    _seal(benchmark, results, "figures", *names)
 
 
 def write_claims(benchmark: Benchmark, results: Path) -> None:

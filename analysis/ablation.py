@@ -4,15 +4,15 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-from matplotlib.figure import Figure
+import pandas as pd
+from matplotlib.axes import Axes
 
-from analysis import captions, layout, stats
+from analysis import captions, layout, stats, style
 from analysis.benchmark import Benchmark, Pair
 from analysis.cells import score_cells
-from analysis.figures import COLOURS, MARKERS, _footer, _plain
 from analysis.grid import Grid, View, data_uri, full, text_view
 from analysis.load import Runs
+from analysis.style import Sheet
 from railkd.variants import spell
 
 Effect = tuple[float, float, float]  # points: mean, and the limits of its 95 % interval (NaN with one run)
@@ -160,9 +160,10 @@ def about(benchmark: Benchmark, runs: Runs) -> str:
             f"{f'mean over {tasks} tasks, ' if tasks > 1 else ''}paired over {over}, {benchmark.title}, "
             f"{captions.backbones(pairs)}.",
             "Bars: 95% intervals of the mean over runs on these tasks, each by itself; of many, some miss their true "
-            "value. Ringed: the paper's choice, the same runs in each group."
+            "value."
             if n > 1
             else "",
+            "Filled: the paper's choice, the same runs in each group.",
             captions.synthetic(benchmark, runs),
             captions.outdated(runs),
             *(
@@ -218,47 +219,80 @@ def _reference_titles(benchmark: Benchmark) -> str:
     return " and ".join(dict.fromkeys(found)) or "vanilla KD"
 
 
-def figure(benchmark: Benchmark, runs: Runs) -> Figure:
-    """One panel for each entry that varies: a row for each value, a dot and its interval for each entry."""
-    panels = [(pair, entry) for pair in benchmark.drawn_from("ablation") for entry in benchmark.families(pair)]
-    tallest = max((len(rows(benchmark, *panel)) for panel in panels), default=1)
-    made = Figure(figsize=(max(6.3, 0.9 + 3.6 * len(panels)), 1.9 + 0.48 * tallest), layout="constrained")
-    axes = made.subplots(1, max(len(panels), 1), squeeze=False, sharex=True)[0]
-    handles: dict[str, Any] = {}
-    if not panels:
-        axes[0].text(0.5, 0.5, "no method varies", ha="center", va="center", transform=axes[0].transAxes, color="0.4")
-    for axis, (pair, entry) in zip(axes, panels, strict=False):
-        drawn = rows(benchmark, pair, entry)
-        colours = list(dict.fromkeys(second for row in drawn for second, _ in row.dots if second)) or [""]
-        labels, place, group = {}, 0.0, ""
-        for row in drawn:
-            if row.option != group:  # a gap between groups, whose first row names the option
-                place += 0.7 if group else 0.0
-            labels[place] = row.value if row.option == group else f"{row.option}: {row.value}"
-            group = row.option
-            for k, (second, method) in enumerate(row.dots):
-                mean, low, high = effect(benchmark, runs, pair, method, reference(benchmark, pair, entry))
-                y = place + (k - (len(row.dots) - 1) / 2) * 0.18
-                c = colours.index(second) if second else 0
-                if math.isnan(mean):
-                    continue
-                limits = None if math.isnan(low) else np.array([[mean - low], [high - mean]])
-                bars = axis.errorbar(
-                    [mean], [y], xerr=limits, fmt=MARKERS[c], color=COLOURS[c], markersize=4.5, linewidth=1, capsize=0
-                )
-                handles.setdefault(second, bars)
-                if method == entry:
-                    axis.plot([mean], [y], "o", markersize=9.5, markerfacecolor="none", markeredgecolor="black")
-            place += 1
-        axis.axvline(0, color="0.4", linewidth=0.8)
-        axis.set_yticks(list(labels), [_plain(label) for label in labels.values()])
-        axis.set_ylim(place - 0.4, -0.6)
-        axis.grid(axis="x", color="0.9", linewidth=0.6)
-        axis.set_axisbelow(True)
-        axis.set_title(_plain(benchmark.title_of(entry)) + (f"\n{_plain(pair.title)}" if len(panels) > 2 else ""))
-        axis.set_xlabel(f"points above {_plain(benchmark.title_of(reference(benchmark, pair, entry)))}")
-    shown = {second: bars for second, bars in handles.items() if second}
-    if shown:
-        made.legend(list(shown.values()), list(shown), loc="outside upper center", ncols=len(shown), frameon=False)
-    _footer(made, " ".join([about(benchmark, runs), *findings(benchmark, runs)]))
-    return made
+def frame(benchmark: Benchmark, runs: Runs) -> pd.DataFrame:
+    """What the figure shows: a row for each dot, its difference to the reference in points with the interval."""
+    found = []
+    for pair in benchmark.drawn_from("ablation"):
+        for entry in benchmark.families(pair):
+            other = reference(benchmark, pair, entry)
+            for row in rows(benchmark, pair, entry):
+                for second, method in row.dots:
+                    found.append(
+                        (pair.name, entry, row.option, row.value, second, method, other,
+                         *effect(benchmark, runs, pair, method, other))
+                    )  # fmt: skip
+    columns = ["pair", "entry", "option", "value", "second", "method", "reference", "mean", "low", "high"]
+    return pd.DataFrame(found, columns=columns)
+
+
+def figure(benchmark: Benchmark, runs: Runs) -> Sheet:
+    """One panel for each entry that varies: a row for each value, a dot and its interval for each entry.
+
+    Panels with the same rows stand side by side and name them once, others below one another.
+    """
+    data = frame(benchmark, runs)
+    data["row"] = data["option"] + "\n" + data["value"]
+    panels = [own for _, own in data.groupby(["pair", "entry"], sort=False)]
+    lines = [_lines(own) for own in panels] or [["none"]]
+    columns = 2 if len(panels) > 1 and all(own == lines[0] for own in lines) else 1
+    heights = [max(map(len, lines[i : i + columns])) for i in range(0, len(lines), columns)]
+    sheet = Sheet(
+        style.COLUMN, 0.9 + sum(0.4 + max(0.14, 0.045 * data["second"].nunique()) * height for height in heights)
+    )
+    axes = sheet.subplots(
+        len(heights), columns, squeeze=False, sharex=True, sharey="row" if columns > 1 else False, height_ratios=heights
+    ).ravel()  # fmt: skip
+    for axis, own, order in zip(axes, panels, lines, strict=False):
+        _panel(axis, own, order, benchmark)
+    for axis in axes[: len(panels)]:
+        sheet.measures(axis, "x")  # the panels share it, so after all are drawn
+    for axis in axes[len(panels) :]:
+        style.missing(axis, "" if panels else "no method varies")
+        axis.set_axis_off()
+    shapes = style.values([second for second in dict.fromkeys(data["second"]) if second], style.NEUTRAL)
+    handles = {second: style.handle(mark, hollow=True) for second, mark in shapes.items()}
+    sheet.key(handles | ({"the paper's choice": style.handle(style.Mark(style.NEUTRAL, "o"))} if panels else {}))
+    sheet.foot(captions.warnings(benchmark, runs))
+    return sheet
+
+
+def _lines(own: pd.DataFrame) -> list[str]:
+    """The lines of a panel: each option's name, and below it its values."""
+    return list(dict.fromkeys(line for pair in zip(own["option"], own["row"], strict=True) for line in pair))
+
+
+def _panel(axis: Axes, own: pd.DataFrame, lines: list[str], benchmark: Benchmark) -> None:
+    entry, other = own.iloc[0][["entry", "reference"]]
+    colour = style.marks_of(benchmark)[entry].colour
+    axis.axvline(0, color=style.NEUTRAL, linewidth=0.8)
+    for crossed in (True, False):
+        marks = style.values([v for v in dict.fromkeys(own["second"]) if bool(v) == crossed], colour)
+        for chosen in (False, True):
+            some = own[((own["second"] != "") == crossed) & ((own["method"] == entry) == chosen)]
+            face: dict[str, Any] = {} if chosen else {"markerfacecolor": style.PAPER}
+            style.dots(axis, some, "row", "second", marks, lines, across=True, **face)
+    for edge in range(1, len(lines)):
+        axis.axhline(edge - 0.5, color=style.GRID, linewidth=0.5, zorder=0)
+    axis.set_yticks(range(len(lines)), [style.plain(_label(line)) for line in lines])
+    for line, label in zip(lines, axis.get_yticklabels(), strict=False):  # none where the panel to the left has them
+        label.set_fontweight("normal" if "\n" in line else "bold")
+    axis.set_ylim(len(lines) - 0.5, -0.5)
+    axis.tick_params(axis="y", length=0)
+    axis.set_title(style.plain(benchmark.title_of(entry)))
+    axis.set_xlabel("points above\n" + style.plain(benchmark.title_of(other)))
+
+
+def _label(line: str) -> str:
+    """``pool_padding`` for an option's name, ``false`` for its value ``pool_padding-false``."""
+    option, _, value = line.partition("\n")
+    return value.removeprefix(f"{option}-") if value else option

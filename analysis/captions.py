@@ -34,6 +34,12 @@ def outdated(runs: Runs) -> str:
     return " ".join(sentences)
 
 
+def warnings(benchmark: Benchmark, runs: Runs) -> str:
+    """What must not be parted from a figure, in a line or two."""
+    old = "Some runs have another configuration than the benchmark file (see the caption)." if runs.outdated else ""
+    return " ".join(part for part in (synthetic(benchmark, runs), old) if part)
+
+
 def backbones(pairs: Sequence[Pair]) -> str:
     """Teacher and student of each pair, and how the student begins."""
     return "; ".join(f"{pair.title} (student: {pair.initialisation})" for pair in pairs)

@@ -7,20 +7,22 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from matplotlib.figure import Figure
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 from scipy.special import stdtrit
 
-from analysis import captions, stats
+from analysis import captions, stats, style
 from analysis.ablation import _signed, block, interval, unlearned
 from analysis.benchmark import Benchmark, Pair
-from analysis.figures import COLOURS, _footer, _plain
 from analysis.grid import Grid, View, full, number_view
 from analysis.load import Runs
+from analysis.style import Sheet
 from railkd.tasks import TASKS
 
+FIXED, ANEW = "fixed maps", "drawn anew in each epoch"
 MARKED = {"random_once": "drawn once a run", "skip": "evenly spaced", "last": "last layers"}
-STYLES = {"random_once": (COLOURS[3], "^"), "skip": (COLOURS[0], "s"), "last": (COLOURS[1], "D")}
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,7 @@ class Census:
     own_RT: np.ndarray  # (runs × tasks): the entry itself, which draws its map
     marked: dict[str, np.ndarray]  # named mapping -> (runs × tasks)
     planned: int  # fixed maps asked for
+    names: tuple[str, ...]  # of the maps: the variants that fix them
 
     @cached_property
     def scores_M(self) -> np.ndarray:
@@ -76,13 +79,13 @@ def census(benchmark: Benchmark, runs: Runs) -> Iterator[Census]:
             mapping = {v: benchmark.variants[v].changed["mapping"] for v in variants
                        if list(benchmark.variants[v].changed) == ["mapping"]}  # fmt: skip
             fixed = [v for v, value in mapping.items() if isinstance(value, list)]
-            found = [values for values in map(scores, fixed) if not np.isnan(values).any()]
+            found = {v: values for v in fixed if not np.isnan(values := scores(v)).any()}
             named = {value: scores(v) for v, value in mapping.items() if isinstance(value, str) and value in MARKED}
             marked = {name: values for name, values in named.items() if not np.isnan(values).any()}
             if fixed:
                 shape = (len(found), len(benchmark.seeds), len(pair.tasks))
-                maps_MRT = np.array(found).reshape(shape)
-                yield Census(pair, entry, maps_MRT, scores(entry), marked, len(fixed))
+                maps_MRT = np.array(list(found.values())).reshape(shape)
+                yield Census(pair, entry, maps_MRT, scores(entry), marked, len(fixed), tuple(found))
 
 
 def says(benchmark: Benchmark, found: Census) -> str:
@@ -129,8 +132,8 @@ def about(benchmark: Benchmark, runs: Runs) -> str:
         part
         for part in (
             f"Sorted maps of student to teacher layers, each fixed for whole runs, by their {block(benchmark)} score "
-            f"({over}), {benchmark.title}, {captions.backbones(pairs)}; left: mean over {tasks}.",
-            "Band: 95% interval of the random map's score, with the run-to-run noise of the fixed maps."
+            f"({over}), {benchmark.title}, {captions.backbones(pairs)}; first panel: mean over {tasks}.",
+            "Line: 95% interval of the random map's score, with the run-to-run noise of the fixed maps."
             if n > 1
             else "",
             captions.synthetic(benchmark, runs),
@@ -148,7 +151,7 @@ def grids(benchmark: Benchmark, runs: Runs) -> list[Grid]:
         if len(one.maps_MRT) < 2:
             continue
         centre = float(one.scores_M.mean())
-        named = {"drawn anew in each epoch": float(one.own_RT.mean())}
+        named = {ANEW: float(one.own_RT.mean())}
         named |= {MARKED[name]: float(values.mean()) for name, values in one.marked.items()}
         fixed = {"best fixed map": one.scores_M.max(), "mean of the fixed maps": centre, "worst": one.scores_M.min()}
         made = []
@@ -167,53 +170,90 @@ def grids(benchmark: Benchmark, runs: Runs) -> list[Grid]:
     return [Grid("census-table", "Census: the numbers", say, columns, sections, "Layer map")]
 
 
-def figure(benchmark: Benchmark, runs: Runs) -> Figure:
-    """For each entry with fixed maps: their scores' histogram, on average (left) and by task."""
-    found = list(census(benchmark, runs))
-    tasks = max((len(c.pair.tasks) for c in found), default=1)
-    columns = 2 + math.ceil(tasks / 2)
-    made = Figure(figsize=(2.1 * columns, 1.4 + 3.3 * max(len(found), 1)), layout="constrained")
-    grid = made.add_gridspec(2 * max(len(found), 1), columns)
-    handles: dict[str, Any] = {}
+def frame(benchmark: Benchmark, runs: Runs) -> pd.DataFrame:
+    """What the figure shows: the score of each map, mean over runs, on average over the tasks ("") and on each.
+
+    ``map`` is how the layers are chosen; the entry itself has, on average, the interval of ``Census.difference``.
+    """
+    found = []
+    for one in census(benchmark, runs):
+        blocks = [(FIXED, name, values) for name, values in zip(one.names, one.maps_MRT, strict=True)]
+        blocks += [(MARKED[name], "", values) for name, values in one.marked.items()]
+        if not np.isnan(one.own_RT).any():
+            blocks.append((ANEW, one.entry, one.own_RT))
+        for k, task in enumerate(["", *one.pair.tasks]):
+            for name, method, values in blocks:
+                score = float(values.mean() if task == "" else values[:, k - 1].mean())
+                limits = [math.nan, math.nan]
+                if name == ANEW and task == "" and len(one.maps_MRT):
+                    limits = [float(one.scores_M.mean()) + limit for limit in one.difference[1:]]
+                found.append((one.pair.name, one.entry, task, name, method, score, *limits))
+    return pd.DataFrame(found, columns=["pair", "entry", "task", "map", "method", "mean", "low", "high"])
+
+
+def figure(benchmark: Benchmark, runs: Runs) -> Sheet:
+    """For each entry with fixed maps: their scores' histogram, on average over the tasks and below by task."""
+    data, found = frame(benchmark, runs), list(census(benchmark, runs))
+    below = [math.ceil(len(one.pair.tasks) / 2) for one in found]
+    sheet = Sheet(style.COLUMN, 1.0 + sum(1.9 + 1.25 * rows for rows in below))
+    grid = sheet.add_gridspec(max(len(found), 1), hspace=0.1)
+    shown = [name for name in (ANEW, *MARKED.values()) if (data["map"] == name).any()]
     for k, one in enumerate(found):
-        panels: list[tuple[Any, int | None]] = [(made.add_subplot(grid[2 * k : 2 * k + 2, :2]), None)]
-        panels += [(made.add_subplot(grid[2 * k + t % 2, 2 + t // 2]), t) for t in range(len(one.pair.tasks))]
-        for axis, t in panels:
-            chosen = slice(None) if t is None else slice(t, t + 1)
-            values = one.maps_MRT[:, :, chosen].mean(axis=(1, 2))
-            axis.set_title("mean over tasks" if t is None else TASKS[one.pair.tasks[t]].title)
-            if not len(values):
-                axis.text(0.5, 0.5, "missing", ha="center", va="center", transform=axis.transAxes, color="0.4")
+        inner = grid[k].subgridspec(1 + below[k], 2, height_ratios=[1.4, *[1.0] * below[k]])
+        own = data[(data["pair"] == one.pair.name) & (data["entry"] == one.entry)]
+        for t, task in enumerate(["", *one.pair.tasks]):
+            axis = sheet.add_subplot(inner[0, :] if t == 0 else inner[(t + 1) // 2, (t + 1) % 2])
+            _panel(axis, own[own["task"] == task], shown, style.marks_of(benchmark)[one.entry])
+            axis.set_title("mean over tasks" if t == 0 else TASKS[task].title)
+            if axis.texts:
                 continue
-            bars = axis.hist(values, bins=max(5, round(math.sqrt(len(values)))), color="0.8", edgecolor="white")[2]
-            handles.setdefault("fixed maps", bars[0])
-            if not np.isnan(one.own_RT).any():
-                line = axis.axvline(float(one.own_RT[:, chosen].mean()), color=COLOURS[2], linewidth=2)
-                handles.setdefault("drawn anew in each epoch", line)
-                _, low, high = one.difference
-                if t is None and not math.isnan(low):
-                    centre = float(one.scores_M.mean())
-                    axis.axvspan(centre + low, centre + high, color=COLOURS[2], alpha=0.15, linewidth=0)
-            top = axis.get_ylim()[1]
-            for j, (name, scored) in enumerate(one.marked.items()):
-                colour, marker = STYLES[name]
-                score = float(scored[:, chosen].mean())
-                height = top * (1.0 - 0.06 * j)
-                mark = axis.plot([score], [height], marker, color=colour, markersize=6, clip_on=False)[0]
-                axis.vlines(score, 0, height, color=colour, linewidth=0.8, linestyle=":")
-                handles.setdefault(MARKED[name], mark)
-            axis.set_ylim(0, top * 1.05)
-            axis.yaxis.set_major_locator(MaxNLocator(5, integer=True))
-            if t is None:
+            sheet.measures(axis, "x")
+            if t == 0:
                 axis.set_xlabel(f"{block(benchmark)} score, %")
-                axis.set_ylabel(f"{_plain(benchmark.title_of(one.entry))}: number of maps")
-    if handles:
-        made.legend(
-            list(handles.values()),
-            list(handles),
-            loc="outside upper center",
-            ncols=5 if columns > 3 else 3,
-            frameon=False,
-        )
-    _footer(made, " ".join([about(benchmark, runs), *findings(benchmark, runs)]))
-    return made
+                axis.set_ylabel(f"{style.plain(benchmark.title_of(one.entry))}\nnumber of maps")
+    if found:
+        entries = list(dict.fromkeys(one.entry for one in found))
+        key: dict[str, Any] = {FIXED: Patch(color=style.EDGE)}
+        for entry in entries if ANEW in shown else []:
+            title = f"{benchmark.title_of(entry)}, {ANEW}" if len(entries) > 1 else ANEW
+            key[title] = style.marks_of(benchmark)[entry]
+        sheet.key(key | {name: _mark(name, style.MARKS["no_kd"]) for name in shown if name != ANEW})
+    else:
+        style.missing(sheet.add_subplot(grid[0]), "no map is fixed")
+    sheet.foot(captions.warnings(benchmark, runs))
+    return sheet
+
+
+def _mark(name: str, own: style.Mark) -> style.Mark:
+    """The entry's own mark where it draws its map, a neutral one for each named map."""
+    places = list(MARKED.values())
+    return own if name == ANEW else style.Mark(style.NEUTRAL, style.VALUES[1 + places.index(name)])
+
+
+def _panel(axis: Axes, own: pd.DataFrame, shown: list[str], mark: style.Mark) -> None:
+    """The histogram of the fixed maps; the others below it, a line each, so that none hides another."""
+    import seaborn as sns
+
+    fixed = own[own["map"] == FIXED]
+    if fixed.empty:
+        style.missing(axis)
+        return
+    bins = max(5, round(math.sqrt(len(fixed))))
+    sns.histplot(fixed, x="mean", bins=bins, color=style.EDGE, edgecolor=style.PAPER, linewidth=0.5, alpha=1, ax=axis)
+    top = axis.get_ylim()[1]
+    step = 0.16 * top
+    for k, name in enumerate(shown):
+        some = own[own["map"] == name].assign(height=-step * (k + 0.8))
+        marks = {name: _mark(name, mark)}
+        sns.scatterplot(
+            some, x="mean", y="height", hue="map", style="map", palette={name: marks[name].colour},
+            markers={name: marks[name].marker}, s=20, linewidth=0, legend=False, ax=axis, zorder=3,
+        )  # fmt: skip
+        known = some.dropna(subset="low")
+        axis.hlines(known["height"], known["low"], known["high"], color=marks[name].colour, linewidth=0.9)
+        if name == ANEW:
+            axis.vlines(some["mean"], some["height"], top, color=mark.colour, linewidth=1)
+    axis.axhline(0, color=style.INK, linewidth=0.6)
+    axis.set_ylim(-step * (len(shown) + 0.4), top)
+    axis.set_yticks([tick for tick in MaxNLocator(4, integer=True).tick_values(0, top) if tick <= top])
+    axis.set(xlabel="", ylabel="")

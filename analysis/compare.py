@@ -189,10 +189,15 @@ def summary(benchmark: Benchmark, cells: list[Compared], results: Path, against:
         f"{n['here']} only in the first, {n['there']} only in the second",
         rule(cells, tolerance),
     ]
+    rows = []
     for cell in cells:
         if cell.verdict == "differs":
-            lines.append(f"differs: {_where(benchmark, cell.key)}: {_said(cell.ours)} against {_said(cell.theirs)}")
-    return "\n".join(lines)
+            table, pair, block, row, column = cell.key
+            where = (str(table), pair, block.upper(), _title(benchmark, row), _column(block, column))
+            rows.append([*where, _said(cell.ours), _said(cell.theirs)])
+    heads = ("Table", "Pair", "Block", "Row", "Column", "First", "Second")
+    differing = ["What differs:", layout.plain_table(heads, rows, "lllllrr")] if rows else []
+    return "\n".join([*lines, *differing])
 
 
 def _view(cell: Compared | None) -> View:

@@ -1,31 +1,17 @@
 """Figures 2 and 3: layer similarity of student and teacher, and ALP-KD's attention over teacher layers."""
 
-import textwrap
-from typing import Any
-
 import numpy as np
-from matplotlib.figure import Figure
+import pandas as pd
 
-from analysis import captions
+from analysis import captions, style
 from analysis.benchmark import Benchmark, Pair
 from analysis.load import Runs
 from analysis.measures import layers_shown
+from analysis.style import Sheet
 from railkd.tasks import TASKS
 
-# Okabe–Ito; grey and black fall to the students without intermediate layers, which follow FIRST in the order of rows
-COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#999999", "#000000", "#CC79A7", "#56B4E9")
-MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">")
 FIRST = ("pkd", "alp_kd", "rail_kd_l", "rail_kd_c")
-STYLE: dict[Any, Any] = {
-    "font.size": 9,
-    "axes.titlesize": 9,
-    "axes.labelsize": 9,
-    "legend.fontsize": 8,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "pdf.fonttype": 42,  # text stays text in the PDF
-    "figure.dpi": 100,
-}
+POOLINGS = {"mean": "mean over tokens", "cls": "first token (CLS)"}
 
 
 def similarity_task(pair: Pair) -> str:
@@ -92,59 +78,50 @@ def similarity_caption(benchmark: Benchmark, runs: Runs) -> str:
     )
 
 
-def similarity(benchmark: Benchmark, runs: Runs) -> Figure:
-    """Figure 2: one column of panels for each pair, mean pooling above, CLS below."""
-    pairs = benchmark.drawn_from("figure2")
-    figure = Figure(figsize=(max(6.3, 4.6 * len(pairs)), 5.4), layout="constrained")
-    axes = figure.subplots(2, len(pairs), squeeze=False, sharey="row", sharex="col")
-    order = list(dict.fromkeys(method for pair in pairs for method in pair.rows(FIRST)))
-    handles: dict[str, Any] = {}
-    for column, pair in enumerate(pairs):
-        for row, (pooling, label) in enumerate((("mean", "mean over tokens"), ("cls", "first token (CLS)"))):
-            axis = axes[row][column]
+def similarity_frame(benchmark: Benchmark, runs: Runs) -> pd.DataFrame:
+    """What Figure 2 shows: mean over runs, and one standard deviation to either side (NaN with one run)."""
+    rows = []
+    for pair in benchmark.drawn_from("figure2"):
+        for pooling in POOLINGS:
             found, layers, _ = similarity_data(benchmark, runs, pair, pooling)
-            for k, (method, values) in enumerate(found.items()):
-                place = order.index(method)
-                x = np.arange(len(layers)) + (k - (len(found) - 1) / 2) * 0.8 / max(len(found), 1)
-                spread = values.std(axis=0, ddof=1) if len(values) > 1 else None
-                bars = axis.errorbar(
-                    x,
-                    values.mean(axis=0),
-                    yerr=spread,
-                    fmt=MARKERS[place % len(MARKERS)],
-                    color=COLOURS[place % len(COLOURS)],
-                    markersize=5.5,
-                    capsize=2,
-                    linewidth=1,
-                    label=benchmark.title_of(method),
-                )
-                handles.setdefault(method, bars)
-            axis.grid(axis="y", color="0.9", linewidth=0.6)
-            axis.set_axisbelow(True)
-            if not found:
-                axis.text(0.5, 0.5, "missing", ha="center", va="center", transform=axis.transAxes, color="0.4")
-                axis.set_xticks([])
-                continue
-            for edge in range(1, len(layers)):
-                axis.axvline(edge - 0.5, color="0.8", linewidth=0.6)
-            axis.set_xlim(-0.5, len(layers) - 0.5)
-            axis.set_xticks(range(len(layers)), [f"{i} – {j}" for i, j in layers])
-            if column == 0:
-                axis.set_ylabel(f"cosine similarity\n{label}")
-            if row == 1:
-                axis.set_xlabel("student layer – teacher layer")
-        axes[0][column].set_title(_plain(pair.title))
-    if handles:
-        shown = [method for method in order if method in handles]
-        figure.legend(
-            [handles[m] for m in shown],
-            [_plain(benchmark.title_of(m)) for m in shown],
-            loc="outside upper center",
-            ncols=min(len(shown), 5),
-            frameon=False,
+            for method, values in found.items():
+                for k, (i, j) in enumerate(layers):
+                    mean = float(values[:, k].mean())
+                    sd = float(values[:, k].std(ddof=1)) if len(values) > 1 else np.nan
+                    rows.append((pair.name, pooling, method, i, j, mean, mean - sd, mean + sd, len(values)))
+    columns = ["pair", "pooling", "method", "student_layer", "teacher_layer", "mean", "low", "high", "runs"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def similarity(benchmark: Benchmark, runs: Runs) -> Sheet:
+    """Figure 2: for each pair a panel of mean pooling, and below it one of the first token."""
+    data = similarity_frame(benchmark, runs)
+    data["layers"] = data["student_layer"].astype(str) + " – " + data["teacher_layer"].astype(str)
+    panels = [(pair, pooling) for pair in benchmark.drawn_from("figure2") for pooling in POOLINGS]
+    marks = style.marks_of(benchmark)
+    sheet = Sheet(style.COLUMN, 0.9 + 1.45 * max(len(panels), 1))
+    for axis, (pair, pooling) in zip(sheet.subplots(len(panels), squeeze=False)[:, 0], panels, strict=True):
+        own = data[(data["pair"] == pair.name) & (data["pooling"] == pooling)]
+        if pooling == "mean":
+            axis.set_title(style.plain(pair.title))
+        if own.empty:
+            style.missing(axis)
+            continue
+        layers = list(dict.fromkeys(own["layers"]))
+        style.dots(
+            axis, own, "layers", "method", {m: marks[m] for m in pair.rows(FIRST) if (own["method"] == m).any()}, layers
         )
-    _footer(figure, similarity_caption(benchmark, runs))
-    return figure
+        sheet.measures(axis, least=0.1)  # a cosine: what differs by less does not differ
+        for edge in range(1, len(layers)):
+            axis.axvline(edge - 0.5, color=style.EDGE, linewidth=0.6)
+        axis.set_xlim(-0.5, len(layers) - 0.5)
+        axis.set_ylabel(f"cosine similarity\n{POOLINGS[pooling]}")
+        if pooling == list(POOLINGS)[-1]:
+            axis.set_xlabel("student layer – teacher layer")
+    shown = [m for pair in benchmark.drawn_from("figure2") for m in pair.rows(FIRST) if (data["method"] == m).any()]
+    sheet.key({benchmark.title_of(m): marks[m] for m in shown})
+    sheet.foot(captions.warnings(benchmark, runs))
+    return sheet
 
 
 def attention_rows(benchmark: Benchmark, runs: Runs) -> list[tuple[Pair, str]]:
@@ -174,7 +151,7 @@ def attention_caption(benchmark: Benchmark, runs: Runs) -> str:
             f"to each teacher layer, {benchmark.title}, "
             f"{captions.backbones(benchmark.drawn_from('figure3'))}; mean over the training examples"
             + (f" and {n} runs." if n > 1 else ", one run."),
-            "A row sums to 1; a white line on the colour bar marks equal weights.",
+            "A row sums to 1; the triangle at the colour bar marks equal weights.",
             captions.synthetic(benchmark, runs),
             captions.outdated(runs),
             f"Missing: {', '.join(gone)}." if gone else "",
@@ -187,57 +164,52 @@ def _attention_tasks(benchmark: Benchmark) -> list[str]:
     return [t for t in ("cola", "rte", "mrpc") if t in benchmark.tasks] or list(benchmark.tasks[:3])
 
 
-def attention(benchmark: Benchmark, runs: Runs) -> Figure:
+def attention_frame(benchmark: Benchmark, runs: Runs) -> pd.DataFrame:
+    """What Figure 3 shows: the weight, mean over runs, that a student layer gives to a teacher layer."""
+    rows = []
+    for pair, method in attention_rows(benchmark, runs):
+        for task in _attention_tasks(benchmark):
+            values = attention_data(benchmark, runs, pair, method, task)
+            for (i, j), weight in np.ndenumerate(np.empty((0, 0)) if values is None else values):
+                rows.append((pair.name, method, task, i + 1, j + 1, float(weight)))
+    return pd.DataFrame(rows, columns=["pair", "method", "task", "student_layer", "teacher_layer", "weight"])
+
+
+def attention(benchmark: Benchmark, runs: Runs) -> Sheet:
     """Figure 3: CoLA, RTE and MRPC side by side, x teacher layer, y student layer, one colour bar for all."""
-    rows, tasks = attention_rows(benchmark, runs), _attention_tasks(benchmark)
-    data = {
-        (r, c): attention_data(benchmark, runs, pair, method, task)
-        for r, (pair, method) in enumerate(rows)
-        for c, task in enumerate(tasks)
-    }
-    present = [d for d in data.values() if d is not None]
-    top = max((float(d.max()) for d in present), default=1.0)
-    figure = Figure(figsize=(7.2, 1.3 + 1.65 * max(len(rows), 1)), layout="constrained")
-    axes = figure.subplots(max(len(rows), 1), len(tasks), squeeze=False)
-    image = None
-    for r in range(max(len(rows), 1)):
-        for c, task in enumerate(tasks):
-            axis, values = axes[r][c], data.get((r, c))
-            for side in ("top", "right"):
-                axis.spines[side].set_visible(True)
-            if r == 0:
-                axis.set_title(TASKS[task].title)
-            if c == 0:
-                names = ["student layer"]
-                if len(rows) > 1:
-                    names = [_plain(benchmark.title_of(rows[r][1])), _plain(rows[r][0].title), *names]
-                axis.set_ylabel("\n".join(names), fontsize=8)
-            if values is None:
-                axis.text(0.5, 0.5, "missing", ha="center", va="center", transform=axis.transAxes, color="0.4")
-                axis.set_xticks([])
-                axis.set_yticks([])
-                continue
-            m, n = values.shape
-            image = axis.imshow(values, cmap="viridis", vmin=0, vmax=top, aspect="auto", origin="upper")
-            step = 1 if n <= 12 else 2
-            axis.set_xticks(range(0, n, step), [str(j + 1) for j in range(0, n, step)], fontsize=6.5)
-            axis.set_yticks(range(m), [str(i + 1) for i in range(m)], fontsize=6.5)
-            if r == len(rows) - 1:
-                axis.set_xlabel("teacher layer")
+    rows, tasks, data = attention_rows(benchmark, runs), _attention_tasks(benchmark), attention_frame(benchmark, runs)
+    sheet = Sheet(style.COLUMN, 0.9 + 1.0 * max(len(rows), 1))
+    axes = sheet.subplots(max(len(rows), 1), len(tasks), squeeze=False)
+    top = float(data["weight"].max()) if len(data) else 1.0
+    image, widths = None, set()
+    for (r, c), axis in np.ndenumerate(axes):
+        own = data.iloc[:0]
+        if rows:
+            pair, method = rows[r]
+            own = data[(data["pair"] == pair.name) & (data["method"] == method) & (data["task"] == tasks[c])]
+        if own.empty:
+            style.missing(axis)
+        else:
+            values = own.pivot(index="student_layer", columns="teacher_layer", values="weight").to_numpy()
+            image = style.heat(axis, values, top)
+            widths.add(values.shape[1])
+        axis.set(xlabel="teacher layer" if r == len(axes) - 1 else "", ylabel="")
+        if r == 0:
+            axis.set_title(TASKS[tasks[c]].title)
+        if c == 0:
+            axis.set_ylabel("\n".join([*(_names(benchmark, rows, r) if rows else []), "student layer"]))
     if image is not None:
-        bar = figure.colorbar(image, ax=axes.ravel().tolist(), label="attention weight", shrink=0.9)
-        for n in sorted({d.shape[1] for d in present}):
-            bar.ax.axhline(1 / n, color="white", linewidth=1.5)
-    _footer(figure, attention_caption(benchmark, runs))
-    return figure
+        bar = sheet.colorbar(image, ax=axes.ravel().tolist(), label="attention weight", aspect=15, pad=0.03)
+        bar.outline.set_visible(False)
+        equal = [1 / n for n in sorted(widths)]
+        bar.ax.plot([-0.4] * len(equal), equal, ">", color=style.INK, markersize=3, clip_on=False)
+    sheet.foot(captions.warnings(benchmark, runs))
+    return sheet
 
 
-def _plain(text: str) -> str:
-    """Text from data as matplotlib prints it: no mathematics, superscripts of the paper's two methods as letters."""
-    text = " ".join(text.replace("$", r"\$").split())
-    return text.replace("^l", "ˡ").replace("^c", "ᶜ")
-
-
-def _footer(figure: Figure, caption: str) -> None:
-    lines = textwrap.wrap(caption, int(figure.get_figwidth() * 19), break_on_hyphens=False)
-    figure.supxlabel("\n".join(_plain(line) for line in lines), fontsize=7)
+def _names(benchmark: Benchmark, rows: list[tuple[Pair, str]], r: int) -> list[str]:
+    """What tells a row of Figure 3 from the others: its method, its pair, in short lines."""
+    pair, method = rows[r]
+    names = [benchmark.title_of(method)] if len({m for _, m in rows}) > 1 else []
+    names += [f"{pair.teacher} →", pair.student] if len({p.name for p, _ in rows}) > 1 else []
+    return [style.plain(name) for name in names]

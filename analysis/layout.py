@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from analysis.captions import DAGGER, DOUBLE
@@ -33,6 +34,23 @@ def md(text: str) -> str:
         return re.sub(r"([\\`*_\[\]|~$#])", r"\\\1", part)
 
     return "".join(plain(a) + (f"<sup>{plain(b)}</sup>" if b else "") for a, b in _superscripts(text))
+
+
+def md_table(columns: Sequence[str], rows: Iterable[Sequence[str]], sides: str) -> str:
+    """A table of GitHub's Markdown, whose cells are Markdown already; ``sides`` has l or r for each column."""
+    return _tabulated(columns, rows, sides, "pipe")
+
+
+def plain_table(columns: Sequence[str], rows: Iterable[Sequence[str]], sides: str) -> str:
+    """A table for a terminal; ``sides`` has l or r for each column."""
+    return _tabulated(columns, rows, sides, "simple")
+
+
+def _tabulated(columns: Sequence[str], rows: Iterable[Sequence[str]], sides: str, kind: str) -> str:
+    from tabulate import tabulate
+
+    align = [{"l": "left", "r": "right"}[side] for side in sides]
+    return tabulate(list(rows), columns, tablefmt=kind, disable_numparse=True, colalign=align)
 
 
 def tex(text: str) -> str:
@@ -119,17 +137,10 @@ def to_markdown(table: Table) -> str:
         if section.title:
             lines.append([f"**{md(section.title)}**", *[""] * width])
         lines += [[md(title), *(_md_cell(c) for c in row)] for title, row in section.rows]
-    widths = [max(3, *(len(line[i]) for line in lines)) for i in range(width + 1)]
-    text = [_md_line([c.ljust(w) for c, w in zip(line, widths, strict=True)]) for line in lines]
     numeric = [any(r[i].status != "text" for s in table.sections for _, r in s.rows) for i in range(width)]
-    rule = ["-" * widths[0], *("-" * (w - 1) + ":" if n else "-" * w for w, n in zip(widths[1:], numeric, strict=True))]
+    body = md_table(lines[0], lines[1:], "l" + "".join("r" if n else "l" for n in numeric))
     notes = "".join(f"- {md(note)}\n" for note in table.notes)
-    body = "\n".join([text[0], _md_line(rule), *text[1:]])
     return f"**Table {table.number}.** {md(table.caption)}\n\n{body}\n" + (f"\n{notes}" if notes else "")
-
-
-def _md_line(cells: list[str]) -> str:
-    return "| " + " | ".join(cells) + " |"
 
 
 def to_latex(table: Table) -> str:

@@ -8,9 +8,9 @@ from markupsafe import Markup
 
 from analysis import answers, captions, grid, layout, plots, printed, provenance, reasons
 from analysis.benchmark import Benchmark, Pair
-from analysis.cells import Cell
 from analysis.load import Runs
 from analysis.report import HEADINGS, planned
+from analysis.style import Sheet
 from analysis.tables import Table
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -48,7 +48,7 @@ def compose(benchmark: Benchmark, runs: Runs, results: Path) -> str:
             f"{reasons.listed(benchmark, keys)}: {why}"
             for why, keys in reasons.grouped(benchmark, results, gone).items()
         ],
-        glance=[line for table in tables if table.number in (2, 3) for line in _glance(benchmark, table)],
+        glance=[line for table in tables if table.number in (2, 3) for line in _averages(benchmark, table)],
         methods=_methods(benchmark),
         verdicts=answers.verdicts(benchmark, answers.read(results / "claims.json")),
         audit=answers.audit(answers.read(results / "audit.json")),
@@ -71,40 +71,22 @@ def _methods(benchmark: Benchmark) -> list[tuple[str, str]]:
     return [(title, summary) for title, summary in found if summary]
 
 
-def _glance(benchmark: Benchmark, table: Table) -> list[dict[str, Any]]:
-    """For each section of Table 2 or 3: the averages of students, teacher and constant answer, best student first."""
-    found = []
-    for section in table.sections:
-        average = {cells[-1].row: cells[-1] for _, cells in section.rows if cells[-1].status == "complete"}
-        students = sorted((c for c in average.values() if c.row not in ("teacher", "constant")), key=lambda c: -c.value)
-        if students:
-            pair = next(p for p in benchmark.pairs if p.name == students[0].pair)
-            found.append(
-                {
-                    "where": f"{pair.title}, {students[0].block.upper()}",
-                    "table": table.number,
-                    "bars": [
-                        _bar(benchmark, c) for c in (*(average[k] for k in ("teacher",) if k in average), *students)
-                    ],
-                    "floor": _bar(benchmark, average["constant"]) if "constant" in average else None,
-                }
-            )
-    return found
+def _averages(benchmark: Benchmark, table: Table) -> list[dict[str, Any]]:
+    """The averages of Table 2 or 3 as a drawing; empty where no row is complete."""
+    sheet = plots.averages(benchmark, table)
+    if sheet is None:
+        return []
+    floors = [(section.title, cells[-1]) for section in table.sections for _, cells in section.rows]
+    said = [
+        f"{title} {layout.cell_parts(c)[0]}" for title, c in floors if (c.row, c.status) == ("constant", "complete")
+    ]
+    caption = f"Constant answer: {'; '.join(said)}." if said else ""
+    return [_drawing(sheet, f"averages{table.number}", f"Table {table.number}: {HEADINGS[table.number]}", caption)]
 
 
-def _bar(benchmark: Benchmark, cell: Cell) -> dict[str, Any]:
-    value, after, _ = layout.cell_parts(cell)
-    return {
-        "title": benchmark.title_of(cell.row),
-        "text": f"{value} {after}".strip(),
-        "value": cell.value,
-        "best": cell.best,
-        "teacher": cell.row == "teacher",
-    }
-
-
-def _drawing(figure: Any, name: str, title: str, caption: str) -> dict[str, Any]:
-    return {"name": name, "title": title, "caption": caption, "svg": Markup(plots.svg(figure, name, title))}
+def _drawing(sheet: Sheet, name: str, title: str, caption: str) -> dict[str, Any]:
+    said = " ".join(part for part in (caption, sheet.note()) if part)
+    return {"name": name, "title": title, "caption": said, "svg": Markup(plots.svg(sheet, name, title))}
 
 
 def _figures(benchmark: Benchmark, runs: Runs) -> list[dict[str, Any]]:
@@ -157,10 +139,16 @@ def _tradeoffs(benchmark: Benchmark, runs: Runs) -> list[dict[str, Any]]:
         front = [
             benchmark.title_of(p["method"]) for p in sorted(points, key=lambda p: float(p["seconds"])) if p["front"]
         ]
-        absent = [benchmark.title_of(m) for m in benchmark.entries(pair) if m not in {p["method"] for p in points}]
+        absent = [m for m in benchmark.entries(pair) if m not in {p["method"] for p in points}]
         caption = f"On the line, because no method is both cheaper and better: {', '.join(front)}."
-        if absent:
-            caption += f" Not placed, because not every task has every run: {', '.join(absent)}."
+        for why, gone in (
+            ("undefined for a task", [m for m in absent if any(benchmark.undefined(m, t) for t in pair.tasks)]),
+            (
+                "not every task has every run",
+                [m for m in absent if not any(benchmark.undefined(m, t) for t in pair.tasks)],
+            ),
+        ):
+            caption += f" Not placed, {why}: {', '.join(map(benchmark.title_of, gone))}." if gone else ""
         found.append(_drawing(figure, f"pareto{i}", pair.title, f"{caption} {_left_out(benchmark, pair)}".strip()))
     return found
 

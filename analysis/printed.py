@@ -1,17 +1,16 @@
 """Every table and figure that a benchmark prints, built from its runs."""
 
-import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import matplotlib
-from matplotlib.figure import Figure
+import pandas as pd
 
-from analysis import ablation, census, costs, figures, speed, tables
+from analysis import ablation, census, costs, figures, speed, style, tables
 from analysis.benchmark import Benchmark
 from analysis.grid import Grid
 from analysis.load import Runs
+from analysis.style import Sheet
 from analysis.tables import Table
 from railkd.files import write_bytes
 
@@ -22,7 +21,8 @@ class Drawing:
 
     label: str
     heading: str
-    draw: Callable[[Benchmark, Runs], Figure]
+    draw: Callable[[Benchmark, Runs], Sheet]
+    data: Callable[[Benchmark, Runs], pd.DataFrame]  # what it shows
     about: Callable[[Benchmark, Runs], str]
     findings: Callable[[Benchmark, Runs], list[str]] = lambda benchmark, runs: []  # sentences
     grids: Callable[[Benchmark, Runs], list[Grid]] = lambda benchmark, runs: []  # its numbers, for the page
@@ -33,12 +33,38 @@ class Drawing:
 
 
 DRAWINGS = {
-    "figure2": Drawing("Figure 2", "Layer similarity", figures.similarity, figures.similarity_caption),
-    "figure3": Drawing("Figure 3", "Attention over the teacher's layers", figures.attention, figures.attention_caption),
-    "ablation": Drawing(
-        "Ablation", "which part does the work", ablation.figure, ablation.about, ablation.findings, ablation.grids
+    "figure2": Drawing(
+        "Figure 2",
+        "Layer similarity",
+        figures.similarity,
+        figures.similarity_frame,
+        figures.similarity_caption,
     ),
-    "census": Drawing("Census", "every fixed layer map", census.figure, census.about, census.findings, census.grids),
+    "figure3": Drawing(
+        "Figure 3",
+        "Attention over the teacher's layers",
+        figures.attention,
+        figures.attention_frame,
+        figures.attention_caption,
+    ),
+    "ablation": Drawing(
+        "Ablation",
+        "which part does the work",
+        ablation.figure,
+        ablation.frame,
+        ablation.about,
+        ablation.findings,
+        ablation.grids,
+    ),
+    "census": Drawing(
+        "Census",
+        "every fixed layer map",
+        census.figure,
+        census.frame,
+        census.about,
+        census.findings,
+        census.grids,
+    ),
 }
 
 
@@ -60,14 +86,14 @@ def drawings_of(benchmark: Benchmark) -> dict[str, Drawing]:
     return {name: drawing for name, drawing in DRAWINGS.items() if benchmark.drawn_from(name)}
 
 
+KINDS = ("csv", "pdf", "png")
+
+
 def write_figures(benchmark: Benchmark, runs: Runs, folder: Path) -> None:
-    """Writes the figures that a pair names as PNG and PDF; equal records give equal bytes."""
+    """Writes the figures that a pair names as PDF and PNG, their data as CSV; equal records give equal bytes."""
     for name, drawing in drawings_of(benchmark).items():
-        with matplotlib.rc_context(figures.STYLE):
-            figure = drawing.draw(benchmark, runs)
-            figure.draw_without_rendering()  # lays it out, once for both files
-            figure.set_layout_engine("none")
-            for extension, metadata in (("png", {"Software": None}), ("pdf", {"CreationDate": None})):
-                buffer = io.BytesIO()
-                figure.savefig(buffer, format=extension, dpi=180, metadata=metadata)
-                write_bytes(folder / f"{name}.{extension}", buffer.getvalue())
+        text = drawing.data(benchmark, runs).to_csv(index=False, lineterminator="\n")
+        write_bytes(folder / f"{name}.csv", text.encode())
+        with style.themed():
+            for kind, content in style.printed(drawing.draw(benchmark, runs)).items():
+                write_bytes(folder / f"{name}.{kind}", content)

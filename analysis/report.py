@@ -6,7 +6,7 @@ from typing import Any
 
 from analysis import captions, printed, reasons, verdicts
 from analysis.benchmark import TABLES, Benchmark
-from analysis.layout import md
+from analysis.layout import md, md_table
 from analysis.load import Runs
 from railkd.config import Layout
 from railkd.errors import UserError
@@ -61,7 +61,8 @@ def compose(benchmark: Benchmark, runs: Runs, results: Path) -> str:
         title = f"{drawing.label}: {drawing.heading}"
         parts.append(
             f"## {title}\n\n![{title}](figures/{name}.png)\n\n"
-            f"**{drawing.label}.** {md(drawing.caption(benchmark, runs))} [PDF](figures/{name}.pdf)\n"
+            f"**{drawing.label}.** {md(drawing.caption(benchmark, runs))} [PDF](figures/{name}.pdf), "
+            f"[data](figures/{name}.csv)\n"
         )
     parts.append(_provenance(runs))
     return "\n".join(parts)
@@ -105,12 +106,12 @@ def _completeness(benchmark: Benchmark, runs: Runs, results: Path) -> str:
         lines.append(f"Missing teachers: {'; '.join(absent)}.\n")
     if gone:
         counts = Counter((pair, method) for pair, method, _, _ in gone)
-        lines.append("| pair | method | missing runs | tasks |\n| --- | --- | ---: | --- |")
+        rows = []
         for (pair, method), count in counts.items():
             tasks = dict.fromkeys(task for p, m, task, _ in gone if (p, m) == (pair, method))
             title = md(benchmark.title_of(method))
-            lines.append(f"| {md(pair)} | {title} | {count} | {md(', '.join(tasks))} |")
-        lines.append("")
+            rows.append((md(pair), title, str(count), md(", ".join(tasks))))
+        lines.append(md_table(("pair", "method", "missing runs", "tasks"), rows, "llrl") + "\n")
         for why, keys in reasons.grouped(benchmark, results, gone).items():
             lines.append(f"- {md(reasons.listed(benchmark, keys))}: {md(why)}")
         lines.append("")
@@ -145,19 +146,19 @@ def _provenance(runs: Runs) -> str:
     for record in found:
         for key, value in origin(record).items():
             counted.setdefault(key, Counter())[value] += 1
-    lines = ["## Provenance\n", "| | | records |", "| --- | --- | ---: |"]
+    rows = []
     for key, counts in counted.items():
         for value, count in sorted(counts.items(), key=lambda item: (-item[1], item[0])):
-            lines.append(f"| {key} | {md(value)} | {count} |")
+            rows.append((key, md(value), str(count)))
     seconds = sum(float(r["cost"].get("train_seconds") or 0) for r in found)
     spent = f"{seconds / 3600:.1f} h" if seconds > 7200 else f"{seconds / 60:.1f} min"
     started = sorted(str(r["provenance"]["started"]) for r in found if r["provenance"].get("started"))
     finished = sorted(str(r["provenance"]["finished"]) for r in found if r["provenance"].get("finished"))
-    lines.append(f"| Training time, summed | {spent} | {len(found)} |")
+    rows.append(("Training time, summed", spent, str(len(found))))
     if started and finished:
-        lines.append(f"| Run between | {md(started[0])} and {md(finished[-1])} | {len(found)} |")
-    lines.append(
-        "\nEvery number comes from a record under `runs/` or `teachers/`, which names its configuration, data and "
+        rows.append(("Run between", f"{md(started[0])} and {md(finished[-1])}", str(len(found))))
+    return (
+        f"## Provenance\n\n{md_table(('', '', 'records'), rows, 'llr')}\n\n"
+        "Every number comes from a record under `runs/` or `teachers/`, which names its configuration, data and "
         "model fingerprints and predictions; the paper's numbers come from `benchmarks/reference/`.\n"
     )
-    return "\n".join(lines)

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from analysis.layout import md, number
+from analysis.layout import md, md_table, number
 
 MARKS = {
     "reproduced": "✓ reproduced",
@@ -10,6 +10,7 @@ MARKS = {
     "undecided": "? undecided",
     "not run": "– not run",
 }
+AUDITED = ("Where", "Printed", "Recomputed", "What")
 METHOD = """\
 - An **estimate** is paired: differences within a seed, averaged over tasks. Its 95 % interval is Student's
   (Welch–Satterthwaite degrees of freedom, tasks as strata) of the error of seeds and, where predictions are kept, of
@@ -38,22 +39,19 @@ def _interval(entry: dict[str, Any], unit: str) -> str:
     return text if entry["low"] is None else f"{text} [{_value(entry['low'], unit)}, {_value(entry['high'], unit)}]"
 
 
-def _line(cells: list[str]) -> str:
-    return "| " + " | ".join(cells) + " |"
-
-
 def claims_summary(data: dict[str, Any]) -> str:
     """One row a claim: the paper's words, the verdict, the estimate with its interval, the paper's figure."""
-    lines = [_line(["The paper says", "Where", "Verdict", "Estimate [95 %]", "Paper"]), "|---|---|---|---:|---:|"]
+    rows = []
     for claim in data["claims"]:
         verdict = MARKS[claim["verdict"]]
         if claim["verdict"] == "undecided" and claim["seeds_needed"]:
             verdict += f" ({claim['seeds_needed']} seeds)"
         where = f"Table {claim['table']}" if claim.get("table") else f"Figure {claim['figure']}"
         estimate = f"{_interval(claim, claim['unit'])} {md(claim['label'])}".strip()
-        lines.append(_line([md(claim["words"]), where, verdict, estimate, _value(claim["paper"], claim["unit"])]))
+        rows.append([md(claim["words"]), where, verdict, estimate, _value(claim["paper"], claim["unit"])])
     counts = ", ".join(f"{n} {verdict}" for verdict, n in data["counts"].items())
-    return f"{len(data['claims'])} claims: {counts}.\n\n" + "\n".join(lines) + "\n"
+    table = md_table(["The paper says", "Where", "Verdict", "Estimate [95 %]", "Paper"], rows, "lllrr")
+    return f"{len(data['claims'])} claims: {counts}.\n\n{table}\n"
 
 
 def claims_markdown(data: dict[str, Any]) -> str:
@@ -86,13 +84,13 @@ def _claim(claim: dict[str, Any]) -> str:
             "p (Holm)",
             "p against (Holm)",
         ]
-        lines += [_line([*head, "Detectable", "Verdict"]), "|---|---:|---:|---:|---:|---:|---:|---:|---|"]
+        rows = []
         for part in claim["parts"]:
             errors = [_plain(part[key], 3) for key in ("se_seeds", "se_examples", "p_holm", "p_against_holm")]
             paper = part["paper"] if part["paper"] is not None else part["paper_columns"]
             cells = [md(part["label"]), _interval(part, unit), _value(paper, unit), *errors]
-            lines.append(_line([*cells, _value(part["detectable"], unit), part["verdict"]]))
-        lines.append("")
+            rows.append([*cells, _value(part["detectable"], unit), part["verdict"]])
+        lines += [md_table([*head, "Detectable", "Verdict"], rows, "lrrrrrrrl"), ""]
     return "\n".join(lines)
 
 
@@ -108,9 +106,8 @@ def _errors(data: dict[str, Any]) -> str:
         "## Two errors of a cell\n",
         "Standard error of a cell's mean in percentage points, median over methods: of having run these seeds, and of "
         "having scored these examples. Differences between methods, which share the examples, suffer less from it.\n",
-        _line(["Pair", "Block", "Column", "SE seeds", "SE examples"]),
-        "|---|---|---|---:|---:|",
     ]
+    rows = []
     groups: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
     for entry in data["errors"]:
         groups.setdefault((entry["pair"], entry["block"], entry["column"]), []).append(entry)
@@ -119,8 +116,9 @@ def _errors(data: dict[str, Any]) -> str:
         for key in ("se_seeds", "se_examples"):
             values = sorted(e[key] for e in entries if e[key] is not None)
             medians.append(_plain(values[len(values) // 2] if values else None, 2))
-        lines.append(_line([md(pair), block.upper(), md(column), *medians]))
-    return "\n".join([*lines, ""])
+        rows.append([md(pair), block.upper(), md(column), *medians])
+    table = md_table(["Pair", "Block", "Column", "SE seeds", "SE examples"], rows, "lllrr")
+    return "\n".join([*lines, table, ""])
 
 
 def _selection(data: dict[str, Any]) -> str:
@@ -130,14 +128,14 @@ def _selection(data: dict[str, Any]) -> str:
         "## What choosing the epoch on dev flatters\n",
         "Percentage points, mean over tasks [95 % over seeds]. Dev less test also holds the difference of the two "
         "sets, the same for all methods. Optimism is between two halves of dev: chosen on one, scored on both.\n",
-        _line(["Pair", "Method", "Dev less test", "Optimism"]),
-        "|---|---|---:|---:|",
     ]
+    rows = []
     for entry in data["selection"]:
         gap = _interval({"estimate": entry["dev_minus_test"], **{k: entry[k] for k in ("low", "high")}}, "points")
         halves = {"estimate": entry["optimism"], "low": entry["optimism_low"], "high": entry["optimism_high"]}
-        lines.append(_line([md(entry["pair"]), md(entry["method"]), gap, _interval(halves, "points")]))
-    return "\n".join([*lines, ""])
+        rows.append([md(entry["pair"]), md(entry["method"]), gap, _interval(halves, "points")])
+    table = md_table(["Pair", "Method", "Dev less test", "Optimism"], rows, "llrr")
+    return "\n".join([*lines, table, ""])
 
 
 def _budget(data: dict[str, Any]) -> str:
@@ -147,13 +145,13 @@ def _budget(data: dict[str, Any]) -> str:
     lines = [
         "## Tuning budget\n",
         "Expected best dev score, in percent, of so many points of the search (Dodge et al., 2019), mean over tasks.\n",
-        _line(["Pair", "Method", *map(str, range(1, most + 1))]),
-        "|---|---|" + "---:|" * most,
     ]
+    rows = []
     for entry in data["budget"]:
         shown = [number(v, 1) for v in entry["expected"]] + ["–"] * (most - entry["points"])
-        lines.append(_line([md(entry["pair"]), md(entry["method"]), *shown]))
-    return "\n".join([*lines, ""])
+        rows.append([md(entry["pair"]), md(entry["method"]), *shown])
+    table = md_table(["Pair", "Method", *map(str, range(1, most + 1))], rows, "ll" + "r" * most)
+    return "\n".join([*lines, table, ""])
 
 
 def audit_summary(data: dict[str, Any]) -> str:
@@ -162,22 +160,21 @@ def audit_summary(data: dict[str, Any]) -> str:
     lines = [
         f"{counts['checks']} averages and statements were recomputed from the paper's printed tables; "
         f"{counts['findings']} do not add up:\n",
-        _line(["Where", "Printed", "Recomputed", "What"]),
-        "|---|---:|---:|---|",
     ]
+    rows = []
     for check in data["checks"]:
         if not check["holds"]:
             what = (f"“{check['words']}” " if check["words"] else "") + check["detail"]
-            lines.append(_line([md(check["where"]), md(check["printed"]), md(check["recomputed"]), md(what)]))
-    return "\n".join(lines) + "\n"
+            rows.append([md(check["where"]), md(check["printed"]), md(check["recomputed"]), md(what)])
+    return "\n".join([*lines, md_table(AUDITED, rows, "lrrl")]) + "\n"
 
 
 def audit_markdown(data: dict[str, Any]) -> str:
     """audit.md."""
-    held = [check for check in data["checks"] if check["holds"]]
-    lines = [_line(["Where", "Printed", "Recomputed", "What"]), "|---|---:|---:|---|"]
-    for check in held:
-        cells = (check["where"], check["printed"], check["recomputed"], check["words"] or check["detail"])
-        lines.append(_line([md(cell) for cell in cells]))
-    parts = [f"# The paper's own numbers\n\n{md(data['source'])}.\n", audit_summary(data), "## What adds up\n", *lines]
-    return "\n".join(parts) + "\n"
+    rows = [
+        [md(cell) for cell in (c["where"], c["printed"], c["recomputed"], c["words"] or c["detail"])]
+        for c in data["checks"]
+        if c["holds"]
+    ]
+    parts = [f"# The paper's own numbers\n\n{md(data['source'])}.\n", audit_summary(data), "## What adds up\n"]
+    return "\n".join([*parts, md_table(AUDITED, rows, "lrrl")]) + "\n"

@@ -184,6 +184,8 @@ def _line(row: dict[str, Any]) -> str:
 
 def markdown(result: dict[str, Any]) -> str:
     """One row a tool, setting and task; the ratio is its time over this suite's in the same task and seed."""
+    from analysis.layout import md, md_table
+
     ours = {(r["task"], r["seed"]): r["seconds"] for r in result["rows"] if r["tool"] == "railkd" and "seconds" in r}
     machine = result["environment"]
     lines = [
@@ -195,22 +197,20 @@ def markdown(result: dict[str, Any]) -> str:
         f"`{result['command']}`. Seconds from loaded models to a trained student; railkd's include the cache and its "
         "evaluations.",
         "",
-        "| task | tool | settings | precision | steps | seconds | × railkd | dev |",
-        "|---|---|---|---|---:|---:|---:|---:|",
     ]
+    rows = []
     for row in result["rows"]:
         name = f"{row['tool']} {row.get('version', '')}".strip()
-        head = (
-            f"| {row['task']}, seed {row['seed']} | {name} | {row['settings']} | {row['precision']} | {row['steps']} |"
-        )
+        head = (f"{row['task']}, seed {row['seed']}", name, row["settings"], row["precision"], str(row["steps"]))
         if "error" in row:
-            lines.append(f"{head} not run: {row['error'].replace('|', '/')} | | |")
+            rows.append((*head, f"not run: {md(row['error'])}", "", ""))
             continue
         unit = ours.get((row["task"], row["seed"]))
         ratio = f"{row['seconds'] / unit:.2f}" if unit else ""
         cache = f" (cache {row['cache_seconds']:.1f})" if "cache_seconds" in row else ""
-        lines.append(f"{head} {row['seconds']:.1f}{cache} | {ratio} | {row['metric']} {row['dev']:.3f} |")
-    return "\n".join([*lines, ""])
+        rows.append((*head, f"{row['seconds']:.1f}{cache}", ratio, f"{row['metric']} {row['dev']:.3f}"))
+    columns = ("task", "tool", "settings", "precision", "steps", "seconds", "× railkd", "dev")
+    return "\n".join([*lines, md_table(columns, rows, "llllrrrr"), ""])
 
 
 def main(arguments: list[str] | None = None) -> int:

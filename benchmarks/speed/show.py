@@ -1,6 +1,5 @@
 """What was timed, as ratios to ``no_kd``: a table for each group, a CSV of every job, and cost against n and K."""
 
-import io
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,9 +7,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.figures import COLOURS, MARKERS, STYLE
-from analysis.figures import _plain as plain_title
-from analysis.layout import md
+from analysis import style
+from analysis.layout import md, md_table
 from railkd.errors import UserError
 from railkd.files import write_bytes
 
@@ -112,19 +110,17 @@ def _group(group: dict[str, Any], title: Callable[[str], str], complexity: dict[
         f"({np.median(group['matrix_rate']) / 1e9:.0f} GFLOP/s). The teacher's forward pass: "
         f"{_number(ratio(teacher, unit))} steps; by operations live costs {1 + counted / student:.2f} × cached.",
         "",
-        "| method | Table 1 | cached | live | live / cached | GiB, cached | GiB, live |",
-        "|---|---|---:|---:|---:|---:|---:|",
     ]
+    rows = []
     for job in group["jobs"]:
         if job["regime"] != "cached":
             continue
         live = job_of(group, job["method"], "live", job["negatives"])
         name = md(title(job["method"])) + (f", K = {job['negatives']:,}" if job["negatives"] else "")
-        lines.append(
-            f"| {name} | {complexity.get(job['method'], '')} | {_number(ratio(job, unit))} | "
-            f"{_number(ratio(live, unit))} | {_number(ratio(live, job))} | {_gib(job)} | {_gib(live)} |"
-        )
-    return [*lines, ""]
+        numbers = (_number(ratio(job, unit)), _number(ratio(live, unit)), _number(ratio(live, job)))
+        rows.append((name, complexity.get(job["method"], ""), *numbers, _gib(job), _gib(live)))
+    columns = ("method", "Table 1", "cached", "live", "live / cached", "GiB, cached", "GiB, live")
+    return [*lines, md_table(columns, rows, "llrrrrr"), ""]
 
 
 def markdown(result: dict[str, Any], title: Callable[[str], str]) -> str:
@@ -149,57 +145,50 @@ def markdown(result: dict[str, Any], title: Callable[[str], str]) -> str:
     return "\n".join(head + [line for g in result["groups"] for line in _group(g, title, result["complexity"])])
 
 
-def figure(result: dict[str, Any], title: Callable[[str], str]) -> dict[str, bytes]:
-    """Cost against the teacher's layers n, cached and live, and against CoDIR's K; as PDF and PNG."""
-    import matplotlib
-    from matplotlib.figure import Figure
+REGIMES = ("cached", "live")
 
+
+def figure(result: dict[str, Any], title: Callable[[str], str]) -> style.Sheet:
+    """Cost against the teacher's layers n, cached and live, and against CoDIR's K: medians and quartiles."""
     depths = [g for g in result["groups"] if g["pair"] == result["groups"][0]["pair"]]
     depths.sort(key=lambda g: g["teacher_layers"])
     methods = list(dict.fromkeys(j["method"] for j in depths[0]["jobs"] if j["regime"] == "cached"))
     drawing = [m for m in methods if any(j["method"] == m and j["negatives"] for j in depths[0]["jobs"])]
-    with matplotlib.rc_context(STYLE):
-        drawn = Figure(figsize=(9.6, 3.6), layout="constrained")
-        axes = drawn.subplots(1, 3)
-        for axis, regime in zip(axes, ("cached", "live"), strict=False):
-            at = [g["teacher_layers"] for g in depths]
-            for i, method in enumerate(methods):
-                values = np.array(
-                    [ratio(job_of(g, method, regime), job_of(g, "no_kd", "none")) for g in depths]
-                )  # (depths, 3)
-                _line(
-                    axis, at, values, COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)], plain_title(title(method))
-                )
-            axis.set(xlabel="teacher layers n", title=f"signals {regime}", xticks=at)
-        for i, (method, regime) in enumerate((m, r) for m in drawing for r in ("cached", "live")):
-            own = sorted({j["negatives"] for j in depths[0]["jobs"] if j["method"] == method})
-            group = result["groups"][0]
-            values = np.array([ratio(job_of(group, method, regime, k), job_of(group, "no_kd", "none")) for k in own])
-            _line(axes[2], own, values, COLOURS[i], MARKERS[i], f"{plain_title(title(method))}, {regime}")
-        axes[0].set_ylabel("step time / step time without KD")
-        axes[2].set(xlabel="negatives K", title=result["groups"][0]["group"], xscale="log")
-        if drawing:
-            axes[2].legend(frameon=False)
-        for axis in axes:
-            axis.set_ylim(bottom=0)
-        handles, labels = axes[0].get_legend_handles_labels()
-        drawn.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False)
-        files = {}
-        for kind in ("pdf", "png"):
-            buffer = io.BytesIO()
-            drawn.savefig(buffer, format=kind, dpi=200)
-            files[kind] = buffer.getvalue()
-    return files
+    marks = style.marks(methods)
+    sheet = style.Sheet(style.COLUMN, 0.7 + 1.5 * (2 + bool(drawing)))
+    axes = sheet.subplots(2 + bool(drawing), squeeze=False)[:, 0]
+    for axis, regime in zip(axes, REGIMES, strict=False):
+        jobs = [(g, g["teacher_layers"], job_of(g, m, regime)) for g in depths for m in methods]
+        style.dots(axis, _points(jobs), "place", "method", marks)
+        axis.set(title=f"signals {regime}", xlabel="teacher layers n")
+    if drawing:
+        group = result["groups"][0]
+        for regime in REGIMES:
+            ks = {m: sorted({j["negatives"] for j in depths[0]["jobs"] if j["method"] == m}) for m in drawing}
+            data = _points([(group, k, job_of(group, m, regime, k)) for m in drawing for k in ks[m]])
+            face: dict[str, Any] = {"markerfacecolor": style.PAPER} if regime == "live" else {}
+            style.dots(axes[2], data, "place", "method", {m: marks[m] for m in drawing}, **face)
+        names = ", ".join(style.plain(title(m)) for m in drawing)
+        axes[2].set(title=f"{names} ({group['group']}): filled cached, open live", xlabel="negatives K")
+    for axis in axes:
+        axis.axhline(1, color=style.NEUTRAL, linewidth=0.8)
+        axis.set_ylabel("step time over that\nwithout distillation")
+        sheet.measures(axis)
+    sheet.key({title(m): marks[m] for m in methods})
+    sheet.foot()
+    return sheet
 
 
-def _line(axis: Any, at: list[int], values: np.ndarray, colour: str, marker: str, label: str) -> None:
-    axis.plot(at, values[:, 0], color=colour, marker=marker, markersize=4, linewidth=1, label=label)
-    axis.fill_between(at, values[:, 1], values[:, 2], color=colour, alpha=0.15, linewidth=0)
+def _points(jobs: list[tuple[dict[str, Any], int, dict[str, Any]]]) -> pd.DataFrame:
+    """(group, place on the axis, job) -> a row for each with the ratio's quartiles."""
+    rows = [(str(place), job["method"], *ratio(job, job_of(g, "no_kd", "none"))) for g, place, job in jobs]
+    return pd.DataFrame(rows, columns=["place", "method", "mean", "low", "high"])
 
 
 def write(result: dict[str, Any], folder: Path, title: Callable[[str], str]) -> None:
     """``speed.{csv,md,pdf,png}`` beside ``speed.json``."""
     write_bytes(folder / "speed.csv", frame(result).to_csv(index=False).encode())
     write_bytes(folder / "speed.md", markdown(result, title).encode())
-    for kind, content in figure(result, title).items():
-        write_bytes(folder / f"speed.{kind}", content)
+    with style.themed():
+        for kind, content in style.printed(figure(result, title)).items():
+            write_bytes(folder / f"speed.{kind}", content)

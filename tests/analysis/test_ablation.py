@@ -9,10 +9,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import reading
 from made_records import Folder, spec
+from matplotlib.collections import LineCollection, PathCollection
+from matplotlib.colors import to_hex
+from matplotlib.text import Text
 from scipy import stats as reference
 
-from analysis import ablation, census, load, report, stats
+from analysis import ablation, census, load, report, stats, style
 from analysis.__main__ import main
 from analysis.benchmark import Benchmark, read
 from analysis.load import Runs
@@ -150,13 +154,19 @@ def test_the_figure_plots_the_effects(varied: Folder) -> None:
     figure = ablation.figure(benchmark, runs)
     left, right = figure.axes
     labels = [t.get_text() for t in left.get_yticklabels()]
-    assert labels == ["mapping: random_sorted", "random_once", "skip", "last", "pooling: mean", "cls"]
-    assert len(left.containers) == 4 * 2 + 2 and len(right.containers) == 3 + math.comb(8, 5)
+    assert labels == ["mapping", "random_sorted", "random_once", "skip", "last", "pooling", "mean", "cls"]
+    marks = style.values(["learned", "none"], style.marks_of(benchmark)["rail_kd_l"].colour)
+    learned, none = (reading.dots(left, mark, across=True) for mark in marks.values())
+    assert len(learned) == 4 + 2 and len(none) == 4  # the last two options have no second
+    (own,) = style.values([""], style.marks_of(benchmark)["rail_kd_c"].colour).values()
+    assert len(reading.dots(right, own, across=True)) == 3 + math.comb(8, 5)
+    assert len({*learned, *none}) == len(learned) + len(none)  # none hides another
     expected = ablation.effect(benchmark, runs, benchmark.pairs[0], "rail_kd_l.skip.none", "vanilla_kd")
-    line, _, (bar,) = left.containers[5].lines
-    assert line.get_xdata()[0] == pytest.approx(expected[0])
-    assert bar.get_segments()[0][:, 0] == pytest.approx(expected[1:])
-    assert [t.get_text() for t in figure.legends[0].get_texts()] == ["learned", "none"]
+    (place,) = (place for place in none if round(place) == labels.index("skip"))
+    assert none[place] == pytest.approx(expected)
+    assert [t.get_text() for t in figure.legends[0].get_texts()] == ["learned", "none", "the paper's choice"]
+    data = ablation.frame(benchmark, runs)
+    assert len(data) == len(learned) + len(none) + 3 + math.comb(8, 5)
 
 
 @pytest.mark.parametrize(("gain", "said"), [(0.0, "no difference established"), (0.2, "higher"), (-0.2, "lower")])
@@ -241,8 +251,15 @@ def test_the_census_figure_shows_them(varied: Folder) -> None:
     figure = census.figure(benchmark, loaded(varied)[1])
     whole, *by_task = figure.axes
     assert len(by_task) == 2 and sum(bar.get_height() for bar in whole.containers[0]) == 56
-    lines = [line for line in whole.lines if line.get_linewidth() == 2]
-    assert lines[0].get_xdata()[0] == pytest.approx(found.own)
+    mark = style.marks_of(benchmark)["rail_kd_c"]
+    drawn = [c for c in whole.collections if isinstance(c, PathCollection)]
+    scores = [float(c.get_offsets()[0][0]) for c in drawn]
+    assert scores == pytest.approx([found.own, *(float(values.mean()) for values in found.marked.values())])
+    assert len({float(c.get_offsets()[0][1]) for c in drawn}) == 3  # none hides another
+    assert to_hex(drawn[0].get_facecolor()[0]) == mark.colour
+    ends = [float(found.scores_M.mean()) + limit for limit in found.difference[1:]]
+    bars = [s for c in whole.collections if isinstance(c, LineCollection) for s in c.get_segments() if len(s)]
+    assert [bar[:, 0].tolist() for bar in bars] == [pytest.approx(ends), pytest.approx([found.own] * 2)]
     texts = [t.get_text() for t in figure.legends[0].get_texts()]
     assert texts == ["fixed maps", "drawn anew in each epoch", "evenly spaced", "last layers"]
 
@@ -310,6 +327,31 @@ def test_one_seed_has_no_interval(varied: Folder) -> None:
     assert "one run, so no interval" in DRAWINGS["ablation"].caption(*loaded(varied))
     for draw in (ablation.figure, census.figure):
         draw(*loaded(varied)).savefig(io.BytesIO(), format="png", dpi=30)
+
+
+@pytest.mark.parametrize("draw", [ablation.figure, census.figure])
+def test_both_fit_one_column_in_large_enough_letters(varied: Folder, draw: Any) -> None:
+    with style.themed():
+        sheet = draw(*loaded(varied))
+        sheet.draw_without_rendering()
+    assert sheet.get_figwidth() == style.COLUMN == 3.3
+    assert min(t.get_fontsize() for t in sheet.findobj(Text) if t.get_text().strip() and t.get_visible()) >= 7
+    box, edge = sheet.get_tightbbox(), 0.06  # inches
+    assert box.x0 > -edge and box.x1 < sheet.get_figwidth() + edge
+    assert len([t for t in sheet.get_supxlabel().split("\n") if t]) <= 4  # the long caption is the report's
+
+
+def test_panels_with_the_same_rows_name_them_once(varied: Folder) -> None:
+    varied.spec = spec()
+    entry = {"mapping": "random_sorted", "pool_padding": False, "vary": {"pool_padding": [True]}}
+    varied.spec["data"]["tasks"], varied.spec["data"]["out_of_domain"] = TASKS, []
+    varied.spec["methods"] = {"vanilla_kd": {}, "rail_kd_l": entry, "rail_kd_c": entry}
+    methods = ["vanilla_kd", "rail_kd_l", "rail_kd_l.*", "rail_kd_c", "rail_kd_c.*"]
+    varied.spec["pairs"] = {PAIR: {**varied.spec["pairs"][PAIR], "methods": methods, "tables": ["ablation"]}}
+    varied.save()
+    figure = ablation.figure(*loaded(varied))
+    labels = [[t.get_text() for t in axis.get_yticklabels()] for axis in figure.axes]
+    assert labels == [["pool_padding", "false", "true"], []]
 
 
 def test_both_figures_are_in_the_report(varied: Folder) -> None:

@@ -5,12 +5,13 @@ import re
 import shutil
 import statistics
 
-import matplotlib
 import numpy as np
+import pandas as pd
 import pytest
+import reading
 from made_records import Folder
 
-from analysis import figures, layout, load
+from analysis import figures, layout, load, style
 from analysis.__main__ import main
 from analysis.benchmark import read
 
@@ -57,18 +58,25 @@ def test_figure_files(full: Folder) -> None:
 def test_figure_2_plots_the_means_and_deviations(full: Folder) -> None:
     benchmark = read(full.file)
     runs = load.read(benchmark, full.results)
-    with matplotlib.rc_context(figures.STYLE):
+    with style.themed():
         figure = figures.similarity(benchmark, runs)
     assert [t.get_text() for t in figure.axes[1].get_xticklabels()] == ["1 – 2", "2 – 4", "3 – 6"]
+    marks, places = style.marks_of(benchmark), set()
     for axis, pooling in zip(figure.axes, ("mean", "cls"), strict=True):
-        plotted = {c.get_label(): c for c in axis.containers}
         for method in full.spec["pairs"][PAIR]["methods"]:
             data = [full.read(PAIR, method, "sst2", s)["similarity"][pooling] for s in (1, 2, 3)]
             values = [[d[i - 1][j - 1] for d in data] for i, j in ((1, 2), (2, 4), (3, 6))]
-            line, _, (bars,) = plotted[benchmark.title_of(method)].lines
-            assert line.get_ydata() == pytest.approx([statistics.mean(v) for v in values])
-            tops = [segment[1][1] for segment in bars.get_segments()]
-            assert tops == pytest.approx([statistics.mean(v) + statistics.stdev(v) for v in values])
+            drawn = reading.dots(axis, marks[method])
+            assert [round(place) for place in drawn] == [0, 1, 2]
+            means, sds = [statistics.mean(v) for v in values], [statistics.stdev(v) for v in values]
+            assert [value for value, _, _ in drawn.values()] == pytest.approx(means)
+            assert [low for _, low, _ in drawn.values()] == pytest.approx(np.subtract(means, sds))
+            assert [high for _, _, high in drawn.values()] == pytest.approx(np.add(means, sds))
+            places |= {(pooling, round(place, 6)) for place in drawn}
+    assert len(places) == 2 * 3 * len(full.spec["pairs"][PAIR]["methods"])  # none hides another
+    written = pd.read_csv(full.results / "figures" / "figure2.csv")
+    assert set(written["method"]) == set(full.spec["pairs"][PAIR]["methods"])
+    pd.testing.assert_frame_equal(written, figures.similarity_frame(benchmark, runs), check_dtype=False)
 
 
 def test_figure_2_without_sst2_is_of_the_first_task(folder: Folder) -> None:
@@ -89,12 +97,12 @@ def test_figure_3_plots_the_mean_attention(full: Folder) -> None:
     limits = set()
     for axis, task, title in zip(figure.axes, ("cola", "rte", "mrpc"), ("CoLA", "RTE", "MRPC"), strict=False):
         data = [full.read(PAIR, "alp_kd", task, s)["method_record"]["attention"] for s in (1, 2, 3)]
-        image = axis.images[0]
-        assert np.asarray(image.get_array()) == pytest.approx(np.mean(data, axis=0))
+        assert reading.heat(axis) == pytest.approx(np.mean(data, axis=0))
         assert axis.get_title() == title and axis.get_xlabel() == "teacher layer"
-        assert [t.get_text() for t in axis.get_xticklabels()] == [str(j) for j in range(1, 12)]
+        assert [t.get_text() for t in axis.get_xticklabels()] == [str(j) for j in range(1, 12, 2)]
+        assert list(axis.get_xticks()) == [j - 0.5 for j in range(1, 12, 2)]  # amid the layer's column
         assert [t.get_text() for t in axis.get_yticklabels()] == [str(i) for i in range(1, 6)]
-        limits.add(image.get_clim())
+        limits.add(axis.collections[0].get_clim())
     assert len(limits) == 1 and figure.axes[0].get_ylabel() == "student layer"
 
 
@@ -137,9 +145,10 @@ def test_report(full: Folder) -> None:
         "torch 2.5.0",
         "commit 0123456789ab",
         "## How to read the tables",
-        "Run between | 2026-01-01T00:00:00Z",
     ):
         assert part in text
+    provenance = {row[0]: row[1:] for row in reading.tables(text)[-1]}
+    assert provenance["Run between"] == ["2026-01-01T00:00:00Z and 2026-01-01T00:01:00Z", "443"]
     for number in range(1, 7):
         assert (full.results / "tables" / f"table{number}.md").read_text(encoding="utf-8") in text
     assert text.count("says nothing about English") == 1 + 6 + 2
@@ -155,4 +164,5 @@ def test_report_lists_missing_runs(full: Folder, folder: Folder) -> None:
     assert main(["report", str(folder.file), "--results", str(folder.results)]) == 0
     text = (folder.results / "report.md").read_text(encoding="utf-8")
     assert "419 of 420 student runs and 22 of 23 teachers" in text
-    assert "| bert12-distilbert6 | PKD | 1 | cola |" in text and "Missing teachers: bert12: rte." in text
+    assert reading.tables(text)[0][1:] == [["bert12-distilbert6", "PKD", "1", "cola"]]
+    assert "Missing teachers: bert12: rte." in text

@@ -70,7 +70,7 @@ def workflow(benchmark: Benchmark, results: Path) -> list[Step]:
     drawn = dict.fromkeys(what for pair in benchmark.pairs.values() for what in pair["tables"])
     printed = [f"table{n}.{kind}" for n in drawn if isinstance(n, int) for kind in ("csv", "md", "tex")]
     step("tables", [results / "tables" / name for name in printed])
-    pictures = [f"{name}.{kind}" for name in drawn if isinstance(name, str) for kind in ("png", "pdf")]
+    pictures = [f"{name}.{kind}" for name in drawn if isinstance(name, str) for kind in ("csv", "png", "pdf")]
     step("figures", [results / "figures" / name for name in pictures])
     for name in ("claims", "audit"):
         step(name, [results / f"{name}.json", results / f"{name}.md"])

@@ -1,0 +1,299 @@
+"""The one style of every figure: sizes, fonts, and a colour and a marker for each method, the same everywhere.
+
+Figures for a paper are drawn at one column's width with letters of 7 points, so that nobody has to scale them. Seaborn
+is imported where something is drawn and not before: it takes a second.
+"""
+
+import io
+import textwrap
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.legend import Legend
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+
+from analysis.benchmark import Benchmark
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+COLUMN = 3.3  # inches: one column of a two-column paper
+PAGE = 6.8  # inches: both columns, and the report's own plots
+FONT = 7.0  # points, the smallest letters and all but the titles of panels
+DPI = 200
+INK = "#0b1c2d"  # text and axes; a page replaces it by the colour of its text
+PAPER, GRID, EDGE = "#ffffff", "#e6e6e6", "#cccccc"  # replaced as well
+NEUTRAL = "#7f7f7f"  # what belongs to no method: legible on white and on a dark page
+MAP = "mako_r"  # seaborn's; even in lightness, and nothing is nearly white
+TITLE = FONT + 0.5
+CHARACTERS = 17.5  # of text at FONT in an inch
+
+
+@dataclass(frozen=True)
+class Mark:
+    """How a method is drawn."""
+
+    colour: str
+    marker: Any  # a filled marker of matplotlib
+    prominent: bool = False
+
+
+# Colours of seaborn's "colorblind" palette (after Okabe and Ito) for the paper's methods and greys for the baselines;
+# for the others, those farthest from these and from one another for every kind of colour vision. No two methods share
+# a marker either.
+MARKS = {
+    "teacher": Mark(INK, "d"),
+    "no_kd": Mark("#949494", "v"),
+    "vanilla_kd": Mark("#6b6b6b", "^"),
+    "pkd": Mark("#029e73", "s"),
+    "ckd": Mark("#de8f05", "P"),
+    "alp_kd": Mark("#cc78bc", "X"),
+    "codir": Mark("#56b4e9", "p"),
+    "rail_kd_l": Mark("#d55e00", "o", prominent=True),
+    "rail_kd_c": Mark("#0173b2", "D", prominent=True),
+    "tinybert": Mark("#8c4c26", "<"),
+    "minilm_v2": Mark("#bfa659", ">"),
+    "mixkd": Mark("#990df2", "h"),
+    "cr_ild": Mark("#7f66e6", "*"),
+    "distilbert_cos": Mark("#a60d8c", "8"),
+}
+# For a user's own methods, in the order of the benchmark file; 35 of them before a mark comes back.
+OWN_COLOURS = ("#990df2", "#8c4c26", "#bfa659", "#7f66e6", "#a60d8c")
+OWN_MARKERS: tuple[Any, ...] = ((4, 1, 0), (3, 1, 0), (6, 1, 0), (4, 1, 45), (3, 1, 180), (8, 1, 0), (7, 0, 0))
+# For the values of an option of a method, which differ in marker and shade of the method's colour.
+VALUES = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">")
+
+
+def marks(methods: Iterable[str]) -> dict[str, Mark]:
+    """The mark of each method, in the order given; those that the suite does not know take the next of their own."""
+    methods = list(methods)
+    own = [m for m in methods if m not in MARKS]
+    spare = {m: Mark(OWN_COLOURS[i % 5], OWN_MARKERS[i % 7]) for i, m in enumerate(own)}
+    return {m: MARKS.get(m) or spare[m] for m in methods}
+
+
+def marks_of(benchmark: Benchmark) -> dict[str, Mark]:
+    """The mark of every entry of a benchmark and of the teacher; a variant has that of its entry."""
+    found = marks(["teacher", *(m for m in benchmark.methods if m not in benchmark.variants)])
+    return found | {name: found[variant.entry] for name, variant in benchmark.variants.items()}
+
+
+def values(names: Sequence[str], colour: str) -> dict[str, Mark]:
+    """The marks of an option's values, in the order given: shades of one colour, the first the fullest."""
+    import seaborn as sns
+
+    shades = sns.light_palette(colour, n_colors=len(names) + 3).as_hex()[:2:-1]
+    return {name: Mark(shades[i], VALUES[i % len(VALUES)]) for i, name in enumerate(names)}
+
+
+def theme(page: bool = False) -> dict[Any, Any]:
+    """Matplotlib's settings; with ``page`` those of a drawing inside a web page, which shows through."""
+    import seaborn as sns
+
+    sizes = {f"{part}size": FONT for part in ("font.", "axes.label", "xtick.label", "ytick.label", "legend.font")}
+    lines = {"xtick.major.": 0.6, "ytick.major.": 0.6, "axes.line": 0.6, "grid.line": 0.5, "lines.line": 1.0}
+    ink = {f"{part}.color": INK for part in ("text", "xtick", "ytick")}
+    ink |= {f"axes.{part}": INK for part in ("edgecolor", "labelcolor", "titlecolor")}
+    made: dict[Any, Any] = {
+        **sns.axes_style("ticks"),
+        **sns.plotting_context("paper"),
+        **sizes,
+        **{f"{part}width": width for part, width in lines.items()},
+        **{f"{side}tick.major.size": 2.5 for side in "xy"},
+        **ink,
+        "axes.titlesize": TITLE,
+        "legend.title_fontsize": FONT,
+        "figure.titlesize": TITLE,
+        "figure.labelsize": FONT,
+        "font.sans-serif": ["DejaVu Sans"],  # comes with matplotlib: the same letters on every machine
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.axisbelow": True,
+        "grid.color": GRID,
+        "pdf.fonttype": 42,  # text stays text
+        "svg.fonttype": "none",
+        "figure.dpi": 100,
+    }
+    return {**made, **{f"{part}.facecolor": "none" for part in ("figure", "axes", "savefig")}} if page else made
+
+
+@contextmanager
+def themed(page: bool = False) -> Iterator[None]:
+    """The settings of ``theme`` for what is drawn and saved inside."""
+    with matplotlib.rc_context(theme(page)):
+        yield
+
+
+class Sheet(Figure):
+    """A figure of one of the two widths, which says when an axis that measures something does not start at 0."""
+
+    def __init__(self, width: float, height: float) -> None:
+        super().__init__(figsize=(width, height), layout="constrained")
+        self.set_constrained_layout_pads(w_pad=0.02, h_pad=0.03, wspace=0.03, hspace=0.03)
+        self.measured: list[tuple[Axes, str]] = []
+
+    def set_constrained_layout_pads(self, **pads: float) -> None:
+        """Inches around each panel, and shares of a panel between two."""
+        engine = self.get_layout_engine()
+        if engine is not None:
+            engine.set(**pads)
+
+    def measures(self, axis: Axes, side: str = "y", least: float = 0.0) -> None:
+        """Says that this side of a panel, drawn already, measures something; ``least``: the range it shows at least."""
+        self.measured.append((axis, side))
+        low, high = getattr(axis, f"get_{side}lim")()
+        wider = max(0.0, least - (high - low)) / 2
+        getattr(axis, f"set_{side}lim")(low - wider, high + wider)
+        getattr(axis, f"{side}axis").set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
+        axis.grid(axis="y" if side == "y" else "x")
+
+    def note(self) -> str:
+        """Whether the measuring axes start at 0, as a sentence; empty where all of them show it."""
+        limits = [sorted(getattr(axis, f"get_{side}lim")()) for axis, side in self.measured]
+        off = [not low <= 0 <= high for low, high in limits]
+        if not any(off):
+            return ""
+        if not all(off):
+            return "Not every axis shows 0."
+        return "The axis does not start at 0." if len(off) == 1 else "The axes do not start at 0."
+
+    def foot(self, *sentences: str) -> None:
+        """The few words that must not be parted from the picture, below it: warnings, and ``note``."""
+        said = " ".join(s for s in (*sentences, self.note()) if s)
+        lines = textwrap.wrap(said, int(self.get_figwidth() * CHARACTERS), break_on_hyphens=False)
+        self.supxlabel("\n".join(plain(line) for line in lines), fontsize=FONT)
+
+    def key(self, entries: Mapping[str, Mark | Any]) -> Legend | None:
+        """The legend above the panels: text -> a method's mark, or any handle; as many columns as fit."""
+        if not entries:
+            return None
+        texts = ["\n".join(textwrap.wrap(plain(text), 34)) for text in entries]
+        handles = [handle(e) if isinstance(e, Mark) else e for e in entries.values()]
+        widest = max(len(line) for text in texts for line in text.split("\n"))
+        columns = max(1, min(len(texts), int(self.get_figwidth() / (0.36 + widest / CHARACTERS))))
+        return self.legend(
+            handles,
+            texts,
+            loc="outside upper center",
+            ncols=columns,
+            frameon=False,
+            handlelength=1.4,
+            handletextpad=0.5,
+            columnspacing=1.2,
+            borderaxespad=0.1,
+        )
+
+
+def handle(mark: Mark, hollow: bool = False) -> Line2D:
+    """A legend's sample of a dot."""
+    face = PAPER if hollow else mark.colour
+    return Line2D([], [], color=mark.colour, marker=mark.marker, linestyle="none", markersize=4.5, markerfacecolor=face)
+
+
+def dots(
+    axis: Axes,
+    data: "pd.DataFrame",
+    place: str,
+    hue: str,
+    marks: Mapping[str, Mark],
+    order: Sequence[Any] | None = None,
+    across: bool = False,
+    lanes: bool = True,
+    **options: Any,
+) -> None:
+    """A dot and its interval for each place and hue: columns ``mean``, ``low`` and ``high`` (NaN: no interval).
+
+    Those of one place stand side by side, so that none hides another: each of ``marks`` has its lane, drawn or not
+    (without ``lanes`` all are in the middle). ``across``: places on the y axis.
+    """
+    import seaborn as sns
+
+    data = data.dropna(subset="mean")
+    if data.empty:
+        return
+    tall = data.melt(list(dict.fromkeys([place, hue])), ["mean", "low", "high"], value_name="measured")
+    sns.pointplot(
+        tall,
+        x="measured" if across else place,
+        y=place if across else "measured",
+        hue=hue,
+        hue_order=list(marks),
+        order=order,
+        palette={key: mark.colour for key, mark in marks.items()},
+        markers=[mark.marker for mark in marks.values()],
+        orient="h" if across else "v",
+        estimator=lambda values: values.iloc[0],
+        errorbar=lambda values: (values.min(), values.max()),
+        linestyles="none",
+        dodge=0.8 * (1 - 1 / len(marks)) if lanes and len(marks) > 1 else False,
+        err_kws={"linewidth": 0.9, "zorder": 1.9},
+        legend=False,
+        ax=axis,
+        **{"markersize": 3.6, "markeredgewidth": 0.7, **options},
+    )
+    axis.set(xlabel="", ylabel="")
+    emphasise(axis, marks)
+
+
+def emphasise(axis: Axes, marks: Mapping[str, Mark]) -> None:
+    """Draws the prominent methods larger and over the others."""
+    large = {(mark.colour, str(mark.marker)) for mark in marks.values() if mark.prominent}
+    for line in axis.lines:
+        if (str(line.get_color()).lower(), str(line.get_marker())) in large:
+            line.set(markersize=1.3 * line.get_markersize(), linewidth=1.5 * line.get_linewidth(), zorder=4)
+
+
+def heat(axis: Axes, values: np.ndarray, top: float) -> Any:
+    """A map of student layers (rows) × teacher layers (columns) from 0 to ``top``, both counted from 1."""
+    import seaborn as sns
+
+    sns.heatmap(
+        values,
+        ax=axis,
+        vmin=0,
+        vmax=top,
+        cmap=MAP,
+        cbar=False,
+        linewidths=0.4 if values.shape[1] <= 12 else 0,
+        linecolor=PAPER,
+        xticklabels=False,
+        yticklabels=False,
+    )
+    rows, columns = values.shape
+    every = 1 if columns <= 6 else 2 if columns <= 12 else -(-columns // 3)
+    shown = range(0, columns, every)
+    axis.set_xticks([j + 0.5 for j in shown], [str(j + 1) for j in shown])
+    axis.set_yticks([i + 0.5 for i in range(rows)], [str(i + 1) for i in range(rows)])
+    axis.tick_params(length=0, pad=2)
+    return axis.collections[0]
+
+
+def printed(figure: Figure) -> dict[str, bytes]:
+    """A figure as the contents of a PDF and a PNG file, the same bytes for the same figure."""
+    figure.draw_without_rendering()  # lays it out, once for both files
+    figure.set_layout_engine("none")
+    files = {}
+    for kind, metadata in (("pdf", {"CreationDate": None}), ("png", {"Software": None})):
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format=kind, dpi=DPI, metadata=metadata)
+        files[kind] = buffer.getvalue()
+    return files
+
+
+def missing(axis: Axes, text: str = "missing") -> None:
+    """A panel without data says so."""
+    axis.text(0.5, 0.5, text, ha="center", va="center", transform=axis.transAxes, color=NEUTRAL)
+    axis.set(xticks=[], yticks=[])
+
+
+def plain(text: str) -> str:
+    """Text from data as matplotlib prints it: no mathematics, superscripts of the paper's two methods as letters."""
+    text = " ".join(text.replace("$", r"\$").split())
+    return text.replace("^l", "ˡ").replace("^c", "ᶜ")
