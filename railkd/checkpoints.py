@@ -5,7 +5,8 @@ conversions and ties are those of a real load; then the encoder is run on them (
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -267,6 +268,22 @@ def on_hub(benchmark: Benchmark, model: str) -> bool:
     return "hub" in entry and model_root(benchmark) is None
 
 
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the library's progress bars and its report of a head that is missing."""
+    from transformers.utils import logging
+
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()
+
+
 def look_at_all(benchmark: Benchmark, layout: Layout, names: Sequence[str]) -> dict[str, Seen]:
     """What the files of these models show; of those that the workflow pre-trains, which have none yet, nothing.
 
@@ -282,7 +299,8 @@ def look_at_all(benchmark: Benchmark, layout: Layout, names: Sequence[str]) -> d
     for name in names:
         own = _pretrained(benchmark, name)
         if own is None:
-            seen[name] = look(models.locate(benchmark, layout, name), outputs, lengths, f"models.{name}")
+            with _quiet():
+                seen[name] = look(models.locate(benchmark, layout, name), outputs, lengths, f"models.{name}")
             continue
         for key, length in lengths.items():
             if length > own["max_length"]:

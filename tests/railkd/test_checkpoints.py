@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -318,6 +320,13 @@ def test_the_hub_is_left_alone_in_a_dry_run(make_benchmark: Any) -> None:
     cli.check(make_benchmark(changes), Layout("results"), reach=False)
     with pytest.raises(UserError, match="cannot load the hub checkpoint someone/far-away"):
         cli.check(make_benchmark(changes), Layout("results"))
+
+
+def test_check_says_its_own_lines_alone(make_benchmark: Any) -> None:
+    """In a process whose library speaks as it comes: no progress bar, no report of the head that is missing."""
+    command = [sys.executable, "-m", "railkd", "check", str(make_benchmark().path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0 and done.stderr == "" and done.stdout.count("\n") == 1 and "valid" in done.stdout
 
 
 def test_no_weight_is_read_and_none_kept_in_memory(folder: Path) -> None:
