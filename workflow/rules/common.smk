@@ -1,0 +1,205 @@
+"""Settings, what the rules share, and what happens before the first job and after a failure."""
+
+import logging
+import os
+import re
+import sys
+from pathlib import Path
+
+BASE = Path(workflow.basedir)  # of the root Snakefile
+sys.path[:0] = [str(BASE), str(BASE / "workflow")]
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [sys.path[0], os.environ.get("PYTHONPATH")]))  # of every job
+
+import engine
+from analysis import made_of
+from railkd import config as benchmarks
+from railkd import files, warm
+from railkd.config import Cell, Layout
+from railkd.errors import UserError
+from railkd.cli import check
+from railkd.progress import Progress
+
+BENCHMARK = str(config.pop("benchmark", BASE / "benchmarks" / "mini.yaml"))
+RESULTS = config.pop("results", None)
+DEVICE = str(config.pop("device", "auto"))
+GRES = config.pop("gres", None)
+
+try:
+    for _key, _path in (("benchmark", BENCHMARK), ("results", str(RESULTS))):
+        if set("{}\n") & set(_path) or _path.startswith("-"):
+            raise UserError(f"--config: {_key}={_path!r}: a path here begins with no dash and has no brace or line break")
+    if {"name", "models", "pairs"} & set(config):
+        raise UserError("--configfile: a benchmark file is no configuration of Snakemake; expected --config benchmark=FILE")
+    benchmarks.check_device(DEVICE)
+    if config:
+        raise UserError(f"--config: unknown key '{next(iter(config))}'; available: benchmark, device, gres, results")
+    B = benchmarks.load(BENCHMARK)
+    L = Layout(benchmarks.results_folder(B, RESULTS))
+    SURVEY = None  # what is there and as asked; jobs on a cluster, which read this file again, need not know
+    if workflow.is_main_process:
+        files.check_folder(L.root)
+        check(B, L, reach=False)
+        from railkd.survey import Survey
+
+        SURVEY = Survey(B, L, made_of.digests(B, L), made_of.files(B, L))
+        SURVEY.align_times()
+        for line in SURVEY.lines():
+            print(f"railkd: {line}", file=sys.stderr)
+        logging.getLogger("snakemake.logging").addHandler(Progress())
+except UserError as error:
+    sys.exit(f"railkd: error: {error}")
+
+# What is typed differently on another day must not be in a job's text, or Snakemake would take it for other code: it
+# goes through the environment. PYTHON: this environment's, unless Snakemake is asked to make environments itself.
+PYTHON = "python" if workflow.deployment_settings.deployment_method else sys.executable
+os.environ |= {
+    "RAILKD_PYTHON": PYTHON,
+    "RAILKD_BENCHMARK": BENCHMARK,
+    "RAILKD_RESULTS": str(L.root),
+    "RAILKD_DEVICE": DEVICE,
+}
+COMMON = '"$RAILKD_BENCHMARK" --results="$RAILKD_RESULTS"'
+RAILKD = 'OMP_NUM_THREADS={threads} "$RAILKD_PYTHON" -m railkd'
+ANALYSIS = '"$RAILKD_PYTHON" -m analysis'
+COMPUTE = '--device "$RAILKD_DEVICE" --threads {threads}'
+LOG = "> {log:q} 2>&1 || {{ tail -n 3 {log:q} >&2; exit 1; }}"
+# How many of the machine's `gpu` a job takes; auto: this machine's, so on a cluster, whose login node has none, say
+# --config device=cuda. With gres=gpu:1 or gres=shard:1 a job asks SLURM for that instead, and nothing of Snakemake's.
+GPU = int(DEVICE.startswith("cuda") or (DEVICE == "auto" and benchmarks.has_gpu()))
+ON_GPU = {"gpu": 0, "gres": str(GRES)} if GRES else {"gpu": GPU}
+HELD = []  # open for as long as the workflow lives
+KEEP = workflow.storage_settings.notemp  # --notemp: signals stay
+
+
+# --- what there is to make ---
+
+CELLS = [cell for cell in B.cells() if not B.external(cell.method)]
+RUNS = [str(L.run(cell, seed)) for cell in B.cells() for seed in B.seeds]
+TEACHERS = [(teacher, task) for teacher in B.teachers for task in B.teacher_tasks(teacher)]
+TEACHER_RECORDS = [str(L.teacher(teacher, task) / "record.json") for teacher, task in TEACHERS]
+DRAWN = list(dict.fromkeys(drawn for pair in B.pairs.values() for drawn in pair.get("tables", [])))
+TABLES = [L.root / "tables" / f"table{n}.{kind}" for n in range(1, 7) if n in DRAWN for kind in ("csv", "md", "tex")]
+FIGURES = [L.root / "figures" / f"{n}.{kind}" for n in DRAWN if isinstance(n, str) for kind in ("csv", "pdf", "png")]
+CLAIMS, AUDIT = ([L.root / f"{name}.{kind}" for kind in ("json", "md")] for name in ("claims", "audit"))
+# what `snakemake --report FILE.html` shows besides rules and run times
+SHOWN = [report(str(path), category="Figures") if path.suffix == ".png" else path for path in FIGURES]
+PAGE = report(str(L.root / "report.html"), category="Report")
+
+
+def pretrained_models():
+    """The backbones that the workflow pre-trains."""
+    return [L.model(name) / "model.safetensors" for name in B.models if "pretrain" in B.models[name]]
+
+
+def prepared_data():
+    """The tokenised tasks, and what is known of each."""
+    tensors = [L.prepared(teacher, task) for teacher, task in TEACHERS]
+    return [place for path in tensors for place in (path, path.with_suffix(".json"))]
+
+
+def search_results():
+    """Every point of the hyper-parameter search, and the choices."""
+    points = [L.point(cell, number) for cell in CELLS for number in range(len(B.grid()))]
+    return [*points, *(L.best(cell) for cell in CELLS if B.search)]
+
+
+def released_signals():
+    """The stamps of deleted signals; with --notemp they stay."""
+    return [] if KEEP else [L.released(teacher, task) for teacher, task in TEACHERS]
+
+
+# --- inputs of rules, as functions of the wildcards ---
+
+
+def teacher_weights(wildcards):
+    """The pre-trained weights that a teacher begins with; none of a published checkpoint."""
+    return L.weights(B, wildcards.teacher)
+
+
+def parent_weights(wildcards):
+    """The model that a backbone is pre-trained as a student of, if any."""
+    return L.weights(B, B.models[wildcards.model].get("from"))
+
+
+def cell_inputs(pair, method, seeds):
+    """What the runs of a pair's cell read besides their method."""
+    teacher, student = B.pairs[pair]["teacher"], B.pairs[pair]["student"]
+
+    def inputs(wildcards):
+        signals, task = L.signals(teacher, wildcards.task), wildcards.task
+        asked = [wildcards.get("seed", seed) for seed in seeds]
+        if SURVEY and SURVEY.complete(Cell(pair, method, task), wildcards.get("point"), asked):
+            # The signals follow from the other inputs: computing them again, for another method, is no reason to train
+            # again. Not so for a run that is to be trained: a job whose input is ancient() is not looked at when that
+            # input is made again (snakemake/snakemake#4166).
+            signals = ancient(signals)
+        return [
+            L.prepared(teacher, task).with_suffix(".json"),
+            L.teacher(teacher, task) / "record.json",
+            signals,
+            *L.weights(B, student),
+        ]
+
+    return inputs
+
+
+def readers(wildcards):
+    """Every run that reads a teacher's signals on a task."""
+    place = (wildcards.teacher, wildcards.task)
+    cells = [cell for cell in CELLS if (B.pairs[cell.pair]["teacher"], cell.task) == place]
+    return [L.run(cell, seed) for cell in cells for seed in B.seeds]
+
+
+# --- before the first job, and after a failure ---
+
+
+def keep_what_is_right():
+    """Snakemake deletes a job's outputs before it runs: finished runs among them that are as asked are kept for the job
+    to put back, unless the job was forced. Records of runs that the file no longer names are set aside."""
+    from railkd import runs
+
+    for outputs, forced in engine.jobs_to_run(workflow):
+        for path in (Path(output) for output in outputs if output.endswith(".json")):
+            if forced:
+                L.kept(path).unlink(missing_ok=True)
+            elif SURVEY.valid(path):
+                runs.keep(L, path)
+    strays = SURVEY.strays()
+    for path in strays:
+        runs.set_aside(L, path)
+    if strays:
+        print(f"railkd: {len(strays)} records that {BENCHMARK} does not name are set aside in {L.kept(L.root)}", file=sys.stderr)
+
+
+onstart:
+    try:
+        engine.check_arrays(workflow, bool(ON_GPU["gpu"]))
+        if workflow.local_exec and DEVICE.startswith("cuda"):  # a cluster's login node has none
+            from railkd.train import device_for
+
+            device_for(DEVICE)
+        files.make_folder(L.root)
+        check(B, L)  # now with the hub's checkpoints: a dry run needs no network
+        # A lock that goes with this process, even when it is killed; Snakemake's own (off in profiles/default) would stay.
+        HELD.append(files.try_lock(L.root / ".lock"))
+        if HELD[0] is None:
+            raise UserError(f"{L.root}: another run is writing these results; wait for it, or end it")
+    except UserError as error:
+        sys.exit(f"railkd: error: {error}")
+    # Local jobs fork from one process that has imported the libraries; it ends with this one. A cluster's must not find
+    # it, even on this very machine: what it forks is outside their allocation.
+    if workflow.local_exec:
+        warm.start()
+    engine.without_rate_limit(workflow)
+    keep_what_is_right()
+
+
+onerror:
+    shell(f"{ANALYSIS} all {COMMON} || true")  # what there is, its holes and why
+
+
+wildcard_constraints:
+    model="|".join(map(re.escape, B.models)),
+    teacher="|".join(map(re.escape, B.teachers)),
+    pair="|".join(map(re.escape, B.pairs)),
+    task="|".join(B.tasks),
