@@ -3,7 +3,9 @@
 Written for Snakemake 9.27 and later 9.x; ``require`` refuses a version in which a part that is used here is missing.
 """
 
+import os
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 from railkd.errors import UserError
@@ -72,6 +74,12 @@ def _without_comparisons(persistence: Any, rules: frozenset[str]) -> None:
             return same if job.rule.name in rules else original(job, *rest)
 
         setattr(persistence, name, compare)
+
+
+def find_packages_of_jobs(checkout: Path) -> None:
+    """Every job finds ``railkd`` and ``analysis`` in this checkout, whatever folder it runs in."""
+    paths = [str(checkout), *filter(None, [os.environ.get("PYTHONPATH")])]
+    os.environ["PYTHONPATH"] = os.pathsep.join(paths)
 
 
 def jobs_to_run(workflow: Any) -> Iterator[tuple[list[str], bool]]:

@@ -8,7 +8,6 @@ from pathlib import Path
 
 BASE = Path(workflow.basedir)  # of the root Snakefile
 sys.path[:0] = [str(BASE), str(BASE / "workflow")]
-os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [sys.path[0], os.environ.get("PYTHONPATH")]))  # of every job
 
 import engine
 from analysis import made_of
@@ -49,6 +48,7 @@ try:
 except UserError as error:
     sys.exit(f"railkd: error: {error}")
 
+engine.find_packages_of_jobs(BASE)
 # What is typed differently on another day must not be in a job's text, or Snakemake would take it for other code: it
 # goes through the environment. PYTHON: this environment's, unless Snakemake is asked to make environments itself.
 PYTHON = "python" if workflow.deployment_settings.deployment_method else sys.executable
