@@ -184,11 +184,12 @@ def test_an_argument_of_unknown_effect_is_refused() -> None:
 
 def test_what_is_saved_is_the_same(pipeline: Any, tmp_path: Path) -> None:
     saved = []
+    tokenizer = models.load_tokenizer(models.Checkpoint(str(pipeline.checkpoints / "bert2")), "m")
     for swapped in (False, True):
         model = pipeline.student("bert2")
         if swapped:
             use_quick_dropout(model)
-        models.save_classifier(model, tmp_path / str(swapped))
+        models.save_classifier(model, tokenizer, ("no", "yes"), tmp_path / str(swapped))
         saved.append({p.name: p.read_bytes() for p in (tmp_path / str(swapped)).iterdir()})
     assert saved[0] == saved[1] and b"railkd" not in saved[1]["config.json"]
     assert models.load_classifier(models.Checkpoint(str(tmp_path / "True")), 2, 1, "m").config.hidden_size == 32

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import pytest
 import torch
-from conftest import _bert_tokenizer, _roberta_tokenizer
+from tiny_tokenizers import bert_tokenizer, roberta_tokenizer
 from torch import nn
 
 from railkd import checkpoints, models
@@ -94,7 +94,7 @@ def make(family: Family, folder: Path) -> None:
     """A tiny random checkpoint of a family, without head where that is how they are published."""
     from transformers import CONFIG_MAPPING, AutoModelForSequenceClassification
 
-    tokenizer = _roberta_tokenizer() if family.like == "roberta" else _bert_tokenizer()
+    tokenizer = roberta_tokenizer() if family.like == "roberta" else bert_tokenizer()
     sizes = {
         "num_hidden_layers": DEPTH, "hidden_size": WIDTH, "num_attention_heads": 2, "intermediate_size": 64,
         "max_position_embeddings": 80,

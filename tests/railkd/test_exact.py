@@ -165,7 +165,7 @@ def test_an_architecture_is_compared_once(checkpoints: Path, monkeypatch: pytest
         model = load_classifier(Checkpoint(str(checkpoints / name)), 2, seed, "m")
         assert forward(model, inputs()).hidden[-1].shape[1] == 1
     assert [name[:4] for name in compared] == ["Bert", "Dist", "Robe", "Bert"]  # bert2 has another depth
-    monkeypatch.setattr(models, "attention", lambda: "sdpa")
+    monkeypatch.setattr(models, "attention", lambda kind: "sdpa")
     load_classifier(Checkpoint(str(checkpoints / "bert4")), 2, 1, "m")
     assert len(compared) == 5
 

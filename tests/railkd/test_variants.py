@@ -103,7 +103,12 @@ def test_a_benchmark_file_is_written_out_when_it_is_read(make_spec: Any, tmp_pat
     ]  # fmt: skip
     assert benchmark.method_class("rail_kd_l.2") == "rail_kd_l" and benchmark.options("rail_kd_l.2") == {"mapping": [2]}
     own = benchmark.run_config("p", "rail_kd_l", "mrpc")["method"]
-    assert own == {"method": "rail_kd_l", "mapping": "random_sorted"}  # what a run without `vary` has
+    content["methods"]["rail_kd_l"] = {"mapping": "random_sorted"}
+    content["pairs"]["p"]["methods"] = ["no_kd", "rail_kd_l"]
+    plain = tmp_path / "plain.yaml"
+    plain.write_text(yaml.safe_dump(content))
+    assert own == config.load(plain).run_config("p", "rail_kd_l", "mrpc")["method"]  # what a run without `vary` has
+    assert own["method"] == "rail_kd_l" and own["mapping"] == "random_sorted"
     content["methods"]["rail_kd_l"]["vary"] = {"mapping": "last"}
     path.write_text(yaml.safe_dump(content))
     with pytest.raises(UserError, match="methods.rail_kd_l.vary.mapping: found the text 'last', expected a list"):

@@ -36,7 +36,7 @@ try:
     L = Layout(benchmarks.results_folder(B, RESULTS))
     SURVEY = None  # what is there and as asked; jobs on a cluster, which read this file again, need not know
     if workflow.is_main_process:
-        files.check_folder(L.root)
+        files.check_folder(Path(RESULTS or L.root))  # as it was typed
         check(B, L, reach=False)
         from railkd.survey import Survey
 
