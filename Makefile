@@ -45,6 +45,7 @@ lint: setup
 	$(RUN) ruff check .
 	$(RUN) ruff format --check .
 	$(RUN) mypy
+	$(RUN) lint-imports
 	$(RUN) deptry .
 	$(RUN) deptry railkd --optional-dependencies-dev-groups workflow,test,peers
 	$(RUN) snakemake --lint

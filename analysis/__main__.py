@@ -14,12 +14,14 @@ from railkd.errors import UserError, printable
 
 def write_tables(benchmark: Benchmark, results: Path) -> None:
     """Writes every table that a pair names, as CSV, Markdown and LaTeX."""
-    from analysis import layout, load, printed
-    from railkd.files import write_bytes
+    from analysis import load
+    from analysis.report import catalogue
+    from analysis.tables import formats
+    from railkd.records.files import write_bytes
 
     names = []
-    for table in printed.tables_of(benchmark, load.read(benchmark, results), results):
-        texts = {"csv": layout.to_csv(table), "md": layout.to_markdown(table), "tex": layout.to_latex(table)}
+    for table in catalogue.tables_of(benchmark, load.read(benchmark, results), results):
+        texts = {"csv": formats.to_csv(table), "md": formats.to_markdown(table), "tex": formats.to_latex(table)}
         for extension, text in texts.items():
             names.append(f"tables/table{table.number}.{extension}")
             write_bytes(results / names[-1], text.encode())
@@ -28,21 +30,23 @@ def write_tables(benchmark: Benchmark, results: Path) -> None:
 
 def write_figures(benchmark: Benchmark, results: Path) -> None:
     """Writes every figure that a pair names, as PDF and PNG, and its data as CSV."""
-    from analysis import load, printed
+    from analysis import load
+    from analysis.report import catalogue
 
-    printed.write_figures(benchmark, load.read(benchmark, results), results / "figures")
-    drawn = printed.drawings_of(benchmark)
-    names = [f"figures/{name}.{extension}" for name in drawn for extension in printed.KINDS]
+    catalogue.write_figures(benchmark, load.read(benchmark, results), results / "figures")
+    drawn = catalogue.drawings_of(benchmark)
+    names = [f"figures/{name}.{extension}" for name in drawn for extension in catalogue.KINDS]
     _seal(benchmark, results, "figures", *names)
 
 
 def write_claims(benchmark: Benchmark, results: Path) -> None:
     """Writes claims.json and claims.md: an estimate and a verdict for each of the paper's claims."""
-    from analysis import claims, load, verdicts
-    from railkd.files import write_bytes
-    from railkd.records import write_json
+    from analysis import load
+    from analysis.claims import evaluation, verdicts
+    from railkd.records.files import write_bytes
+    from railkd.records.sealed_files import write_json
 
-    data = claims.evaluate(benchmark, load.read(benchmark, results), results)
+    data = evaluation.evaluate(benchmark, load.read(benchmark, results), results)
     write_json(results / "claims.json", data)
     write_bytes(results / "claims.md", verdicts.claims_markdown(data).encode())
     _seal(benchmark, results, "claims", "claims.json", "claims.md")
@@ -50,9 +54,9 @@ def write_claims(benchmark: Benchmark, results: Path) -> None:
 
 def write_audit(benchmark: Benchmark, results: Path) -> None:
     """Writes audit.json and audit.md: what in the paper's printed numbers does not add up. Reads no record."""
-    from analysis import audit, verdicts
-    from railkd.files import write_bytes
-    from railkd.records import write_json
+    from analysis.claims import audit, verdicts
+    from railkd.records.files import write_bytes
+    from railkd.records.sealed_files import write_json
 
     data = audit.examine()
     write_json(results / "audit.json", data)
@@ -62,12 +66,13 @@ def write_audit(benchmark: Benchmark, results: Path) -> None:
 
 def write_report(benchmark: Benchmark, results: Path) -> None:
     """Writes report.md from the tables and figures already there, and report.html from the records."""
-    from analysis import load, page, report
-    from railkd.files import write_bytes
+    from analysis import load
+    from analysis.report import html_page, markdown
+    from railkd.records.files import write_bytes
 
     runs = load.read(benchmark, results)
-    write_bytes(results / "report.md", report.compose(benchmark, runs, results).encode())
-    write_bytes(results / "report.html", page.compose(benchmark, runs, results).encode())
+    write_bytes(results / "report.md", markdown.compose(benchmark, runs, results).encode())
+    write_bytes(results / "report.html", html_page.compose(benchmark, runs, results).encode())
     _seal(benchmark, results, "report", "report.md", "report.html")
 
 
@@ -75,8 +80,8 @@ def _seal(benchmark: Benchmark, results: Path, step: str, *names: str) -> None:
     """Writes the checksums of what a step has written and what that was made of; the report, ``railkd verify`` and the
     workflow read them."""
     from analysis import made_of
-    from railkd.config import Layout
-    from railkd.records import seal
+    from railkd.benchmark.paths import Layout
+    from railkd.records.sealed_files import seal
 
     layout = Layout(results)
     seal(results, names, layout.checksums(step), made_of.digests(benchmark.file, layout)[step])
@@ -84,8 +89,8 @@ def _seal(benchmark: Benchmark, results: Path, step: str, *names: str) -> None:
 
 def compare(benchmark: Benchmark, results: Path, against: Path, out: Path, tolerance: float) -> bool:
     """Writes the comparison of two results folders as HTML, prints its summary; whether they agree."""
-    from analysis import compare as comparison
-    from railkd.files import write_bytes
+    from analysis.report import comparison
+    from railkd.records.files import write_bytes
 
     compared = comparison.compare(results, against, tolerance)
     write_bytes(out, comparison.compose(benchmark, compared, results, against, tolerance).encode())

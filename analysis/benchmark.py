@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from railkd import config
-from railkd.registry import available, facts
+from railkd.benchmark import config
+from railkd.benchmark.variants import Variant, spell
+from railkd.method_facts import facts
+from railkd.method_sources import available
 from railkd.tasks import OUT_OF_DOMAIN, TASKS
-from railkd.variants import Variant, spell
 
 ROOT = Path(__file__).parent.parent
 TABLES = (1, 2, 3, 4, 5, 6)
@@ -123,7 +124,7 @@ def title_of_class(method: str) -> str:
 
 
 def read(path: Path) -> Benchmark:
-    """Reads and checks a benchmark file (see ``railkd.config.load``) and keeps what the analysis needs."""
+    """Reads and checks a benchmark file (see ``railkd.benchmark.config.load``) and keeps what the analysis needs."""
     checked = config.load(path)
     tasks = tuple(task for task in TASKS if task in checked.tasks)
     sizes = {task: checked.task_settings(task).get("train_examples") for task in tasks}

@@ -9,11 +9,12 @@ import pandas as pd
 
 from analysis import leaderboard
 from analysis.benchmark import ROOT, Benchmark
-from railkd import records
-from railkd.config import Cell, Layout
+from railkd.benchmark.paths import Layout
+from railkd.benchmark.specification import Cell
 from railkd.errors import UserError
+from railkd.method_facts import remember
 from railkd.outdated import SOURCE, differences
-from railkd.registry import remember
+from railkd.records import run_record
 from railkd.tasks import OUT_OF_DOMAIN
 
 COLUMNS = ["pair", "method", "block", "column", "task", "seed", "metric", "score", "accuracy", "baseline", "examples"]
@@ -107,7 +108,7 @@ def read(benchmark: Benchmark, results: Path) -> Runs:
                 if (pair.teacher, task) not in runs.teachers:
                     expected = {"benchmark": benchmark.name, "stage": "teacher", "teacher": pair.teacher, "task": task}
                     record = runs.teachers[pair.teacher, task] = _record(path, expected)
-                    asked = records.asked_of_teacher(benchmark.file, pair.teacher, task)
+                    asked = run_record.asked_of_teacher(benchmark.file, pair.teacher, task)
                     runs.note(record, differences(record, asked))
                 rows += _scores(benchmark, runs.teachers[pair.teacher, task], path, pair.name, "teacher", columns)
             for method in pair.methods:
@@ -133,7 +134,7 @@ def _cell(benchmark: Benchmark, layout: Layout, cell: Cell, runs: Runs) -> Found
             found[seed] = path, _record(path, expected)
             if not benchmark.file.external(cell.method):
                 remember(benchmark.file.method_class(cell.method), found[seed][1])
-    asked = records.asked(benchmark.file, layout, cell) if found else None
+    asked = run_record.asked(benchmark.file, layout, cell) if found else None
     differ = {seed: [] if asked is None else differences(record, asked) for seed, (_, record) in found.items()}
     kept = {seed for seed, (path, _) in found.items() if path != layout.run(cell, seed)}
     found = {seed: at for seed, at in found.items() if seed not in kept or asked is not None and not differ[seed]}
@@ -164,7 +165,7 @@ def _check_alike(found: Found) -> None:
 
 
 def _record(path: Path, expected: dict[str, Any]) -> dict[str, Any]:
-    record = records.read(path)
+    record = run_record.read(path)
     for key, value in expected.items():
         if record[key] != value:
             raise UserError(f"{path}: '{key}' is {record[key]!r}, but this place in the results is for {value!r}")

@@ -4,8 +4,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from railkd import config, records
-from railkd.config import Layout
+from railkd.benchmark import config
+from railkd.benchmark.paths import Layout
+from railkd.records import hashes
 
 # keys of a benchmark file that change neither a number nor how it is shown
 SILENT = {"seeds_per_job", "rules", "save_students"}
@@ -34,9 +35,9 @@ def digests(benchmark: config.Benchmark, layout: Layout) -> dict[str, str]:
     code = sorted(path for path in here.rglob("*") if path.suffix in {".py", ".css", ".js", ".j2"})
     always = _digest([*code, *PRINTED])
     runs = _digest(path for path in files(benchmark, layout) if path.is_file() and path not in PRINTED)
-    whole = records.sha256_text(records.canonical([shown, always, runs]))
+    whole = hashes.sha256_text(hashes.canonical([shown, always, runs]))
     return {step: always if step == "audit" else whole for step in STEPS}
 
 
 def _digest(paths: Iterable[Path]) -> str:
-    return records.sha256_text("".join(f"{path.name} {records.sha256_file(path)}\n" for path in paths))
+    return hashes.sha256_text("".join(f"{path.name} {hashes.sha256_file(path)}\n" for path in paths))

@@ -9,10 +9,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from railkd import __version__, config
-from railkd.config import Benchmark, Cell, Layout
+from railkd import __version__
+from railkd.benchmark import config
+from railkd.benchmark.paths import Layout
+from railkd.benchmark.plain_yaml import parse
+from railkd.benchmark.specification import Benchmark, Cell
 from railkd.errors import Diverged, UserError, printable, unknown
-from railkd.files import make_folder
+from railkd.records.files import make_folder
 
 LACKS = {getattr(errno, f"E{name}") for name in ["NOSPC", "DQUOT", "FBIG", "IO", "ROFS", "ACCES", "PERM", "NOMEM"]}
 WRITERS = {"data", "pretrain", "prepare", "teacher", "signals", "distil", "select"}
@@ -143,10 +146,10 @@ def check(benchmark: Benchmark, layout: Layout, reach: bool = True) -> None:
 def _check(benchmark: Benchmark, layout: Layout, reach: bool) -> None:
     import torch
 
-    from railkd.checkpoints import look_at_all, on_hub, require_readable
-    from railkd.data import check_files
+    from railkd.data.reading import check_files
+    from railkd.jobs.model_sizes import setting_for, shape
     from railkd.methods import build
-    from railkd.runs import setting_for, shape
+    from railkd.models.inspection import look_at_all, on_hub, require_readable
 
     check_files(benchmark)
     for method in benchmark.spec["methods"]:
@@ -178,24 +181,24 @@ def _check(benchmark: Benchmark, layout: Layout, reach: bool) -> None:
 
 def _run(arguments: argparse.Namespace) -> None:
     if arguments.step == "record":
-        from railkd import records
+        from railkd.records import run_record
 
         for file in arguments.files:
-            records.read(file)
+            run_record.read(file)
             print(f"{file}: valid")
         return
     if arguments.step == "check-method":
         check_method(arguments.method, arguments.options)
         return
     if arguments.step == "check-submission":
-        from railkd import submission
+        from railkd import leaderboard_submission
 
         for file in arguments.files:
-            submission.check(file)
+            leaderboard_submission.check(file)
             print(f"{file}: valid")
         return
     if arguments.step == "mirror":
-        from railkd.mirror import mirror
+        from railkd.data.hub_mirror import mirror
 
         for variable in ("RAILKD_DATA", "RAILKD_MODELS"):
             os.environ.pop(variable, None)  # they may name the mirror that is to be made
@@ -220,15 +223,15 @@ def _run(arguments: argparse.Namespace) -> None:
         _verify(benchmark, layout)
         return
     if arguments.step == "data":
-        from railkd import miniglue
+        from railkd.miniglue import generation
 
-        miniglue.generate(layout.data(), benchmark.data["seed"], **benchmark.sizes)
+        generation.generate(layout.data(), benchmark.data["seed"], **benchmark.sizes)
         return
     if arguments.step == "submission":
-        from railkd import submission
+        from railkd import leaderboard_submission
 
         names = (arguments.pair, arguments.method, arguments.seed)
-        print(submission.write(benchmark, layout, *names, arguments.out) + f"\n{arguments.out}: valid")
+        print(leaderboard_submission.write(benchmark, layout, *names, arguments.out) + f"\n{arguments.out}: valid")
         return
     if arguments.step == "release":
         for file in layout.signals(arguments.teacher, arguments.task).glob("*.npy"):
@@ -243,8 +246,8 @@ def _run(arguments: argparse.Namespace) -> None:
     torch.set_num_threads(threads)
     from transformers.utils import logging
 
-    from railkd import runs
-    from railkd.train import device_for
+    from railkd.devices import device_for
+    from railkd.jobs import distillation, fine_tuning, preparing
 
     logging.set_verbosity_error()
     logging.disable_progress_bar()
@@ -259,27 +262,27 @@ def _run(arguments: argparse.Namespace) -> None:
     if arguments.step == "pretrain":
         pretrain(benchmark, layout, arguments.model, log)
     elif arguments.step == "plan":
-        from railkd.plan import plan
+        from railkd.planning.plan import plan
 
         plan(benchmark, layout, log=log, **keywords)
     elif arguments.step == "prepare":
-        runs.prepare(benchmark, layout, arguments.teacher, arguments.task)
+        preparing.prepare(benchmark, layout, arguments.teacher, arguments.task)
     elif arguments.step == "teacher":
-        runs.fine_tune(benchmark, layout, arguments.teacher, arguments.task, log=log, **keywords)
+        fine_tuning.fine_tune(benchmark, layout, arguments.teacher, arguments.task, log=log, **keywords)
     elif arguments.step == "signals":
-        runs.signals(benchmark, layout, arguments.teacher, arguments.task, **keywords)
+        fine_tuning.signals(benchmark, layout, arguments.teacher, arguments.task, **keywords)
     else:
         cell = Cell(arguments.pair, arguments.method, arguments.task)
         if arguments.step == "select":
-            runs.select(benchmark, layout, cell)
+            distillation.select(benchmark, layout, cell)
         else:
-            runs.distil(benchmark, layout, cell, arguments.seeds, log=log, point=arguments.point, **keywords)
+            distillation.distil(benchmark, layout, cell, arguments.seeds, log=log, point=arguments.point, **keywords)
     log("done")
 
 
 def _verify(benchmark: Benchmark, layout: Layout) -> None:
     """Prints what does not hold, a line each, and raises UserError if anything does not."""
-    from railkd.verify import Verifier
+    from railkd.verification import Verifier
 
     if not layout.root.is_dir():
         raise UserError(f"{layout.root}: no such results folder; run the benchmark first, or name it with --results")
@@ -294,11 +297,11 @@ def _verify(benchmark: Benchmark, layout: Layout) -> None:
 
 def check_method(name: str, options: str) -> None:
     """Prints one line a check; raises UserError when one fails, or when the method cannot be had."""
-    given = config.parse(options, "--options")
+    given = parse(options, "--options")
     if not isinstance(given, dict):
         raise UserError(f"--options: {options!r} is not valid, expected a mapping such as '{{alpha: 0.7}}'")
     sys.path.insert(0, os.getcwd())  # module:Class of the folder one works in
-    from railkd.conformance import check
+    from railkd.conformance.checks import check
 
     failed = 0
     for result in check(name, given):
@@ -310,7 +313,7 @@ def check_method(name: str, options: str) -> None:
 
 def pretrain(benchmark: Benchmark, layout: Layout, model: str, log: Any) -> None:
     """Pre-trains one of the benchmark's own backbones."""
-    from railkd.pretrain import pretrain as run
+    from railkd.pretraining.masked_lm import pretrain as run
 
     entry = benchmark.models[model]
     if "pretrain" not in entry:
@@ -328,9 +331,9 @@ def main(argv: list[str] | None = None) -> int:
     """Runs one step. A user's mistake is one line on standard error and exit status 1."""
     printable()
     if argv is None and "RAILKD_WARM" in os.environ:
-        from railkd import warm
+        from railkd import fork_client
 
-        status = warm.ask(os.environ["RAILKD_WARM"], sys.argv[1:])
+        status = fork_client.ask(os.environ["RAILKD_WARM"], sys.argv[1:])
         if status is not None:
             return status
     try:

@@ -1,4 +1,5 @@
-"""GLUE's metrics as an `evaluate` module that needs no network: ``evaluate.load("railkd/glue_metric.py", "mrpc")``."""
+"""GLUE's metrics as an `evaluate` module that needs no network:
+``evaluate.load("railkd/glue_metric.py", "mrpc")``."""
 
 import datasets
 import evaluate

@@ -9,10 +9,11 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
-from railkd.defaults import PRETRAINING, SIZES, TRAINING, resolved
+from railkd.benchmark.defaults import PRETRAINING, SIZES, TRAINING, resolved
 from railkd.errors import UserError
-from railkd.records import canonical
-from railkd.registry import facts, fingerprint, source_files
+from railkd.method_facts import facts
+from railkd.method_sources import fingerprint, source_files
+from railkd.records.hashes import canonical
 
 SOURCE = "source of the method"
 

@@ -13,12 +13,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from railkd import data, models, records, runs
-from railkd.config import Benchmark, Cell, Layout
+from railkd.benchmark.paths import Layout
+from railkd.benchmark.specification import Benchmark, Cell
+from railkd.data import reading
 from railkd.errors import UserError
-from railkd.registry import fingerprint, source_files
+from railkd.jobs import model_sizes
+from railkd.method_sources import fingerprint, source_files
+from railkd.models import checkpoints
+from railkd.records import hashes, run_record, sealed_files
+from railkd.records.digest_cache import Digests
 from railkd.tasks import TASKS
-from railkd.teacher import lacks
+from railkd.teacher.cache import lacks
 
 MISSING = "missing"
 
@@ -146,17 +151,17 @@ class Survey:
         if name not in self._models:
             self._models[name] = None
             with suppress(UserError, OSError):
-                checkpoint = models.locate(self.benchmark, self.layout, name)
+                checkpoint = checkpoints.locate(self.benchmark, self.layout, name)
                 if Path(checkpoint.place).is_dir():
-                    self._models[name] = models.fingerprint(checkpoint, None, self._digests.of)
+                    self._models[name] = checkpoints.fingerprint(checkpoint, None, self._digests.of)
         return self._models[name]
 
     def _tokenizer(self, name: str) -> str | None:
         if name not in self._tokenizers:
             self._tokenizers[name] = None
             with suppress(UserError, OSError):
-                checkpoint = models.locate(self.benchmark, self.layout, name)
-                self._tokenizers[name] = models.tokenizer_fingerprint(checkpoint)
+                checkpoint = checkpoints.locate(self.benchmark, self.layout, name)
+                self._tokenizers[name] = checkpoints.tokenizer_fingerprint(checkpoint)
         return self._tokenizers[name]
 
     def _prepared(self, teacher: str, task: str) -> Product:
@@ -165,10 +170,10 @@ class Survey:
         why: str | None = MISSING
         if tensors.is_file() and place.is_file():
             try:
-                facts = records.read_sealed(place)
+                facts = sealed_files.read_sealed(place)
                 self._facts[teacher, task] = facts
                 wanted = {"data": self.benchmark.data_config(task), "tokenizer": self._tokenizer(teacher)}
-                wanted["files"] = data.file_digests(self.benchmark, task, self._digests.of)
+                wanted["files"] = reading.file_digests(self.benchmark, task, self._digests.of)
                 why = _first_difference(facts.get("made_of"), wanted)
             except UserError as error:
                 why = str(error)
@@ -179,7 +184,7 @@ class Survey:
 
     def _teacher(self, teacher: str, task: str) -> Product:
         folder = self.layout.teacher(teacher, task)
-        config = records.asked_of_teacher(self.benchmark, teacher, task)
+        config = run_record.asked_of_teacher(self.benchmark, teacher, task)
         identity = {"stage": "teacher", "teacher": teacher, "task": task, "seed": config["seed"]}
         prints = {"data": self._facts.get((teacher, task), {}).get("sha256"), "backbone": self._model(teacher)}
         record, why = _judged(folder / "record.json", identity, config, prints)
@@ -203,7 +208,7 @@ class Survey:
             points = tuple(layout.point(cell, k) for k in range(len(grid)))
             yield Product(f"selection of {cell.method}", (layout.best(cell),), points, self._unselected(cell, grid))
             inputs = (*inputs, layout.best(cell))
-        asked = records.asked(benchmark, layout, cell)
+        asked = run_record.asked(benchmark, layout, cell)
         for seed in benchmark.seeds:
             yield self._run(f"run of {cell.method}", layout.run(cell, seed), cell, seed, asked, inputs)
 
@@ -237,9 +242,9 @@ class Survey:
 
     def _unselected(self, cell: Cell, grid: list[dict[str, Any]]) -> str | None:
         try:
-            best = records.read_sealed(self.layout.best(cell))
+            best = sealed_files.read_sealed(self.layout.best(cell))
             scores = [
-                records.read_json(self.layout.point(cell, k))["scores"]["dev"][TASKS[cell.task].shown]
+                sealed_files.read_json(self.layout.point(cell, k))["scores"]["dev"][TASKS[cell.task].shown]
                 for k in range(len(grid))
             ]
         except (UserError, KeyError, TypeError):
@@ -271,7 +276,7 @@ class Survey:
         if self._renewed.isdisjoint(self._readers(teacher, task)):
             return None
         try:
-            return list(runs.poolings_needed(self.benchmark, self.layout, teacher, task))
+            return list(model_sizes.poolings_needed(self.benchmark, self.layout, teacher, task))
         except UserError:  # a checkpoint whose size is not known before it is fetched
             return []
 
@@ -290,7 +295,7 @@ class Survey:
             if not file.is_file():
                 continue
             try:
-                seal = records.read_sealed(file)
+                seal = sealed_files.read_sealed(file)
                 written = [layout.root / name for name in dict(seal["files"])]
             except (UserError, KeyError, TypeError, ValueError):
                 continue  # what it wrote is not known: the workflow goes by what is missing
@@ -298,37 +303,6 @@ class Survey:
             why = why or next((f"{path.name} is missing" for path in written if not path.is_file()), None)
             yield Product(step, tuple(written), tuple(known), why)
             known += written
-
-
-class Digests:
-    """SHA-256 of files outside the results folder, computed once for each state in which they are found.
-
-    Remembered in a file: a checkpoint or a data mirror may have gigabytes. A file that was changed has another size or
-    time of last change; where these are the same, the content is taken to be.
-    """
-
-    def __init__(self, file: Path) -> None:
-        self.file = file
-        try:
-            self._known = dict(records.read_json(file))
-        except (UserError, TypeError, ValueError):
-            self._known = {}
-        self._saved = dict(self._known)
-
-    def of(self, path: Path) -> str:
-        """Hex SHA-256 of a file's bytes; raises OSError where it cannot be read."""
-        look, key = path.stat(), str(path.resolve())
-        state = [look.st_size, look.st_mtime_ns, look.st_ctime_ns]
-        known = self._known.get(key)
-        if not isinstance(known, list) or known[:3] != state:
-            self._known[key] = known = [*state, records.sha256_file(path)]
-        return str(known[3])
-
-    def save(self) -> None:
-        """Writes down what was learned, where there are results."""
-        if self._known != self._saved and self.file.parent.is_dir():
-            with suppress(UserError, OSError):
-                records.write_json(self.file, self._known)
 
 
 def _time(path: Path) -> int:
@@ -341,10 +315,10 @@ def _time(path: Path) -> int:
 
 def _sealed(folder: Path, wanted: Any) -> str | None:
     """Why a sealed folder is not what was asked for."""
-    if not (folder / records.SEAL).is_file():
+    if not (folder / sealed_files.SEAL).is_file():
         return MISSING
     try:
-        made_of = records.read_sealed(folder / records.SEAL).get("made_of")
+        made_of = sealed_files.read_sealed(folder / sealed_files.SEAL).get("made_of")
     except UserError as error:
         return str(error)
     return _first_difference(made_of, wanted) or _absent(folder)
@@ -353,9 +327,9 @@ def _sealed(folder: Path, wanted: Any) -> str | None:
 def _absent(folder: Path) -> str | None:
     """Which of a sealed folder's files is missing."""
     try:
-        names = dict(records.read_sealed(folder / records.SEAL)["files"])
+        names = dict(sealed_files.read_sealed(folder / sealed_files.SEAL)["files"])
     except (UserError, KeyError, TypeError, ValueError):
-        return f"{folder / records.SEAL} is missing"
+        return f"{folder / sealed_files.SEAL} is missing"
     return next((f"{name} is missing" for name in names if not (folder / name).is_file()), None)
 
 
@@ -366,11 +340,11 @@ def _judged(
     if not path.is_file():
         return {}, MISSING
     try:
-        record = records.read_json(path)
+        record = sealed_files.read_json(path)
         for key, value in identity.items():
             if record[key] != value:
                 return record, f"'{key}' is {record[key]!r}, expected {value!r}"
-        if config is not None and record["config_hash"] != records.sha256_text(records.canonical(config)):
+        if config is not None and record["config_hash"] != hashes.sha256_text(hashes.canonical(config)):
             return record, _first_difference(record["config"], config) or "its configuration has changed"
         for key, expected in prints.items():
             if expected is not None and record["fingerprints"].get(key) != expected:

@@ -145,12 +145,12 @@ def _retrained(task: str, seed: int = 1) -> Edit:
     """A teacher of other weights lies there, as after a run that was stopped behind it."""
 
     def edit(at: Folder) -> None:
-        from railkd import records
+        from railkd.records import run_record
 
         path = at.at(f"teachers/bert4/{task}/record.json")
-        record = records.read(path)
+        record = run_record.read(path)
         record["fingerprints"]["teacher"] = "0" * 64
-        records.write(path, record)
+        run_record.write(path, record)
 
     return edit
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from railkd import __version__, config
+from railkd import __version__
+from railkd.benchmark import config
 
 ROOT = Path(__file__).parent.parent
 CHECKOUT_ONLY = ("in a checkout of", "not installed with the library")

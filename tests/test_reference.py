@@ -13,9 +13,11 @@ from pathlib import Path
 import pytest
 from test_workflow import snakemake
 
-from analysis.compare import Side, holm, welch
-from railkd import records
-from railkd.config import Cell, Layout, load
+from analysis.report.comparison import Side, holm, welch
+from railkd.benchmark.config import load
+from railkd.benchmark.paths import Layout
+from railkd.benchmark.specification import Cell
+from railkd.records import run_record
 
 ROOT = Path(__file__).parent.parent
 BENCHMARK = ROOT / "benchmarks" / "mini.yaml"
@@ -36,7 +38,7 @@ pytestmark = [
 
 def scores(layout, method, split, seeds):
     """In percent, one for each seed."""
-    found = [records.read(layout.run(Cell(PAIR, method, TASK), seed)) for seed in seeds]
+    found = [run_record.read(layout.run(Cell(PAIR, method, TASK), seed)) for seed in seeds]
     return [100 * record["scores"][split][SPLITS[split]] for record in found]
 
 
@@ -65,7 +67,7 @@ def test_the_configuration_is_the_references(again):
     """Else another benchmark would be compared: then make the reference anew."""
     for method in METHODS:
         for seed in load(BENCHMARK).seeds:
-            ours, theirs = (records.read(at.run(Cell(PAIR, method, TASK), seed)) for at in (again, REFERENCE))
+            ours, theirs = (run_record.read(at.run(Cell(PAIR, method, TASK), seed)) for at in (again, REFERENCE))
             assert ours["config"] == theirs["config"] and ours["examples"] == theirs["examples"]
             assert ours["baselines"] == theirs["baselines"]  # the same labels
             assert ours["fingerprints"]["data"] == theirs["fingerprints"]["data"]
@@ -76,7 +78,7 @@ def test_the_scores_agree(again):
     keys = [(method, split) for method in METHODS for split in SPLITS]
     ours, theirs = ({key: scores(at, *key, seeds) for key in keys} for at in (again, REFERENCE))
     made_on = [
-        {key: records.read(at.run(Cell(PAIR, METHODS[0], TASK), 1))["provenance"][key] for key in MACHINE}
+        {key: run_record.read(at.run(Cell(PAIR, METHODS[0], TASK), 1))["provenance"][key] for key in MACHINE}
         for at in (again, REFERENCE)
     ]
     if made_on[0] == made_on[1]:

@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 import yaml
 
-from railkd import config, records
+from railkd.benchmark import config
 from railkd.errors import UserError
+from railkd.records import hashes, run_record, sealed_files
 
 ROOT = Path(__file__).parent.parent
 MICRO = ROOT / "tests" / "micro.yaml"
@@ -164,7 +165,7 @@ def test_a_record_names_no_file_elsewhere(tmp_path: Path) -> None:
     """Its predictions lie beside it, whatever it says."""
     for name in ("../../secret.safetensors", "/etc/passwd", "..", "", "a\0b"):
         with pytest.raises(UserError, match="checksum") as caught:
-            records.predictions(tmp_path / "seed-1.json", {"predictions": {"file": name, "sha256": "0"}})
+            run_record.predictions(tmp_path / "seed-1.json", {"predictions": {"file": name, "sha256": "0"}})
         assert str(caught.value).startswith(str(tmp_path))
 
 
@@ -192,16 +193,16 @@ def test_no_checkpoint_runs_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     """Weights that are a pickle, under any name, and code beside the configuration: each is refused by one line."""
     from transformers import BertConfig
 
-    from railkd import models
+    from railkd.models import checkpoints, classifier
 
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     mark, folder = tmp_path / "ran", tmp_path / "checkpoint"
     small = BertConfig(vocab_size=8, hidden_size=8, num_hidden_layers=1, num_attention_heads=1, intermediate_size=8)
     small.save_pretrained(folder)
-    at = models.Checkpoint(str(folder))
+    at = checkpoints.Checkpoint(str(folder))
 
     def load() -> None:
-        models.load_classifier(at, 2, 1, "models.m")
+        classifier.load_classifier(at, 2, 1, "models.m")
 
     bomb = pickle.dumps(Bomb(mark))
     (folder / "pytorch_model.bin").write_bytes(bomb)
@@ -215,7 +216,7 @@ def test_no_checkpoint_runs_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     for changes in ({"auto_map": maps}, {"auto_map": maps, "model_type": "evil"}):
         (folder / "config.json").write_text(json.dumps({**known, **changes}))
         one_line(load, "models.m: cannot load", str(folder))
-        one_line(lambda: models.read_config(at, "models.m"), "models.m: cannot load", str(folder))
+        one_line(lambda: checkpoints.read_config(at, "models.m"), "models.m: cannot load", str(folder))
     assert not mark.exists()
 
 
@@ -223,12 +224,12 @@ def test_no_signals_run_code(tmp_path: Path) -> None:
     """An array of objects is a pickle; with a right checksum, so that nothing else refuses it."""
     import torch
 
-    from railkd.teacher import SignalStore
+    from railkd.teacher.cache import SignalStore
 
     mark = tmp_path / "ran"
     np.save(tmp_path / "logits.npy", np.array([Bomb(mark)], dtype=object), allow_pickle=True)
-    facts = {"fingerprints": {}, "poolings": [], "sha256": {"logits.npy": records.sha256_file(tmp_path / "logits.npy")}}
-    records.write_json(tmp_path / "signals.json", facts)
+    facts = {"fingerprints": {}, "poolings": [], "sha256": {"logits.npy": hashes.sha256_file(tmp_path / "logits.npy")}}
+    sealed_files.write_json(tmp_path / "signals.json", facts)
     store = SignalStore(tmp_path, torch.device("cpu"))
     one_line(lambda: store.array("logits"), "logits.npy", "delete")
     assert not mark.exists()

@@ -13,8 +13,9 @@ import pytest
 import reruns
 import yaml
 
-from railkd import records
-from railkd.config import Layout, load
+from railkd.benchmark.config import load
+from railkd.benchmark.paths import Layout
+from railkd.records import run_record
 
 ROOT = Path(__file__).parent.parent
 MICRO = ROOT / "tests" / "micro.yaml"
@@ -45,7 +46,7 @@ def test_one_command_makes_every_record_table_and_figure(micro):
     benchmark, layout = load(MICRO), Layout(results)
     for cell in benchmark.cells():
         for seed in benchmark.seeds:
-            record = records.read(layout.run(cell, seed))
+            record = run_record.read(layout.run(cell, seed))
             assert record["scores"].keys() >= {"dev", "test"} and record["synthetic"]
             assert record["examples"]["train"] == 96
     assert not list((results / "signals").rglob("*.npy"))  # large, and deleted after their last reader
@@ -165,7 +166,7 @@ def test_the_search_is_a_stage_of_the_same_workflow(micro, tmp_path):
     done = snakemake(benchmark, results, folder=tmp_path)
     assert done.returncode == 0, done.stderr[-3000:]
     layout, cell = Layout(results), next(load(benchmark).cells())
-    points = [records.read(layout.point(cell, k)) for k in (0, 1)]
+    points = [run_record.read(layout.point(cell, k)) for k in (0, 1)]
     assert [(p["stage"], p["seed"], p["config"]["training"]["learning_rate"]) for p in points] == [
         ("search", 5, 1.0e-4),
         ("search", 5, 3.0e-3),
@@ -173,7 +174,7 @@ def test_the_search_is_a_stage_of_the_same_workflow(micro, tmp_path):
     scores = [p["scores"]["dev"]["f1"] for p in points]
     tuned = [1.0e-4, 3.0e-3][scores.index(max(scores))]
     for seed in (1, 2):
-        assert records.read(layout.run(cell, seed))["config"]["training"]["learning_rate"] == tuned
+        assert run_record.read(layout.run(cell, seed))["config"]["training"]["learning_rate"] == tuned
 
 
 @pytest.mark.slow
@@ -187,7 +188,7 @@ def test_the_same_seed_gives_the_same_bytes(micro, tmp_path):
     subprocess.run(command, check=True, env=ENVIRONMENT, capture_output=True, cwd=ROOT)
     for seed in (1, 2):
         name = f"runs/bert4-distilbert2/rail_kd_l/sst2/seed-{seed}"
-        first, again = (records.read(folder / f"{name}.json") for folder in (micro[0], results))
+        first, again = (run_record.read(folder / f"{name}.json") for folder in (micro[0], results))
         for key in ("scores", "predictions", "best_epoch", "method_record", "similarity", "config_hash"):
             assert json.dumps(first[key]) == json.dumps(again[key]), key
         losses = [[e["loss"] for e in r["epochs"]] for r in (first, again)]
@@ -249,11 +250,11 @@ def test_a_slice_of_real_text(tmp_path, real_data):
     environment = {**ENVIRONMENT, "RAILKD_DATA": str(real_data)}
     done = snakemake(benchmark, tmp_path / "results", environment=environment)
     assert done.returncode == 0, done.stderr[-3000:]
-    run = records.read(tmp_path / "results/runs/minilm6-minilm3/rail_kd_l/cola/seed-1.json")
+    run = run_record.read(tmp_path / "results/runs/minilm6-minilm3/rail_kd_l/cola/seed-1.json")
     assert run["examples"] == {"train": 1350, "dev": 1043, "test": 150}
     losses = [epoch["loss"]["rail"] for epoch in run["epochs"]]
     assert 0 < losses[0] < 8  # two layers, each squared distance of unit vectors at most 4
-    teacher = records.read(tmp_path / "results/teachers/minilm6/cola/record.json")
+    teacher = run_record.read(tmp_path / "results/teachers/minilm6/cola/record.json")
     first, second = (epoch["loss"]["ce"] for epoch in teacher["epochs"])
     assert second < first < 0.7  # it learns: always answering the frequent class costs about .61
 

@@ -13,9 +13,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from railkd import config, records
-from railkd.config import Layout
+from railkd.benchmark import config
+from railkd.benchmark.paths import Layout
 from railkd.errors import UserError, printable
+from railkd.records import provenance, sealed_files
 
 SCHEMA = 1  # of speed.json
 
@@ -55,7 +56,7 @@ def _check(options: argparse.Namespace) -> None:
 def run(options: argparse.Namespace, command: str) -> list[str]:
     """Measures and writes; returns a line for each job that has become dearer than ``--against`` says."""
     _check(options)
-    before = records.read_json(options.against) if options.against else None
+    before = sealed_files.read_json(options.against) if options.against else None
     if options.against and not (isinstance(before, dict) and before.get("schema") == SCHEMA):
         raise UserError(f"--against {options.against}: expected a speed.json of schema {SCHEMA}")
     benchmark = config.load(options.benchmark)
@@ -73,7 +74,7 @@ def run(options: argparse.Namespace, command: str) -> list[str]:
 
     from analysis import benchmark as titles
     from benchmarks.speed import measure, show, work
-    from railkd.train import device_for
+    from railkd.devices import device_for
 
     logging.set_verbosity_error()
     device = device_for(options.device)
@@ -97,10 +98,10 @@ def run(options: argparse.Namespace, command: str) -> list[str]:
         "command": command,
         "settings": {k: v for k, v in vars(settings).items() if k != "device"},
         "environment": {
-            **records.provenance(),
+            **provenance.provenance(),
             "device": name,
             "threads": torch.get_num_threads(),
-            "measured": records.now(),
+            "measured": provenance.now(),
         },
         "complexity": {job.method: work.table_1(benchmark, job.method) for job in jobs},
         "groups": found,
@@ -111,7 +112,7 @@ def run(options: argparse.Namespace, command: str) -> list[str]:
         if options.groups is None or group.name in options.groups:
             with tempfile.TemporaryDirectory(prefix="railkd-speed-") as temporary:
                 found.append(measure.measure(benchmark, group, jobs, settings, Path(temporary) / "signals", say))
-    records.write_json(folder / "speed.json", result)
+    sealed_files.write_json(folder / "speed.json", result)
     show.write(result, folder, titles.read(benchmark.path).title_of)
     say(f"wrote {folder}/speed.{{json,csv,md,png,pdf}}")
     return show.dearer(result, before, options.tolerance) if before else []

@@ -17,15 +17,16 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.speed.work import Group, Job, objective, store
-from railkd.config import Benchmark
-from railkd.data import Prepared, epoch_batches
-from railkd.defaults import TRAINING
-from railkd.methods.base import Batch, Pooling, Signals
-from railkd.models import place
-from railkd.shapes import made_up, settle, untrained
-from railkd.streams import seed_global, stream
-from railkd.teacher import LiveTeacher
-from railkd.train import Steps, Teacher, precision, to_device
+from railkd.benchmark.defaults import TRAINING
+from railkd.benchmark.specification import Benchmark
+from railkd.data.batches import Prepared, epoch_batches
+from railkd.devices import precision, to_device
+from railkd.models.classifier import place
+from railkd.planning.untrained_models import made_up, settle, untrained
+from railkd.random_streams import seed_global, stream
+from railkd.signals import Batch, Pooling, Signals
+from railkd.teacher.live import LiveTeacher
+from railkd.training.loop import Steps, Teacher
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

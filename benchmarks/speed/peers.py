@@ -23,13 +23,18 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from benchmarks.speed.tools import PACKAGES, TOOLS, Job, allow_torchvision
-from railkd import config, data, files, models, records, runs
-from railkd.config import Layout
-from railkd.data import Prepared, Split
+from railkd.benchmark import config
+from railkd.benchmark.paths import Layout
+from railkd.data import preparation
+from railkd.data.batches import Prepared, Split
+from railkd.devices import device_for, precision
 from railkd.errors import UserError, unknown
+from railkd.evaluation.scoring import logits_of, scores_of
+from railkd.jobs import fine_tuning, model_sizes, preparing
 from railkd.methods import build
-from railkd.streams import seed_global
-from railkd.train import device_for, logits_of, precision, scores_of
+from railkd.models import checkpoints, classifier
+from railkd.random_streams import seed_global
+from railkd.records import files, provenance, sealed_files
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -84,26 +89,26 @@ def run(options: argparse.Namespace, command: str) -> Path:
     rows = []
     for task in options.tasks:
         if not layout.prepared(teacher, task).is_file():
-            runs.prepare(benchmark, layout, teacher, task)
+            preparing.prepare(benchmark, layout, teacher, task)
         if options.steps is None and not (layout.teacher(teacher, task) / "record.json").is_file():
-            runs.fine_tune(benchmark, layout, teacher, task, device, print)
+            fine_tuning.fine_tune(benchmark, layout, teacher, task, device, print)
         settings = benchmark.training("student", student, task)
         if options.epochs or options.steps:
             settings["epochs"] = options.epochs or 1
         for seed in options.seeds:
             for tool in options.tools:
                 for best in TOOLS[tool][1]:
-                    prepared = data.load(layout.prepared(teacher, task))
+                    prepared = preparation.load(layout.prepared(teacher, task))
                     if options.steps is not None:
                         _cut(prepared, options.steps * settings["batch_size"])
                     places = (
                         _teacher(benchmark, layout, teacher, task, options.steps is not None),
-                        models.locate(benchmark, layout, student),
+                        checkpoints.locate(benchmark, layout, student),
                     )
                     whole = tool != "railkd"
                     with tempfile.TemporaryDirectory(prefix="railkd-peers-") as folder:
                         loaded = [
-                            models.load_classifier(place, prepared.task.outputs, seed, place.place, None, whole)
+                            classifier.load_classifier(place, prepared.task.outputs, seed, place.place, None, whole)
                             for place in places
                         ]
                         loaded[0].eval().requires_grad_(False)
@@ -117,20 +122,26 @@ def run(options: argparse.Namespace, command: str) -> Path:
         "command": command,
         "short": options.steps is not None,
         "environment": {
-            **records.provenance(),
+            **provenance.provenance(),
             "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
             "threads": torch.get_num_threads(),
-            "measured": records.now(),
+            "measured": provenance.now(),
         },
         "rows": rows,
     }
-    records.write_json(layout.root / "peers.json", result)
+    sealed_files.write_json(layout.root / "peers.json", result)
     files.write_bytes(layout.root / "peers.md", markdown(result).encode())
     return layout.root
 
 
-def _teacher(benchmark: config.Benchmark, layout: Layout, teacher: str, task: str, short: bool) -> models.Checkpoint:
-    return models.locate(benchmark, layout, teacher) if short else models.Checkpoint(str(layout.teacher(teacher, task)))
+def _teacher(
+    benchmark: config.Benchmark, layout: Layout, teacher: str, task: str, short: bool
+) -> checkpoints.Checkpoint:
+    return (
+        checkpoints.locate(benchmark, layout, teacher)
+        if short
+        else checkpoints.Checkpoint(str(layout.teacher(teacher, task)))
+    )
 
 
 def _one(
@@ -146,10 +157,10 @@ def _one(
 ) -> dict[str, Any]:
     """One tool's run, its time and what its student scores on dev; or the error that kept it from running."""
     for model in loaded:
-        models.place(model, device)
+        classifier.place(model, device)
     shapes = [(m.config.num_hidden_layers, m.config.hidden_size) for m in loaded]
     seed_global(seed, "method")
-    method = build(METHOD, runs.setting_for(shapes[0], shapes[1], task, prepared.splits["train"].labels), {})
+    method = build(METHOD, model_sizes.setting_for(shapes[0], shapes[1], task, prepared.splits["train"].labels), {})
     job = Job(prepared, loaded[0], loaded[1], method.to(device), settings, device, seed, best, folder)
     package = PACKAGES[tool]
     dtype = torch.bfloat16 if job.bfloat16 and tool == "trainer" else torch.float32
@@ -160,7 +171,7 @@ def _one(
         "precision": str(dtype).removeprefix("torch."),
     }  # fmt: skip
     try:
-        row["version"] = importlib.metadata.version(package) if package else records.provenance()["suite"]
+        row["version"] = importlib.metadata.version(package) if package else provenance.provenance()["suite"]
         started = time.perf_counter()
         extra = TOOLS[tool][0](job)
         if device.type == "cuda":
@@ -184,7 +195,7 @@ def _line(row: dict[str, Any]) -> str:
 
 def markdown(result: dict[str, Any]) -> str:
     """One row a tool, setting and task; the ratio is its time over this suite's in the same task and seed."""
-    from analysis.layout import md, md_table
+    from analysis.tables.formats import md, md_table
 
     ours = {(r["task"], r["seed"]): r["seconds"] for r in result["rows"] if r["tool"] == "railkd" and "seconds" in r}
     machine = result["environment"]

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis import style
-from analysis.layout import md, md_table
+from analysis.figures import style
+from analysis.tables.formats import md, md_table
 from railkd.errors import UserError
-from railkd.files import write_bytes
+from railkd.records.files import write_bytes
 
 GIB = 2**30
 

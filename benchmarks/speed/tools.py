@@ -16,12 +16,15 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from railkd import models
-from railkd.data import Prepared, Split
-from railkd.methods.base import Batch, Method
-from railkd.models import Forward
-from railkd.teacher import SignalStore, write_signals
-from railkd.train import learning_rate_factor, precision, to_device, train
+from railkd.data.batches import Prepared, Split
+from railkd.devices import precision, to_device
+from railkd.methods.base import Method
+from railkd.models import classifier
+from railkd.models.forward import Forward
+from railkd.signals import Batch
+from railkd.teacher.cache import SignalStore, write_signals
+from railkd.training.loop import train
+from railkd.training.schedule import learning_rate_factor
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -60,7 +63,9 @@ class Job:
         """A batch as `transformers` models take it, made by this suite's code: faster than padding lists."""
         rows_B = torch.tensor([feature["index"] for feature in features])
         pad_to = None if self.best else self.prepared.facts["max_length"]
-        inputs = self.split.collate(rows_B, self.prepared.facts["pad_id"], models.uses_type_ids(self.student), pad_to)
+        inputs = self.split.collate(
+            rows_B, self.prepared.facts["pad_id"], classifier.uses_type_ids(self.student), pad_to
+        )
         return {**inputs, "labels": self.split.labels[rows_B]}
 
     def loss(self, labels_B: Tensor, student: Any, teacher: Any) -> Tensor:

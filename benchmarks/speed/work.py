@@ -8,14 +8,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from railkd.config import Benchmark, Layout
-from railkd.data import Prepared
+from railkd.benchmark.paths import Layout
+from railkd.benchmark.specification import Benchmark
+from railkd.data.batches import Prepared
+from railkd.jobs.model_sizes import setting_for
+from railkd.method_facts import facts
 from railkd.methods import build
-from railkd.methods.base import Pooling
-from railkd.registry import facts
-from railkd.runs import setting_for
-from railkd.shapes import configuration
-from railkd.teacher import SignalStore, seal
+from railkd.planning.untrained_models import configuration
+from railkd.signals import Pooling
+from railkd.teacher.cache import SignalStore, seal
 
 DEPTHS = (12, 24, 48)  # teacher layers n
 NEGATIVES = (100, 1000, 4000)  # CoDIR's K

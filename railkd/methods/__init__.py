@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from railkd.errors import MethodError, UserError, unknown
-from railkd.method_errors import blame, explained, located, located_class
-from railkd.methods.base import Method, Pooling, Setting
-from railkd.registry import Facts, source_file
+from railkd.method_sources import Facts, source_file
+from railkd.methods.base import Method, Setting
+from railkd.methods.mistakes import blame, explained, located, located_class
+from railkd.signals import Pooling
 
 POOLINGS = (None, *typing.get_args(Pooling))
 

@@ -6,9 +6,10 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from railkd.mapping import check_intermediate
-from railkd.methods.base import Batch, Method, Pooling, Setting, Signals, check_range, cross_entropy, kd
-from railkd.projection import Linear
+from railkd.methods.base import Method, Setting, check_range, cross_entropy, kd
+from railkd.methods.parts.mapping import check_intermediate
+from railkd.methods.parts.projection import Linear
+from railkd.signals import Batch, Pooling, Signals
 
 
 class ALPKD(Method):

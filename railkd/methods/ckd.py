@@ -7,9 +7,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from railkd.errors import UserError
-from railkd.mapping import check_intermediate
-from railkd.methods.base import Batch, Method, Pooling, Setting, Signals, check_range, cross_entropy, kd
-from railkd.projection import Linear
+from railkd.methods.base import Method, Setting, check_range, cross_entropy, kd
+from railkd.methods.parts.mapping import check_intermediate
+from railkd.methods.parts.projection import Linear
+from railkd.signals import Batch, Pooling, Signals
 
 Variant = Literal["regular", "overlap", "skip", "cross"]
 

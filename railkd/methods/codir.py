@@ -7,9 +7,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from railkd.errors import UserError
-from railkd.mapping import FixedMap, fixed_layers
-from railkd.methods.base import Batch, Method, Pooling, Setting, Signals, check_range, cross_entropy, kd, normalise
-from railkd.projection import Linear
+from railkd.methods.base import Method, Setting, check_range, cross_entropy, kd, normalise
+from railkd.methods.parts.mapping import FixedMap, fixed_layers
+from railkd.methods.parts.projection import Linear
+from railkd.signals import Batch, Pooling, Signals
 
 
 class CoDIR(Method):

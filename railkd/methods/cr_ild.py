@@ -3,11 +3,12 @@
 import torch
 from torch import Tensor, nn
 
-from railkd.methods.base import Batch, Setting, Signals, check_range
-from railkd.mixing import draw_mix
-from railkd.projection import Linear
-from railkd.stages import TwoStage
-from railkd.tokens import token_mse
+from railkd.methods.base import Setting, check_range
+from railkd.methods.parts.mixing import draw_mix
+from railkd.methods.parts.projection import Linear
+from railkd.methods.parts.stages import TwoStage
+from railkd.methods.parts.tokens import token_mse
+from railkd.signals import Batch, Signals
 
 
 class CRILD(TwoStage):

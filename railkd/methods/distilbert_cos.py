@@ -2,9 +2,10 @@
 
 from torch import Tensor
 
-from railkd.methods.base import Batch, Method, Setting, Signals, check_range, cross_entropy, kd
-from railkd.projection import Linear
-from railkd.tokens import token_cosine
+from railkd.methods.base import Method, Setting, check_range, cross_entropy, kd
+from railkd.methods.parts.projection import Linear
+from railkd.methods.parts.tokens import token_cosine
+from railkd.signals import Batch, Signals
 
 
 class DistilBERTCosine(Method):

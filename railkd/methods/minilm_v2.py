@@ -8,8 +8,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from railkd.errors import UserError
-from railkd.methods.base import Batch, Method, Part, Setting, Signals, check_range, cross_entropy, kd
-from railkd.tokens import token_mean
+from railkd.methods.base import Method, Setting, check_range, cross_entropy, kd
+from railkd.methods.parts.tokens import token_mean
+from railkd.signals import Batch, Part, Signals
 
 PARTS: tuple[Part, ...] = ("query", "key", "value")
 

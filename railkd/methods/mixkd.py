@@ -3,8 +3,9 @@
 from torch import Tensor
 from torch.nn import functional as F
 
-from railkd.methods.base import Batch, Method, Setting, Signals, check_range, cross_entropy
-from railkd.mixing import draw_mix
+from railkd.methods.base import Method, Setting, check_range, cross_entropy
+from railkd.methods.parts.mixing import draw_mix
+from railkd.signals import Batch, Signals
 
 
 class MixKD(Method):

@@ -2,7 +2,8 @@
 
 from torch import Tensor
 
-from railkd.methods.base import Batch, Method, Signals, cross_entropy
+from railkd.methods.base import Method, cross_entropy
+from railkd.signals import Batch, Signals
 
 
 class NoKD(Method):

@@ -4,9 +4,10 @@ from typing import Literal
 
 from torch import Tensor
 
-from railkd.mapping import FixedMap, fixed_layers
-from railkd.methods.base import Batch, Method, Pooling, Setting, Signals, check_range, cross_entropy, kd, normalise
-from railkd.projection import LayerLinear
+from railkd.methods.base import Method, Setting, check_range, cross_entropy, kd, normalise
+from railkd.methods.parts.mapping import FixedMap, fixed_layers
+from railkd.methods.parts.projection import LayerLinear
+from railkd.signals import Batch, Pooling, Signals
 
 
 class PKD(Method):

@@ -1,8 +1,8 @@
 """RAIL-KD, concatenated form: one distance for all layers together."""
 
-from railkd.mapping import RailMap
 from railkd.methods.base import Setting
-from railkd.rail import Projection, Rail, RailPooling
+from railkd.methods.parts.mapping import RailMap
+from railkd.methods.parts.rail import Projection, Rail, RailPooling
 
 
 class RailKDConcatenated(Rail):

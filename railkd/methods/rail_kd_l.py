@@ -1,8 +1,8 @@
 """RAIL-KD, layer-wise form: one distance per student layer."""
 
-from railkd.mapping import RailMap
 from railkd.methods.base import Setting
-from railkd.rail import Projection, Rail, RailPooling
+from railkd.methods.parts.mapping import RailMap
+from railkd.methods.parts.rail import Projection, Rail, RailPooling
 
 
 class RailKDLayerwise(Rail):

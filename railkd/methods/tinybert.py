@@ -6,10 +6,11 @@ import torch
 from torch import Tensor, nn
 
 from railkd.errors import UserError
-from railkd.methods.base import Batch, Setting, Signals
-from railkd.projection import Linear
-from railkd.stages import TwoStage
-from railkd.tokens import token_mean, token_mse
+from railkd.methods.base import Setting
+from railkd.methods.parts.projection import Linear
+from railkd.methods.parts.stages import TwoStage
+from railkd.methods.parts.tokens import token_mean, token_mse
+from railkd.signals import Batch, Signals
 
 
 class TinyBERT(TwoStage):

@@ -2,7 +2,8 @@
 
 from torch import Tensor
 
-from railkd.methods.base import Batch, Method, Setting, Signals, check_range, cross_entropy, kd
+from railkd.methods.base import Method, Setting, check_range, cross_entropy, kd
+from railkd.signals import Batch, Signals
 
 
 class VanillaKD(Method):

@@ -1,4 +1,4 @@
-"""Made-up claims.json and audit.json, of the shapes that analysis/claims.py and analysis/audit.py document."""
+"""Made-up claims.json and audit.json, of the shapes that evaluation.py and audit.py in analysis/claims document."""
 
 import json
 from pathlib import Path

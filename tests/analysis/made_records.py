@@ -14,10 +14,11 @@ from safetensors.numpy import save_file
 from scipy.special import ndtri
 
 from analysis.__main__ import main
+from railkd.method_facts import as_json
+from railkd.method_sources import available, fingerprint, source_files
 from railkd.metrics import predicted, score
-from railkd.records import canonical, sha256_file, sha256_text
-from railkd.registry import as_json, available, fingerprint, source_files
-from railkd.schema import SCHEMA_VERSION
+from railkd.records.fields import SCHEMA_VERSION
+from railkd.records.hashes import canonical, sha256_file, sha256_text
 from railkd.tasks import OUT_OF_DOMAIN, TASKS
 
 PAPER_METHODS = ["no_kd", "vanilla_kd", "pkd", "alp_kd", "rail_kd_l", "rail_kd_c", "ckd", "codir"]

@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 
-from analysis.style import Mark
+from analysis.figures.style import Mark
 
 
 def dots(axis: Axes, mark: Mark, across: bool = False) -> dict[float, tuple[float, float | None, float | None]]:

@@ -12,8 +12,11 @@ from hypothesis import strategies as st
 from made_records import Folder, record
 from strange import answered, fuzz, mutated
 
-from analysis import benchmark, claims, layout, ledger, load, page, printed
-from railkd import records
+from analysis import benchmark, load
+from analysis.claims import evaluation, ledger
+from analysis.report import catalogue, html_page
+from analysis.tables import formats
+from railkd.records import hashes
 
 PAIR, TEACHER = "bert12-distilbert6", "bert12"
 
@@ -31,11 +34,11 @@ def test_records(examples: int, small: Folder) -> None:
 
     def use(whole: bool) -> None:
         runs = load.read(read, small.results)
-        for table in printed.tables_of(read, runs, small.results):
-            for text in (layout.to_csv(table), layout.to_markdown(table), layout.to_latex(table)):
+        for table in catalogue.tables_of(read, runs, small.results):
+            for text in (formats.to_csv(table), formats.to_markdown(table), formats.to_latex(table)):
                 text.encode()
         if whole:
-            page.compose(read, runs, small.results).encode()
+            html_page.compose(read, runs, small.results).encode()
 
     path = small.path(PAIR, "pkd", "cola", 1)
     before = path.read_bytes()
@@ -50,7 +53,7 @@ def test_records(examples: int, small: Folder) -> None:
         changed = choice.draw(mutated(good))
         if isinstance(changed.get("config"), dict) and choice.draw(st.booleans()):
             with contextlib.suppress(ValueError):
-                changed["config_hash"] = records.sha256_text(records.canonical(changed["config"]))
+                changed["config_hash"] = hashes.sha256_text(hashes.canonical(changed["config"]))
         path = small.path(PAIR, good["method"], "cola", 1)
         before = path.read_bytes()
         path.write_bytes(json.dumps(changed).encode())
@@ -103,7 +106,7 @@ def test_the_ledger(examples: int, small: Folder) -> None:
         ok = answered(lambda: ledger.read(path), "claims.yaml")
         said[ok] += 1
         if ok and said[True] % 20 == 1:
-            claims.evaluate(read, runs, small.results, path)
+            evaluation.evaluate(read, runs, small.results, path)
 
     run()
     print(f"{said.total()} files, {said[False]} refused")

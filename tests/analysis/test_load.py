@@ -11,14 +11,15 @@ from typing import Any
 import pytest
 from made_records import Folder
 
-from analysis import stats
 from analysis.__main__ import main
 from analysis.benchmark import read
 from analysis.load import read as load
-from railkd import records
-from railkd.config import Cell, Layout
-from railkd.records import canonical, sha256_text
-from railkd.registry import fingerprint, source_files
+from analysis.statistics import summaries
+from railkd.benchmark.paths import Layout
+from railkd.benchmark.specification import Cell
+from railkd.method_sources import fingerprint, source_files
+from railkd.records import run_record
+from railkd.records.hashes import canonical, sha256_text
 
 PAIR = "bert12-distilbert6"
 ROOT = Path(__file__).parents[2]
@@ -133,7 +134,7 @@ def agree(
     folder: Folder, method: str, task: str, seeds: tuple[int, ...] = (1, 2, 3), version: str | None = None
 ) -> None:
     """Gives runs the configuration that the benchmark file asks for, of this version of the method's source."""
-    asked = records.asked(read(folder.file).file, Layout(folder.results), Cell(PAIR, method, task))
+    asked = run_record.asked(read(folder.file).file, Layout(folder.results), Cell(PAIR, method, task))
 
     def change(record: dict[str, Any]) -> None:
         record.update(config=asked, config_hash=sha256_text(canonical(asked)))
@@ -272,7 +273,7 @@ def test_f1_sampling_error_is_that_of_resampled_examples() -> None:
     drawn = rng.multinomial(408, np.array([hits, errors, rest]) / 408, size=20000)
     f1 = 2 * drawn[:, 0] / (2 * drawn[:, 0] + drawn[:, 1])
     exact = 2 * hits / (2 * hits + errors)
-    assert stats.sampling_error("f1", exact, 408, 1 - errors / 408) == pytest.approx(f1.std(), rel=0.03)
+    assert summaries.sampling_error("f1", exact, 408, 1 - errors / 408) == pytest.approx(f1.std(), rel=0.03)
 
 
 def test_matthews_sampling_error_where_the_constant_answer_lies() -> None:
@@ -281,16 +282,16 @@ def test_matthews_sampling_error_where_the_constant_answer_lies() -> None:
     rng = np.random.default_rng(0)
     a, b = rng.random((2000, 1043)) < 0.7, rng.random((2000, 1043)) < 0.6
     phi = [np.corrcoef(x, y)[0, 1] for x, y in zip(a, b, strict=True)]
-    assert stats.sampling_error("matthews", 0.0, 1043) == pytest.approx(np.std(phi), rel=0.06)
+    assert summaries.sampling_error("matthews", 0.0, 1043) == pytest.approx(np.std(phi), rel=0.06)
 
 
 def test_sd_interval_holds_what_it_says() -> None:
     import numpy as np
 
-    low, high = stats.sd_factors(5)
+    low, high = summaries.sd_factors(5)
     sds = np.random.default_rng(0).normal(size=(20000, 5)).std(axis=1, ddof=1)
     assert np.mean((sds * low < 1) & (sds * high > 1)) == pytest.approx(0.95, abs=0.005)
-    assert not stats.clears(0.5, math.nan, 1, 0.5, 0.0) and stats.clears(1.0, 0.0, 3, 0.5, 0.0)
+    assert not summaries.clears(0.5, math.nan, 1, 0.5, 0.0) and summaries.clears(1.0, 0.0, 3, 0.5, 0.0)
 
 
 def test_records_of_other_seeds_and_methods_are_left_alone(small: Folder) -> None:
@@ -305,9 +306,9 @@ def test_runs_of_another_configuration_than_the_file_says_are_flagged(small: Fol
     for method in ("teacher", "no_kd", "pkd"):
         for task in ("cola", "mnli"):
             asked = (
-                records.asked(benchmark.file, Layout(small.results), Cell(PAIR, method, task))
+                run_record.asked(benchmark.file, Layout(small.results), Cell(PAIR, method, task))
                 if method != "teacher"
-                else records.asked_of_teacher(benchmark.file, "bert12", task)
+                else run_record.asked_of_teacher(benchmark.file, "bert12", task)
             )
 
             def agree(record: dict[str, Any], asked: Any = asked) -> None:

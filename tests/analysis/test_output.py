@@ -11,19 +11,21 @@ import pytest
 import reading
 from made_records import Folder
 
-from analysis import figures, layout, load, style
+from analysis import load
 from analysis.__main__ import main
 from analysis.benchmark import read
+from analysis.figures import paper_figures, style
+from analysis.tables import formats
 
 PAIR = "bert12-distilbert6"
 
 
 def test_escaping() -> None:
-    assert layout.md("RAIL-KD^l") == "RAIL-KD<sup>l</sup>"
-    assert layout.md("a|b*_<i>`\n[x]$") == r"a\|b\*\_&lt;i&gt;\`" + r" \[x\]\$"
-    assert layout.tex("RAIL-KD^c 5%") == r"RAIL-KD$^{c}$ 5\%"
-    assert layout.tex("a_b&{c}\\ ±†") == r"a\_b\&\{c\}\textbackslash{} $\pm$$^{\dagger}$"
-    assert layout.number(-0.01, 1) == "0.0"
+    assert formats.md("RAIL-KD^l") == "RAIL-KD<sup>l</sup>"
+    assert formats.md("a|b*_<i>`\n[x]$") == r"a\|b\*\_&lt;i&gt;\`" + r" \[x\]\$"
+    assert formats.tex("RAIL-KD^c 5%") == r"RAIL-KD$^{c}$ 5\%"
+    assert formats.tex("a_b&{c}\\ ±†") == r"a\_b\&\{c\}\textbackslash{} $\pm$$^{\dagger}$"
+    assert formats.number(-0.01, 1) == "0.0"
 
 
 def test_hostile_titles_break_no_table(folder: Folder) -> None:
@@ -32,7 +34,7 @@ def test_hostile_titles_break_no_table(folder: Folder) -> None:
     folder.save()
     assert main(["tables", str(folder.file), "--results", str(folder.results)]) == 0
     benchmark = read(folder.file)
-    figure = figures.similarity(benchmark, load.read(benchmark, folder.results))
+    figure = paper_figures.similarity(benchmark, load.read(benchmark, folder.results))
     figure.savefig(io.BytesIO(), format="png", dpi=30)  # "$" is no mathematics
     for number in range(1, 7):
         text = (folder.results / "tables" / f"table{number}.md").read_text(encoding="utf-8")
@@ -59,7 +61,7 @@ def test_figure_2_plots_the_means_and_deviations(full: Folder) -> None:
     benchmark = read(full.file)
     runs = load.read(benchmark, full.results)
     with style.themed():
-        figure = figures.similarity(benchmark, runs)
+        figure = paper_figures.similarity(benchmark, runs)
     assert [t.get_text() for t in figure.axes[1].get_xticklabels()] == ["1 – 2", "2 – 4", "3 – 6"]
     marks, places = style.marks_of(benchmark), set()
     for axis, pooling in zip(figure.axes, ("mean", "cls"), strict=True):
@@ -76,7 +78,7 @@ def test_figure_2_plots_the_means_and_deviations(full: Folder) -> None:
     assert len(places) == 2 * 3 * len(full.spec["pairs"][PAIR]["methods"])  # none hides another
     written = pd.read_csv(full.results / "figures" / "figure2.csv")
     assert set(written["method"]) == set(full.spec["pairs"][PAIR]["methods"])
-    pd.testing.assert_frame_equal(written, figures.similarity_frame(benchmark, runs), check_dtype=False)
+    pd.testing.assert_frame_equal(written, paper_figures.similarity_frame(benchmark, runs), check_dtype=False)
 
 
 def test_figure_2_without_sst2_is_of_the_first_task(folder: Folder) -> None:
@@ -86,14 +88,14 @@ def test_figure_2_without_sst2_is_of_the_first_task(folder: Folder) -> None:
         folder.edit(lambda r: r.update(similarity={"mean": [[0.25] * 11] * 5}), PAIR, "pkd", "cola", seed)
     benchmark = read(folder.file)
     runs = load.read(benchmark, folder.results)
-    assert "on dev examples of CoLA," in figures.similarity_caption(benchmark, runs)
-    found, layers, missing = figures.similarity_data(benchmark, runs, benchmark.pairs[0], "mean")
+    assert "on dev examples of CoLA," in paper_figures.similarity_caption(benchmark, runs)
+    found, layers, missing = paper_figures.similarity_data(benchmark, runs, benchmark.pairs[0], "mean")
     assert list(found) == ["pkd"] and found["pkd"] == pytest.approx(np.full((3, len(layers)), 0.25)) and missing
 
 
 def test_figure_3_plots_the_mean_attention(full: Folder) -> None:
     benchmark = read(full.file)
-    figure = figures.attention(benchmark, load.read(benchmark, full.results))
+    figure = paper_figures.attention(benchmark, load.read(benchmark, full.results))
     limits = set()
     for axis, task, title in zip(figure.axes, ("cola", "rte", "mrpc"), ("CoLA", "RTE", "MRPC"), strict=False):
         data = [full.read(PAIR, "alp_kd", task, s)["method_record"]["attention"] for s in (1, 2, 3)]
@@ -114,11 +116,11 @@ def test_figures_say_what_is_missing(folder: Folder) -> None:
     assert main(["figures", str(folder.file), "--results", str(folder.results)]) == 0
     benchmark = read(folder.file)
     runs = load.read(benchmark, folder.results)
-    assert "Missing (no run, or widths differ): PKD, ALP-KD" in figures.similarity_caption(benchmark, runs)
-    assert "Missing: ALP-KD RTE (bert12 → distilbert6)." in figures.attention_caption(benchmark, runs)
-    texts = [t.get_text() for axis in figures.similarity(benchmark, runs).axes for t in axis.texts]
+    assert "Missing (no run, or widths differ): PKD, ALP-KD" in paper_figures.similarity_caption(benchmark, runs)
+    assert "Missing: ALP-KD RTE (bert12 → distilbert6)." in paper_figures.attention_caption(benchmark, runs)
+    texts = [t.get_text() for axis in paper_figures.similarity(benchmark, runs).axes for t in axis.texts]
     assert texts == ["missing", "missing"]
-    assert figures.attention(benchmark, runs).axes[1].texts[0].get_text() == "missing"
+    assert paper_figures.attention(benchmark, runs).axes[1].texts[0].get_text() == "missing"
 
 
 def test_figures_of_two_pairs_and_two_alp_methods(folder: Folder) -> None:
@@ -128,9 +130,9 @@ def test_figures_of_two_pairs_and_two_alp_methods(folder: Folder) -> None:
     folder.save()
     benchmark = read(folder.file)
     runs = load.read(benchmark, folder.results)
-    assert [m for _, m in figures.attention_rows(benchmark, runs)] == ["alp_kd", "my_kd", "alp_kd"]
-    assert len(figures.attention(benchmark, runs).axes) == 10  # nine panels and the colour bar
-    axes = figures.similarity(benchmark, runs).axes
+    assert [m for _, m in paper_figures.attention_rows(benchmark, runs)] == ["alp_kd", "my_kd", "alp_kd"]
+    assert len(paper_figures.attention(benchmark, runs).axes) == 10  # nine panels and the colour bar
+    axes = paper_figures.similarity(benchmark, runs).axes
     assert [t.get_text() for t in axes[3].get_xticklabels()] == ["1 – 4", "2 – 8", "3 – 12"]
 
 

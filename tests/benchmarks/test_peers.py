@@ -9,7 +9,7 @@ import torch
 
 from benchmarks.speed import peers
 from railkd import cli
-from railkd.data import Prepared, Split
+from railkd.data.batches import Prepared, Split
 from railkd.tasks import TASKS
 
 ROOT = Path(__file__).parents[2]

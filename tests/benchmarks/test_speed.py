@@ -61,7 +61,7 @@ def test_ratios_are_paired_within_a_round(results: Path, result: dict[str, Any])
 
 def test_negatives_are_jobs_of_their_own() -> None:
     from benchmarks.speed import work
-    from railkd import config
+    from railkd.benchmark import config
 
     found = work.jobs(config.load(ROOT / "benchmarks" / "paper.yaml"))
     codir = [(j.negatives, j.own) for j in found if j.method == "codir" and j.regime == "cached"]

@@ -17,8 +17,13 @@ import torch
 import yaml
 from tiny_tokenizers import bert_tokenizer, roberta_tokenizer, sentence
 
-from railkd import config, data, models, runs
-from railkd.config import Benchmark, Layout
+from railkd.benchmark import config
+from railkd.benchmark.paths import Layout
+from railkd.benchmark.specification import Benchmark
+from railkd.data import batches, preparation
+from railkd.jobs import fine_tuning, preparing
+from railkd.models import classifier
+from railkd.models.checkpoints import Checkpoint
 
 CPU = torch.device("cpu")
 
@@ -221,14 +226,14 @@ class Pipeline:
     layout: Layout
     checkpoints: Path
 
-    def prepared(self, task: str) -> data.Prepared:
-        return data.load(self.layout.prepared("bert4", task))
+    def prepared(self, task: str) -> batches.Prepared:
+        return preparation.load(self.layout.prepared("bert4", task))
 
     def teacher(self, task: str, outputs: int = 2) -> Any:
-        return runs.fine_tuned(self.layout, "bert4", task, outputs)[0]
+        return fine_tuning.fine_tuned(self.layout, "bert4", task, outputs)[0]
 
     def student(self, name: str, seed: int = 1, outputs: int = 2, dropout: float | None = None) -> Any:
-        return models.load_classifier(models.Checkpoint(str(self.checkpoints / name)), outputs, seed, name, dropout)
+        return classifier.load_classifier(Checkpoint(str(self.checkpoints / name)), outputs, seed, name, dropout)
 
 
 @pytest.fixture(scope="session")
@@ -256,7 +261,7 @@ def pipeline(mirror: Path, checkpoints: Path, tmp_path_factory: pytest.TempPathF
     torch.set_num_threads(1)
     benchmark, layout = config.load(path), Layout(folder / "results")
     for task in benchmark.tasks:
-        runs.prepare(benchmark, layout, "bert4", task)
-        runs.fine_tune(benchmark, layout, "bert4", task, CPU, lambda line: None)
-        runs.signals(benchmark, layout, "bert4", task, CPU)
+        preparing.prepare(benchmark, layout, "bert4", task)
+        fine_tuning.fine_tune(benchmark, layout, "bert4", task, CPU, lambda line: None)
+        fine_tuning.signals(benchmark, layout, "bert4", task, CPU)
     return Pipeline(benchmark, layout, checkpoints)

@@ -12,8 +12,8 @@ import torch
 import yaml
 
 from railkd import cli
+from railkd.devices import device_for
 from railkd.errors import UserError
-from railkd.train import device_for
 
 ROOT = Path(__file__).parent.parent.parent
 

@@ -16,8 +16,13 @@ from hypothesis import strategies as st
 from strange import answered, fuzz, mutated
 
 from analysis import benchmark as analysis_benchmark
-from railkd import cli, config, data, models, records
-from railkd.config import ROOT, Layout
+from railkd import cli
+from railkd.benchmark import config
+from railkd.benchmark.config import ROOT
+from railkd.benchmark.paths import Layout
+from railkd.data import preparation, reading
+from railkd.models.checkpoints import Checkpoint, load_tokenizer
+from railkd.records import hashes, run_record, sealed_files
 from railkd.tasks import TASKS
 
 FILES = [*sorted((ROOT / "benchmarks").glob("*.yaml")), ROOT / "tests" / "micro.yaml"]
@@ -39,7 +44,7 @@ def derive(path: Path, results: Path) -> None:
     cells = list(benchmark.cells())
     list(benchmark.shards())
     for cell in cells[:40]:
-        records.canonical(benchmark.run_config(*cell)).encode()
+        hashes.canonical(benchmark.run_config(*cell)).encode()
     for model in benchmark.models:
         benchmark.initialisation(model)
     analysis_benchmark.read(path)
@@ -74,7 +79,7 @@ def test_benchmark_files(examples: int, tmp_path: Path, minilm_package: Path) ->
 
 
 def config_loader() -> Any:
-    from railkd import plain_yaml
+    from railkd.benchmark import plain_yaml
 
     return plain_yaml._Loader
 
@@ -116,14 +121,14 @@ def test_data_files(
     test = {"sst2": "heldout", "stsb": "none", "mnli": "hidden"}[task]
     changes = {"data.tasks": [task], "data.test": test, "data.root": str(own_mirror), "data.out_of_domain": []}
     benchmark = make_benchmark(changes)
-    tokenizer = models.load_tokenizer(models.Checkpoint(str(checkpoints / "bert4")), "models")
+    tokenizer = load_tokenizer(Checkpoint(str(checkpoints / "bert4")), "models")
     good = {name: pd.read_parquet(own_mirror / task / f"{name}.parquet") for name in ("train", split)}
     out, said = tmp_path / "out" / "x.safetensors", Counter[bool]()
 
     def prepare() -> None:
-        data.check_files(benchmark)
-        data.prepare(benchmark, task, tokenizer, own_mirror, out, {})
-        assert data.load(out).task is TASKS[task]
+        reading.check_files(benchmark)
+        preparation.prepare(benchmark, task, tokenizer, own_mirror, out, {})
+        assert preparation.load(out).task is TASKS[task]
 
     assert answered(prepare, task)
     (own_mirror / task / "train.parquet").write_bytes(b"PAR1 no table")
@@ -170,8 +175,8 @@ def test_json_files(examples: int, tmp_path: Path) -> None:
     """Records, and files with a checksum: what is no JSON object of theirs is refused by name."""
     path, said = tmp_path / "strange.json", Counter[bool]()
     path.write_bytes(b"[1")
-    assert not answered(lambda: records.read(path), "strange.json")
-    assert not answered(lambda: records.read_sealed(path), "strange.json")
+    assert not answered(lambda: run_record.read(path), "strange.json")
+    assert not answered(lambda: sealed_files.read_sealed(path), "strange.json")
 
     @fuzz(examples)
     @given(
@@ -181,8 +186,8 @@ def test_json_files(examples: int, tmp_path: Path) -> None:
     )
     def run(text: str) -> None:
         path.write_bytes(text.encode("utf-8", "surrogatepass"))
-        said[answered(lambda: records.read(path), "strange.json")] += 1
-        said[answered(lambda: records.read_sealed(path), "strange.json")] += 1
+        said[answered(lambda: run_record.read(path), "strange.json")] += 1
+        said[answered(lambda: sealed_files.read_sealed(path), "strange.json")] += 1
 
     run()
     print(f"{said.total()} reads, {said[False]} refused")

@@ -11,11 +11,17 @@ import yaml
 
 from analysis.benchmark import read
 from analysis.load import read as load
-from railkd import cli, config, defaults, records, runs
-from railkd.config import ROOT, Cell, Layout
+from railkd import cli
+from railkd.benchmark import config, defaults
+from railkd.benchmark.config import ROOT
+from railkd.benchmark.paths import Layout
+from railkd.benchmark.specification import Cell
 from railkd.errors import UserError
+from railkd.jobs import distillation
+from railkd.method_facts import Facts, facts
+from railkd.method_sources import fingerprint, source_files
 from railkd.outdated import SOURCE, differences
-from railkd.registry import Facts, facts, fingerprint, source_files
+from railkd.records import hashes, run_record
 
 CPU = torch.device("cpu")
 REFERENCE = Layout(ROOT / "results" / "reference" / "mini")
@@ -107,7 +113,7 @@ def test_a_default_changed_in_code_is_another_configuration(
     else:
         monkeypatch.setitem(defaults.PRETRAINING, "masked", 0.2)
     after = make_benchmark(changes).run_config("p", "mine", "mrpc")
-    assert records.canonical(before) != records.canonical(after)
+    assert hashes.canonical(before) != hashes.canonical(after)
     record = {"schema": 2, "config": before, "fingerprints": {}}
     expected = {"method": ["method"], "training": ["teacher", "training"], "pretraining": ["student"]}
     assert differences(record, after) == expected[role]
@@ -117,8 +123,8 @@ def test_what_is_given_and_what_is_the_default_are_one_configuration(make_benchm
     for option in ({}, {"temperature": 1}, {"temperature": 1.0}, {"alpha": 0.5, "mapping": "skip"}):
         benchmark = make_benchmark({"methods.pkd": option})
         assert benchmark.run_config("p", "pkd", "mrpc") == make_benchmark().run_config("p", "pkd", "mrpc")
-        text = records.canonical(benchmark.run_config("p", "pkd", "mrpc"))
-        assert text == records.canonical(make_benchmark().run_config("p", "pkd", "mrpc"))
+        text = hashes.canonical(benchmark.run_config("p", "pkd", "mrpc"))
+        assert text == hashes.canonical(make_benchmark().run_config("p", "pkd", "mrpc"))
 
 
 def test_an_option_without_a_default_must_be_given(make_benchmark: Any, mine: str) -> None:
@@ -153,8 +159,8 @@ def trained(pipeline: Any, tmp_path: Path) -> Callable[..., tuple[config.Benchma
     path.write_text(yaml.safe_dump(spec))
     benchmark, layout = config.load(path), Layout(tmp_path / "results")
     cell = Cell("bert2", "pkd", "mrpc")
-    runs.distil(benchmark, layout, cell, [1], CPU, lambda line: None)
-    return benchmark, layout, records.read(layout.run(cell, 1))
+    distillation.distil(benchmark, layout, cell, [1], CPU, lambda line: None)
+    return benchmark, layout, run_record.read(layout.run(cell, 1))
 
 
 def test_a_record_is_whole_and_says_what_its_class_says(trained: Any, capsys: Any) -> None:
@@ -169,7 +175,7 @@ def test_a_record_is_whole_and_says_what_its_class_says(trained: Any, capsys: An
     assert cli.main(["verify", *base]) == 0
     path = layout.run(Cell("bert2", "pkd", "mrpc"), 1)
     path.unlink()
-    records.write(path, {**record, "fingerprints": {**record["fingerprints"], "method": "0" * 64}})
+    run_record.write(path, {**record, "fingerprints": {**record["fingerprints"], "method": "0" * 64}})
     capsys.readouterr()
     assert cli.main(["verify", *base]) == 1
     assert (
@@ -179,13 +185,13 @@ def test_a_record_is_whole_and_says_what_its_class_says(trained: Any, capsys: An
 
 def test_a_teachers_record_is_whole(trained: Any) -> None:
     benchmark, layout, _ = trained
-    record = records.read(layout.teacher("bert4", "mrpc") / "record.json")
+    record = run_record.read(layout.teacher("bert4", "mrpc") / "record.json")
     assert record["config"]["training"].keys() == defaults.TRAINING.keys() and "method_class" not in record
-    assert differences(record, records.asked_of_teacher(benchmark, "bert4", "mrpc")) == []
+    assert differences(record, run_record.asked_of_teacher(benchmark, "bert4", "mrpc")) == []
 
 
 def old() -> dict[str, Any]:
-    return records.read(REFERENCE.run(Cell("bert12-distilbert6", "pkd", "sst2"), 1))
+    return run_record.read(REFERENCE.run(Cell("bert12-distilbert6", "pkd", "sst2"), 1))
 
 
 pytestmark_reference = pytest.mark.skipif(not (REFERENCE.root / "runs").is_dir(), reason="no records of the reference")

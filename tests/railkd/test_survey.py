@@ -10,8 +10,11 @@ import pytest
 import torch
 import yaml
 
-from railkd import config, records, runs
-from railkd.config import Benchmark, Cell, Layout
+from railkd.benchmark import config
+from railkd.benchmark.paths import Layout
+from railkd.benchmark.specification import Benchmark, Cell
+from railkd.jobs import distillation, fine_tuning, finished_runs, preparing
+from railkd.records import hashes, sealed_files
 from railkd.survey import Survey
 
 CPU = torch.device("cpu")
@@ -30,11 +33,11 @@ def finished(pipeline: Any, mirror: Path, tmp_path_factory: pytest.TempPathFacto
     spec["pairs"] = {"distilbert2": {**spec["pairs"]["distilbert2"], "methods": ["no_kd", "rail_kd_l"]}}
     (folder / "mine.yaml").write_text(yaml.safe_dump(spec, sort_keys=False))
     benchmark, layout = _load(folder)
-    runs.prepare(benchmark, layout, "bert4", "mrpc")
-    runs.fine_tune(benchmark, layout, "bert4", "mrpc", CPU, lambda line: None)
-    runs.signals(benchmark, layout, "bert4", "mrpc", CPU)
+    preparing.prepare(benchmark, layout, "bert4", "mrpc")
+    fine_tuning.fine_tune(benchmark, layout, "bert4", "mrpc", CPU, lambda line: None)
+    fine_tuning.signals(benchmark, layout, "bert4", "mrpc", CPU)
     for method in ("no_kd", "rail_kd_l"):
-        runs.distil(benchmark, layout, CELL._replace(method=method), [1], CPU, lambda line: None)
+        distillation.distil(benchmark, layout, CELL._replace(method=method), [1], CPU, lambda line: None)
     return folder
 
 
@@ -91,7 +94,7 @@ def edit_tokenizer(folder: Path) -> None:
 
 def other_prepared(folder: Path) -> None:
     path = folder / "results" / "prepared" / "bert4" / "mrpc.json"
-    records.write_json(path, records.sealed({**records.read_sealed(path), "sha256": "0" * 64}))
+    sealed_files.write_json(path, sealed_files.sealed({**sealed_files.read_sealed(path), "sha256": "0" * 64}))
 
 
 OTHER_DATA = "the prepared data are others"
@@ -129,8 +132,8 @@ def test_a_moved_mirror_and_other_times_change_nothing(folder: Path, monkeypatch
 def test_a_file_is_hashed_once_for_each_state(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whys(folder)  # writes down the digests
     read: list[str] = []
-    digest = records.sha256_file
-    monkeypatch.setattr(records, "sha256_file", lambda path: read.append(Path(path).name) or digest(path))
+    digest = hashes.sha256_file
+    monkeypatch.setattr(hashes, "sha256_file", lambda path: read.append(Path(path).name) or digest(path))
     whys(folder)
     assert not {"train.parquet", "model.safetensors"} & set(read)
     edit_data(folder)
@@ -171,16 +174,16 @@ def test_what_the_file_no_longer_names_is_set_aside_and_put_back(folder: Path) -
     (stray,) = survey(folder).strays()
     assert stray == layout.run(CELL, 1)
     before = stray.read_bytes()
-    runs.set_aside(layout, stray)
+    finished_runs.set_aside(layout, stray)
     assert not stray.exists() and survey(folder).strays() == []
     benchmark.path.write_text(text)
     said: list[str] = []
-    runs.distil(*_load(folder), CELL, [1], CPU, said.append)
+    distillation.distil(*_load(folder), CELL, [1], CPU, said.append)
     assert stray.read_bytes() == before and "seed 1: kept from before" in said
     teacher = layout.teacher("bert4", "mrpc")
     weights = (teacher / "model.safetensors").read_bytes()
-    runs.set_aside(layout, teacher / "record.json")
+    finished_runs.set_aside(layout, teacher / "record.json")
     assert not teacher.exists()
     said.clear()
-    runs.fine_tune(*_load(folder), "bert4", "mrpc", CPU, said.append)
+    fine_tuning.fine_tune(*_load(folder), "bert4", "mrpc", CPU, said.append)
     assert (teacher / "model.safetensors").read_bytes() == weights and said == ["bert4 mrpc: kept from before"]

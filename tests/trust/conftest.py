@@ -8,8 +8,9 @@ import faults
 import pytest
 import yaml
 
-from railkd import config
-from railkd.config import Benchmark, Layout
+from railkd.benchmark import config
+from railkd.benchmark.paths import Layout
+from railkd.benchmark.specification import Benchmark
 
 SPEC = {
     "name": "trust",

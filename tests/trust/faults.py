@@ -18,14 +18,24 @@ from pathlib import Path
 from random import Random
 from typing import Any, NamedTuple
 
-from railkd.config import Benchmark, Layout
+from railkd.benchmark.paths import Layout
+from railkd.benchmark.specification import Benchmark
 
 ROOT = Path(__file__).parent.parent.parent
 SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload(
-    ["railkd.runs", "railkd.miniglue", "railkd.pretrain", "pandas", "pyarrow.parquet", "jsonschema"]
+    [
+        "railkd.jobs.distillation",
+        "railkd.jobs.fine_tuning",
+        "railkd.miniglue.generation",
+        "railkd.pretraining.masked_lm",
+    ]
+    + ["pandas", "pyarrow.parquet", "jsonschema"]
     + [f"transformers.models.{m}.modeling_{m}" for m in ("auto", "bert", "distilbert")]
-    + ["analysis.page", "analysis.report", "analysis.claims", "analysis.audit", "analysis.layout"]
+    + [
+        f"analysis.{m}"
+        for m in ("report.html_page", "report.markdown", "claims.evaluation", "claims.audit", "tables.formats")
+    ]
 )
 EVENTS = {"os.rename", "os.remove", "os.link", "os.mkdir", "os.rmdir", "shutil.rmtree"}
 
@@ -108,7 +118,7 @@ def _child(
 ) -> None:
     import torch
 
-    from railkd.resume import State
+    from railkd.training.run_state import State
 
     torch.set_num_threads(1)
     output = os.open(said, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)

@@ -11,13 +11,18 @@ import pytest
 import torch
 from conftest import Undisturbed
 
-from railkd import data, models, pretrain, records, runs
+from railkd.benchmark.paths import Layout
+from railkd.benchmark.specification import Benchmark, Cell
 from railkd.cli import main
-from railkd.config import Benchmark, Cell, Layout
+from railkd.data import preparation, reading
 from railkd.errors import UserError
-from railkd.resume import State
+from railkd.jobs import fine_tuning, finished_runs
+from railkd.models import checkpoints
+from railkd.pretraining import masked_lm
+from railkd.records import hashes, run_record, sealed_files
 from railkd.tasks import TASKS
-from railkd.teacher import SignalStore
+from railkd.teacher.cache import SignalStore
+from railkd.training.run_state import State
 
 pytestmark = pytest.mark.trust
 CPU = torch.device("cpu")
@@ -28,9 +33,9 @@ CELL = Cell("pair", "rail_kd_l", "sst2")
 def restored(benchmark: Benchmark, layout: Layout) -> bool:
     """Whether a killed job that starts again takes its finished run from where it was kept."""
     path = layout.run(CELL, 1)
-    record = records.read(path)
+    record = run_record.read(path)
     identity = {key: record[key] for key in ("stage", "pair", "teacher", "student", "method", "seed")}
-    return runs.restore(layout, path, identity, record["config"], record["fingerprints"])
+    return finished_runs.restore(layout, path, identity, record["config"], record["fingerprints"])
 
 
 def readers(benchmark: Benchmark, layout: Layout) -> dict[str, Callable[[], Any]]:
@@ -39,13 +44,13 @@ def readers(benchmark: Benchmark, layout: Layout) -> dict[str, Callable[[], Any]
     columns = TASKS["sst2"].columns
 
     def checkpoint(folder: Path) -> Callable[[], Any]:
-        return lambda: bool(models.load_tokenizer(models.Checkpoint(str(folder)), "models") and folder)
+        return lambda: bool(checkpoints.load_tokenizer(checkpoints.Checkpoint(str(folder)), "models") and folder)
 
     def child() -> Any:  # a student of the damaged parent, up to where it would be trained
         spec = {**benchmark.models["distilbert2"]["pretrain"], "layers": 64, "first_layers": 64}
         corpus = layout.data() / "corpus" / "corpus.parquet"
         try:
-            pretrain.pretrain(spec, corpus, at / "never", 1, layout.model("bert4"), lambda line: None)
+            masked_lm.pretrain(spec, corpus, at / "never", 1, layout.model("bert4"), lambda line: None)
         except UserError as error:
             if "a student of 64 layers" not in str(error):
                 raise
@@ -53,7 +58,7 @@ def readers(benchmark: Benchmark, layout: Layout) -> dict[str, Callable[[], Any]
 
     def written(step: str) -> Callable[[], Any]:
         def check() -> Any:
-            for line in records.broken(layout.root, file=layout.checksums(step)):
+            for line in sealed_files.broken(layout.root, file=layout.checksums(step)):
                 raise UserError(line)
             return "read"
 
@@ -61,29 +66,29 @@ def readers(benchmark: Benchmark, layout: Layout) -> dict[str, Callable[[], Any]
 
     return {
         "data/sst2/*": lambda: [
-            data.read_split("sst2", s, columns, layout.data(), None)[0].to_dict()
+            reading.read_split("sst2", s, columns, layout.data(), None)[0].to_dict()
             for s in ("train", "validation", "test")
         ],
-        "data/imdb/*": lambda: data.read_split("imdb", "test", ("text",), layout.data(), None)[0].to_dict(),
+        "data/imdb/*": lambda: reading.read_split("imdb", "test", ("text",), layout.data(), None)[0].to_dict(),
         "data/corpus/*": child,
         "data/checksums.json": child,
         "models/bert4/*": child,
         "models/distilbert2/*": checkpoint(layout.model("distilbert2")),
-        "prepared/bert4/*": lambda: data.load(layout.prepared("bert4", "sst2")).facts,
+        "prepared/bert4/*": lambda: preparation.load(layout.prepared("bert4", "sst2")).facts,
         "teachers/bert4/sst2/record.safetensors": lambda: sorted(
-            records.predictions(teacher / "record.json", records.read(teacher / "record.json"))
+            run_record.predictions(teacher / "record.json", run_record.read(teacher / "record.json"))
         ),
-        "teachers/bert4/sst2/*": lambda: runs.fine_tuned(layout, "bert4", "sst2", 2)[1],
+        "teachers/bert4/sst2/*": lambda: fine_tuning.fine_tuned(layout, "bert4", "sst2", 2)[1],
         "signals/bert4/sst2/*": lambda: SignalStore(layout.signals("bert4", "sst2"), CPU).facts,
         "runs/pair/rail_kd_l/sst2/seed-1.*": lambda: sorted(
-            records.predictions(layout.run(CELL, 1), records.read(layout.run(CELL, 1)))
+            run_record.predictions(layout.run(CELL, 1), run_record.read(layout.run(CELL, 1)))
         ),
         ".kept/runs/**/seed-1.[js]*": lambda: restored(benchmark, layout) or None,
         ".kept/runs/**/seed-2.state*": lambda: _state(layout).load() and "read",
         "search/pair/rail_kd_l/sst2/point-*.json": lambda: [
-            records.read(layout.point(CELL, k))["scores"] for k in (0, 1)
+            run_record.read(layout.point(CELL, k))["scores"] for k in (0, 1)
         ],
-        "search/pair/rail_kd_l/sst2/best.json": lambda: records.read_sealed(layout.best(CELL)),
+        "search/pair/rail_kd_l/sst2/best.json": lambda: sealed_files.read_sealed(layout.best(CELL)),
         **{f"{folder}/*": written(folder) for folder in ("tables", "figures")},
         **{f"{name}.*": written(name) for name in ("claims", "audit", "report")},
         "checksums/tables.json": written("tables"),
@@ -106,7 +111,7 @@ def damaged(content: bytes, rng: Random) -> list[bytes]:
 
 def test_every_flip_and_every_cut_is_found(undisturbed: Undisturbed, copy: Layout) -> None:
     benchmark, rng = undisturbed.benchmark, Random(11)
-    runs.keep(copy, copy.run(CELL, 1))
+    finished_runs.keep(copy, copy.run(CELL, 1))
     state = _state(copy)
     state.save(1, {"epochs": [1], "best_score": 0.5}, {"model/a": torch.arange(64.0)})
     reading = readers(benchmark, copy)
@@ -138,7 +143,7 @@ def test_every_flip_and_every_cut_is_found(undisturbed: Undisturbed, copy: Layou
             path.unlink()
             path.write_bytes(content)
             if path.parent == copy.kept(copy.run(CELL, 1)).parent and path.name.startswith("seed-1"):
-                runs.keep(copy, copy.run(CELL, 1))
+                finished_runs.keep(copy, copy.run(CELL, 1))
         assert read() == before, pattern
     left = {p for p in copy.root.rglob("*") if p.is_file() and p.stat().st_size} - seen
     kinds = {re.sub(r"(?<=[-_/.])\d+", "N", str(p.relative_to(copy.root))) for p in left}
@@ -155,8 +160,8 @@ def _means_the_same(path: Path, content: bytes, bad: bytes) -> bool:
     if path.name == "seen.json":
         return True
     try:
-        return path.suffix == ".json" and records.sealed(records.json.loads(bad)) == records.sealed(
-            records.json.loads(content)
+        return path.suffix == ".json" and sealed_files.sealed(hashes.json.loads(bad)) == sealed_files.sealed(
+            hashes.json.loads(content)
         )
     except ValueError:
         return False

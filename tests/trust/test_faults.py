@@ -19,9 +19,10 @@ import pytest
 import yaml
 from conftest import SPEC, Undisturbed
 
-from railkd import config, records
+from railkd.benchmark import config
+from railkd.benchmark.paths import Layout
 from railkd.cli import main
-from railkd.config import Layout
+from railkd.records import run_record, sealed_files
 
 pytestmark = pytest.mark.trust
 ROOT = faults.ROOT
@@ -40,8 +41,8 @@ def said(results: Path) -> dict[str, str]:
     found = {}
     for folder in ("runs", "search", "teachers"):
         for path in sorted((results / folder).rglob("*.json")):
-            if path.name not in ("best.json", "config.json", records.SEAL):
-                record = records.read(path)
+            if path.name not in ("best.json", "config.json", sealed_files.SEAL):
+                record = run_record.read(path)
                 losses = [{k: e[k] for k in ("dev", "loss", "learning_rate")} for e in record["epochs"]]
                 found[str(path.relative_to(results))] = json.dumps([{k: record[k] for k in SAME}, losses])
     return found

@@ -14,9 +14,10 @@ from typing import NamedTuple
 import pytest
 from test_faults import ENVIRONMENT, descendants, snakemake
 
-from railkd import config, records
-from railkd.config import Layout
+from railkd.benchmark import config
+from railkd.benchmark.paths import Layout
 from railkd.errors import UserError
+from railkd.records import run_record
 
 pytestmark = pytest.mark.trust
 ROOT = Path(__file__).parent.parent.parent
@@ -60,7 +61,7 @@ def trained(results: Path) -> dict[tuple[str, ...], str]:
     found = {}
     for path in results.rglob("seed-*.json"):
         with contextlib.suppress(UserError):
-            record = records.read(path)
+            record = run_record.read(path)
             key = (record["pair"], record["method"], record["task"], str(record["seed"]))
             found[key] = str(record["provenance"]["finished"])
     return found

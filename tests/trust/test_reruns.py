@@ -14,7 +14,8 @@ import reruns
 import yaml
 from reruns import METHODS, PAIR, PER_TASK, ROOT, SHOWN
 
-from railkd import cli, records
+from railkd import cli
+from railkd.records import hashes
 
 pytestmark = pytest.mark.trust
 ENVIRONMENT = {**os.environ, "HF_HUB_OFFLINE": "1", "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
@@ -55,7 +56,7 @@ class Finished:
         assert ran == expected  # a dry run tells the truth
         assert reruns.jobs(self.file, "results", self.folder) == {}  # one call is enough
         assert cli.main(["verify", str(self.folder / self.file), "--results", str(self.results)]) == 0
-        digests = {path.parts[-3:]: records.sha256_file(path) for path in self.results.glob("runs/*/*/*/seed-*.json")}
+        digests = {path.parts[-3:]: hashes.sha256_file(path) for path in self.results.glob("runs/*/*/*/seed-*.json")}
         trained = {name for name, digest in digests.items() if digest not in self.seen}
         self.seen.update(digests.values())
         return dict(ran), trained

@@ -11,7 +11,7 @@ import psutil
 import pytest
 from test_workflow import ENVIRONMENT, MICRO, ROOT, micro  # noqa: F401
 
-from railkd import records
+from railkd.records import run_record
 
 pytestmark = pytest.mark.trust
 PROFILE = ROOT / "benchmarks" / "profiles" / "slurm"
@@ -126,7 +126,7 @@ def test_a_cluster_gives_the_tables_of_one_machine(slurm, micro, tmp_path):  # n
     runs = sorted((micro[0] / "runs").rglob("seed-*.json"))
     assert len(runs) == 8
     for run in runs:
-        there, here = records.read(results / run.relative_to(micro[0])), records.read(run)
+        there, here = run_record.read(results / run.relative_to(micro[0])), run_record.read(run)
         for key in ("scores", "predictions", "best_epoch", "method_record", "similarity", "config_hash"):
             assert json.dumps(there[key]) == json.dumps(here[key]), (run, key)
 

@@ -11,12 +11,14 @@ sys.path[:0] = [str(BASE), str(BASE / "workflow")]
 
 import engine
 from analysis import made_of
-from railkd import config as benchmarks
-from railkd import files, warm
-from railkd.config import Cell, Layout
-from railkd.errors import UserError
+from railkd import fork_client
+from railkd.benchmark import config as benchmarks
+from railkd.benchmark.specification import Cell
+from railkd.benchmark.paths import Layout, results_folder
 from railkd.cli import check
+from railkd.errors import UserError
 from railkd.progress import Progress
+from railkd.records import files
 
 BENCHMARK = str(config.pop("benchmark", BASE / "benchmarks" / "mini.yaml"))
 RESULTS = config.pop("results", None)
@@ -33,7 +35,7 @@ try:
     if config:
         raise UserError(f"--config: unknown key '{next(iter(config))}'; available: benchmark, device, gres, results")
     B = benchmarks.load(BENCHMARK)
-    L = Layout(benchmarks.results_folder(B, RESULTS))
+    L = Layout(results_folder(B, RESULTS))
     SURVEY = None  # what is there and as asked; jobs on a cluster, which read this file again, need not know
     if workflow.is_main_process:
         files.check_folder(Path(RESULTS or L.root))  # as it was typed
@@ -156,17 +158,17 @@ def readers(wildcards):
 def keep_what_is_right():
     """Snakemake deletes a job's outputs before it runs: finished runs among them that are as asked are kept for the job
     to put back, unless the job was forced. Records of runs that the file no longer names are set aside."""
-    from railkd import runs
+    from railkd.jobs import finished_runs
 
     for outputs, forced in engine.jobs_to_run(workflow):
         for path in (Path(output) for output in outputs if output.endswith(".json")):
             if forced:
                 L.kept(path).unlink(missing_ok=True)
             elif SURVEY.valid(path):
-                runs.keep(L, path)
+                finished_runs.keep(L, path)
     strays = SURVEY.strays()
     for path in strays:
-        runs.set_aside(L, path)
+        finished_runs.set_aside(L, path)
     if strays:
         print(f"railkd: {len(strays)} records that {BENCHMARK} does not name are set aside in {L.kept(L.root)}", file=sys.stderr)
 
@@ -175,7 +177,7 @@ onstart:
     try:
         engine.check_arrays(workflow, bool(ON_GPU["gpu"]))
         if workflow.local_exec and DEVICE.startswith("cuda"):  # a cluster's login node has none
-            from railkd.train import device_for
+            from railkd.devices import device_for
 
             device_for(DEVICE)
         files.make_folder(L.root)
@@ -189,7 +191,7 @@ onstart:
     # Local jobs fork from one process that has imported the libraries; it ends with this one. A cluster's must not find
     # it, even on this very machine: what it forks is outside their allocation.
     if workflow.local_exec:
-        warm.start()
+        fork_client.start()
     engine.without_rate_limit(workflow)
     keep_what_is_right()
 

@@ -9,7 +9,8 @@ import torch
 from cases import BEND, LABELS
 from torch import Tensor
 
-from railkd.methods.base import Batch, Part, Pooling, Setting
+from railkd.methods.base import Setting
+from railkd.signals import Batch, Part, Pooling
 
 
 @dataclass

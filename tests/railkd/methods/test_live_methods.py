@@ -9,9 +9,10 @@ from cases import BEND, dot, started
 
 from railkd.errors import UserError
 from railkd.methods import build, cr_ild, find, mixkd
-from railkd.methods.base import Batch
-from railkd.mixing import draw_mix, mixed_inputs
-from railkd.tokens import token_mean
+from railkd.methods.parts.mixing import draw_mix
+from railkd.methods.parts.tokens import token_mean
+from railkd.models.mixing import mixed_inputs
+from railkd.signals import Batch
 
 LIVE = ["cr_ild", "mixkd", "tinybert", "minilm_v2", "distilbert_cos"]
 STAGED = ["cr_ild", "tinybert"]

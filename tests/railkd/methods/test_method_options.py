@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from railkd.errors import UserError
+from railkd.method_sources import source_files
 from railkd.methods import build
-from railkd.registry import source_files
 
 ELSEWHERE = "is out of range, expected a number"
 MISTAKES = [

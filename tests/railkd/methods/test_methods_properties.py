@@ -6,11 +6,11 @@ from cases import LABELS, started
 from torch import nn
 from torch.nn import functional as F
 
-from railkd.mapping import draw_layers
+from railkd.method_sources import available
 from railkd.methods import build, find
-from railkd.methods.base import Batch
-from railkd.projection import Spectrum
-from railkd.registry import available
+from railkd.methods.parts.mapping import draw_layers
+from railkd.methods.parts.projection import Spectrum
+from railkd.signals import Batch
 
 INTERMEDIATE = {"pkd": "pt", "ckd": "ckd", "alp_kd": "alp", "codir": "nce", "rail_kd_l": "rail", "rail_kd_c": "rail"}
 ALL = ["no_kd", "vanilla_kd", *INTERMEDIATE]

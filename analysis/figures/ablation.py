@@ -1,0 +1,300 @@
+"""The ablation figure: what each option of a varied method does, as the difference to vanilla KD, with intervals."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+from matplotlib.axes import Axes
+
+from analysis.benchmark import Benchmark, Pair
+from analysis.figures import style
+from analysis.figures.style import Sheet
+from analysis.load import Runs
+from analysis.statistics import summaries
+from analysis.tables import captions, formats
+from analysis.tables.cells import score_cells
+from analysis.tables.html_tables import Grid, View, data_uri, full, text_view
+from railkd.benchmark.variants import spell
+
+Effect = tuple[float, float, float]  # points: mean, and the limits of its 95 % interval (NaN with one run)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One value of one option: the entries that have it, by the value of the block's second option."""
+
+    option: str
+    value: str
+    dots: list[tuple[str, str]]  # (value of the second option or "", method)
+
+
+def block(benchmark: Benchmark) -> str:
+    """Which scores are compared: test where there is one, because dev chose each run's epoch."""
+    return "dev" if benchmark.test == "none" else "test"
+
+
+def reference(benchmark: Benchmark, pair: Pair, entry: str) -> str:
+    """What the entries are compared with: vanilla KD where the pair runs it, else the entry as published."""
+    return next((m for m in pair.methods if benchmark.base(m) == "vanilla_kd"), entry)
+
+
+def effect(benchmark: Benchmark, runs: Runs, pair: Pair, method: str, other: str) -> Effect:
+    """Method − other, paired over seeds and tasks, mean over the pair's tasks, in points."""
+    columns = list(pair.tasks)
+    a, b = (summaries.matrix(runs.row(pair.name, m, block(benchmark)), columns) for m in (method, other))
+    difference = 100 * (a - b)  # pairs by seed; NaN where one of the two is missing
+    return summaries.stratified_interval(difference.to_numpy(dtype=float))
+
+
+def rows(benchmark: Benchmark, pair: Pair, entry: str) -> list[Row]:
+    """The figure's rows for one entry: the block of two crossed options, then each other option alone.
+
+    The entry itself stands in the row of each option's own value. Entries that change three options or more, or two
+    that are no block, are left out.
+    """
+    variants = benchmark.families(pair)[entry]
+    changed = {v: benchmark.variants[v].changed for v in variants}
+    found = {_key(change): v for v, change in changed.items()} | {_key({}): entry}
+    own = benchmark.methods[entry]
+    values: dict[str, list[Any]] = {}
+    for change in changed.values():
+        for option, value in change.items():
+            seen = values.setdefault(option, [own[option]])
+            if value not in seen:
+                seen.append(value)
+    crossed = next((list(change)[:2] for change in changed.values() if len(change) > 1), [])
+    made = []
+    for option in [*crossed[:1], *(o for o in values if o not in crossed)]:
+        second = crossed[1] if option in crossed else ""
+        for value in values[option]:
+            dots = []
+            for other in values.get(second, [None]):
+                change = {option: value, **({second: other} if second else {})}
+                method = found.get(_key({k: v for k, v in change.items() if v != own[k]}))
+                if method:
+                    dots.append((spell(second, other) if second else "", method))
+            made.append(Row(option, spell(option, value), dots))
+    return made
+
+
+def _key(change: dict[str, Any]) -> frozenset[tuple[str, str]]:
+    return frozenset((key, repr(value)) for key, value in change.items())
+
+
+def contrasts(benchmark: Benchmark, runs: Runs, pair: Pair, entry: str) -> list[tuple[str, Effect]]:
+    """The entry, which draws its layer map at random, minus the same loss with other maps: (map, effect)."""
+    if not str(benchmark.methods[entry].get("mapping", "")).startswith("random"):
+        return []
+    alone = {benchmark.variants[v].changed.get("mapping"): v for v in benchmark.families(pair)[entry]
+             if list(benchmark.variants[v].changed) == ["mapping"]
+             and isinstance(benchmark.variants[v].changed["mapping"], str)}  # fmt: skip
+    names = {"skip": "evenly spaced and fixed", "last": "the last layers, fixed", "random_once": "drawn once a run"}
+    return [(says, effect(benchmark, runs, pair, entry, alone[m])) for m, says in names.items() if m in alone]
+
+
+def verdict(found: Effect) -> str:
+    """An effect in words: estimate, interval, and what it establishes."""
+    if math.isnan(found[0]):
+        return "missing"
+    return f"{signed(found[0])} points{' ' * (interval(found) != '')}{interval(found)}, {established(found)}"
+
+
+def interval(found: Effect) -> str:
+    """``[−0.5, +3.0]``; empty where one run, or runs that all say the same, give none."""
+    return "" if math.isnan(found[1]) or found[1] == found[2] else f"[{signed(found[1])}, {signed(found[2])}]"
+
+
+def established(found: Effect) -> str:
+    """What an effect's interval says of its sign."""
+    _, low, high = found
+    if math.isnan(low):
+        return "one run, so no interval"
+    if low == high:
+        return "the same in every run"
+    return "higher" if low > 0 else "lower" if high < 0 else "no difference established"
+
+
+def signed(value: float) -> str:
+    return f"{round(value, 1) + 0.0:+.1f}".replace("-", "−")  # + 0.0: no "−0.0"
+
+
+def unlearned(benchmark: Benchmark, runs: Runs, pair: Pair, methods: list[str]) -> str:
+    """How many cells do not clear the constant answer, in words: there, no option can make a difference."""
+    cells = [
+        cell
+        for method in methods
+        for cell in score_cells(benchmark, runs, pair, block(benchmark), method, list(pair.tasks))[0][:-1]
+    ]
+    count = sum(cell.clears_baseline is False for cell in cells)
+    if not count:
+        return ""
+    return f"{count} of {len(cells)} cells do not exceed the constant answer by two standard errors."
+
+
+def findings(benchmark: Benchmark, runs: Runs) -> list[str]:
+    """What the figure says of random mapping, a sentence for each entry that draws its map."""
+    found = []
+    for pair in benchmark.drawn_from("ablation"):
+        for entry in benchmark.families(pair):
+            said = [f"{what}: {verdict(e)}" for what, e in contrasts(benchmark, runs, pair, entry)]
+            if said:
+                found.append(f"{benchmark.title_of(entry)}, a map drawn anew minus one {'; '.join(said)}.")
+    return [f"Does random mapping help here? {text}" if k == 0 else text for k, text in enumerate(found)]
+
+
+def about(benchmark: Benchmark, runs: Runs) -> str:
+    """Caption of the figure, without what it finds."""
+    pairs = benchmark.drawn_from("ablation")
+    gone = []
+    for pair in pairs:
+        for entry, variants in benchmark.families(pair).items():
+            other = reference(benchmark, pair, entry)
+            missing = [m for m in (entry, *variants) if math.isnan(effect(benchmark, runs, pair, m, other)[0])]
+            if missing:
+                gone.append(f"{len(missing)} of {len(variants) + 1} entries of {benchmark.title_of(entry)}")
+    n, tasks = len(benchmark.seeds), max((len(pair.tasks) for pair in pairs), default=0)
+    over = (f"{n} runs" if n > 1 else "one run") + (" and tasks" if tasks > 1 else "")
+    return " ".join(
+        part
+        for part in (
+            f"Difference in {block(benchmark)} score to {_reference_titles(benchmark)}, in points, "
+            f"{f'mean over {tasks} tasks, ' if tasks > 1 else ''}paired over {over}, {benchmark.title}, "
+            f"{captions.backbones(pairs)}.",
+            "Bars: 95% intervals of the mean over runs on these tasks, each by itself; of many, some miss their true "
+            "value."
+            if n > 1
+            else "",
+            "Filled: the paper's choice, the same runs in each group.",
+            captions.synthetic(benchmark, runs),
+            captions.outdated(runs),
+            *(
+                unlearned(benchmark, runs, pair, [m for f in benchmark.families(pair).items() for m in (f[0], *f[1])])
+                for pair in pairs
+            ),
+            f"Missing: {'; '.join(gone)}." if gone else "",
+        )
+        if part
+    )
+
+
+def grids(benchmark: Benchmark, runs: Runs) -> list[Grid]:
+    """The figure's numbers: each entry against the reference, and against itself as it stands in the file."""
+    sections, lines = [], ["pair,method,score,over_reference,low,high,over_entry,low,high"]
+    for pair in benchmark.drawn_from("ablation"):
+        for entry in benchmark.families(pair):
+            made = []
+            for method in dict.fromkeys(m for row in rows(benchmark, pair, entry) for _, m in row.dots):
+                average = score_cells(benchmark, runs, pair, block(benchmark), method, list(pair.tasks))[0][-1]
+                effects = [effect(benchmark, runs, pair, method, o) for o in (reference(benchmark, pair, entry), entry)]
+                views = [View(*formats.cell_parts(average)[:2], sort=full(average.value))]
+                for found in effects[: 1 if method == entry else 2]:
+                    missing = math.isnan(found[0])
+                    views.append(View("–" if missing else signed(found[0]), interval(found), sort=full(found[0])))
+                    views.append(text_view("–" if missing else established(found)))
+                changed = benchmark.variants[method].changed if method in benchmark.variants else {}
+                name = ", ".join(f"{key} {spell(key, value)}" for key, value in changed.items())
+                made.append((name or "as it is", [*views, View(""), View("")][:5]))
+                numbers = [average.value, *effects[0], *effects[1]]
+                lines.append(",".join([pair.name, f'"{method}"', *map(full, numbers)]))
+            where = f", {pair.title}" if len(benchmark.drawn_from("ablation")) > 1 else ""
+            sections.append((benchmark.title_of(entry) + where, made))
+    if not sections:
+        return []
+    say = (
+        f"{block(benchmark).upper()} score, mean over the tasks in percent, and differences in points with their 95 % "
+    )
+    say += "intervals, paired over runs and tasks; each by itself: of many, some miss their true value."
+    columns = ["Score", f"Over {_reference_titles(benchmark)}", "In words", "Over the entry as it is", "In words"]
+    data = data_uri("\n".join(lines) + "\n")
+    return [
+        Grid("ablation-table", "Ablation: the numbers", say, columns, sections, "Varied", csv=data, file="ablation.csv")
+    ]
+
+
+def _reference_titles(benchmark: Benchmark) -> str:
+    found = [
+        benchmark.title_of(reference(benchmark, pair, entry))
+        for pair in benchmark.drawn_from("ablation")
+        for entry in benchmark.families(pair)
+    ]
+    return " and ".join(dict.fromkeys(found)) or "vanilla KD"
+
+
+def frame(benchmark: Benchmark, runs: Runs) -> pd.DataFrame:
+    """What the figure shows: a row for each dot, its difference to the reference in points with the interval."""
+    found = []
+    for pair in benchmark.drawn_from("ablation"):
+        for entry in benchmark.families(pair):
+            other = reference(benchmark, pair, entry)
+            for row in rows(benchmark, pair, entry):
+                for second, method in row.dots:
+                    found.append(
+                        (pair.name, entry, row.option, row.value, second, method, other,
+                         *effect(benchmark, runs, pair, method, other))
+                    )  # fmt: skip
+    columns = ["pair", "entry", "option", "value", "second", "method", "reference", "mean", "low", "high"]
+    return pd.DataFrame(found, columns=columns)
+
+
+def figure(benchmark: Benchmark, runs: Runs) -> Sheet:
+    """One panel for each entry that varies: a row for each value, a dot and its interval for each entry.
+
+    Panels with the same rows stand side by side and name them once, others below one another.
+    """
+    data = frame(benchmark, runs)
+    data["row"] = data["option"] + "\n" + data["value"]
+    panels = [own for _, own in data.groupby(["pair", "entry"], sort=False)]
+    lines = [_lines(own) for own in panels] or [["none"]]
+    columns = 2 if len(panels) > 1 and all(own == lines[0] for own in lines) else 1
+    heights = [max(map(len, lines[i : i + columns])) for i in range(0, len(lines), columns)]
+    sheet = Sheet(
+        style.COLUMN, 0.9 + sum(0.4 + max(0.14, 0.045 * data["second"].nunique()) * height for height in heights)
+    )
+    axes = sheet.subplots(
+        len(heights), columns, squeeze=False, sharex=True, sharey="row" if columns > 1 else False, height_ratios=heights
+    ).ravel()  # fmt: skip
+    for axis, own, order in zip(axes, panels, lines, strict=False):
+        _panel(axis, own, order, benchmark)
+    for axis in axes[: len(panels)]:
+        sheet.measures(axis, "x")  # the panels share it, so after all are drawn
+    for axis in axes[len(panels) :]:
+        style.missing(axis, "" if panels else "no method varies")
+        axis.set_axis_off()
+    shapes = style.values([second for second in dict.fromkeys(data["second"]) if second], style.NEUTRAL)
+    handles = {second: style.handle(mark, hollow=True) for second, mark in shapes.items()}
+    sheet.key(handles | ({"the paper's choice": style.handle(style.Mark(style.NEUTRAL, "o"))} if panels else {}))
+    sheet.foot(captions.warnings(benchmark, runs))
+    return sheet
+
+
+def _lines(own: pd.DataFrame) -> list[str]:
+    """The lines of a panel: each option's name, and below it its values."""
+    return list(dict.fromkeys(line for pair in zip(own["option"], own["row"], strict=True) for line in pair))
+
+
+def _panel(axis: Axes, own: pd.DataFrame, lines: list[str], benchmark: Benchmark) -> None:
+    entry, other = own.iloc[0][["entry", "reference"]]
+    colour = style.marks_of(benchmark)[entry].colour
+    axis.axvline(0, color=style.NEUTRAL, linewidth=0.8)
+    for crossed in (True, False):
+        marks = style.values([v for v in dict.fromkeys(own["second"]) if bool(v) == crossed], colour)
+        for chosen in (False, True):
+            some = own[((own["second"] != "") == crossed) & ((own["method"] == entry) == chosen)]
+            face: dict[str, Any] = {} if chosen else {"markerfacecolor": style.PAPER}
+            style.dots(axis, some, "row", "second", marks, lines, across=True, **face)
+    for edge in range(1, len(lines)):
+        axis.axhline(edge - 0.5, color=style.GRID, linewidth=0.5, zorder=0)
+    axis.set_yticks(range(len(lines)), [style.plain(_label(line)) for line in lines])
+    for line, label in zip(lines, axis.get_yticklabels(), strict=False):  # none where the panel to the left has them
+        label.set_fontweight("normal" if "\n" in line else "bold")
+    axis.set_ylim(len(lines) - 0.5, -0.5)
+    axis.tick_params(axis="y", length=0)
+    axis.set_title(style.plain(benchmark.title_of(entry)))
+    axis.set_xlabel("points above\n" + style.plain(benchmark.title_of(other)))
+
+
+def _label(line: str) -> str:
+    """``pool_padding`` for an option's name, ``false`` for its value ``pool_padding-false``."""
+    option, _, value = line.partition("\n")
+    return value.removeprefix(f"{option}-") if value else option

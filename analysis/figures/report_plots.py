@@ -1,0 +1,279 @@
+"""The report's own figures as inline SVG: averages, learning curves, cost against quality, the layers drawn.
+
+Text stays text and takes the page's colour, so that one drawing serves light and dark, screen and print.
+"""
+
+import io
+import math
+import re
+from collections.abc import Callable
+from typing import Any
+
+import matplotlib
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from analysis.benchmark import Benchmark, Pair
+from analysis.figures import style
+from analysis.figures.style import Sheet
+from analysis.load import Runs
+from analysis.statistics import summaries
+from analysis.tables.cells import score_cells
+from analysis.tables.paper_tables import Table
+from railkd.tasks import TASKS
+
+_THEME = {style.INK: "currentColor", "#000000": "currentColor"}
+_THEME |= {style.GRID: "var(--grid)", style.EDGE: "var(--line)", style.PAPER: "var(--page)"}
+ON_SCREEN = 1.5  # letters of 7 points are small on a screen
+
+
+def svg(figure: Figure, name: str, label: str) -> str:
+    """A figure as an <svg> element for a page; ``name`` keeps its ids apart from other drawings' on the page."""
+    from markupsafe import escape
+
+    buffer = io.StringIO()
+    with matplotlib.rc_context({**style.theme(page=True), "svg.hashsalt": name}):
+        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+    text = buffer.getvalue()
+    text = re.sub(r"<metadata>.*?</metadata>\s*", "", text[text.index("<svg") :], flags=re.DOTALL)
+    text = re.sub(r'\bid="', f'id="{name}-', text)
+    text = re.sub(r'(href="#|url\(#)', rf"\g<1>{name}-", text)
+    text = re.sub(r"<style[^>]*>.*?</style>", "", text, count=1, flags=re.DOTALL)  # would hold for the whole page
+    for colour, themed in _THEME.items():
+        text = text.replace(colour, themed)
+    width, height = (float(side) for side in re.findall(r'(?:width|height)="([\d.]+)pt"', text)[:2])
+    text = re.sub(r'width="[\d.]+pt" height="[\d.]+pt"|height="[\d.]+pt"|width="[\d.]+pt"', "", text)
+    opening = f'<svg role="img" aria-label="{escape(label)}" style="--own:{ON_SCREEN * width * 4 / 3:.0f}px;'
+    opening += f'aspect-ratio:{width:.0f}/{height:.0f};stroke-linejoin:round"'
+    return text.replace("<svg", opening, 1)
+
+
+def printed_figure(benchmark: Benchmark, runs: Runs, draw: Callable[[Benchmark, Runs], Sheet]) -> Sheet:
+    """A figure in the page's colours, without the words below, which the page prints as text."""
+    with style.themed(page=True):
+        sheet = draw(benchmark, runs)
+        sheet.supxlabel("")
+    return sheet
+
+
+def averages_frame(table: Table) -> pd.DataFrame:
+    """The averages of Table 2 or 3 with Student's 95 % intervals over seeds (NaN: one run), in percent."""
+    rows = []
+    for section in table.sections:
+        for _, cells in section.rows:
+            c = cells[-1]
+            if c.status == "complete" and c.row != "constant":
+                low, high = summaries.mean_interval(c.mean, c.sd, c.n) if c.n > 1 else (math.nan, math.nan)
+                rows.append((c.pair, c.block, c.row, c.mean, low, high))
+    return pd.DataFrame(rows, columns=["pair", "block", "method", "mean", "low", "high"])
+
+
+def averages(benchmark: Benchmark, table: Table) -> Sheet | None:
+    """The averages of Table 2 or 3, a row of panels for each pair, a dot for each method; the best on test first."""
+    data = averages_frame(table)
+    if data.empty:
+        return None
+    marks, pairs = style.marks_of(benchmark), [p for p in benchmark.pairs if (data["pair"] == p.name).any()]
+    blocks = list(data["block"].unique())  # dev before test
+    with style.themed(page=True):
+        orders = [_best_first(data[data["pair"] == pair.name]) for pair in pairs]
+        sheet = Sheet(style.PAGE, 0.3 + sum(0.55 + 0.17 * len(order) for order in orders))
+        heights = [len(order) for order in orders]
+        axes = sheet.subplots(len(pairs), len(blocks), squeeze=False, sharex="row", sharey="row", height_ratios=heights)
+        for (r, c), axis in np.ndenumerate(axes):
+            axis.set_title(f"{style.plain(pairs[r].title)}, {blocks[c].upper()}")
+            own = data[(data["pair"] == pairs[r].name) & (data["block"] == blocks[c])]
+            order = orders[r]
+            style.dots(axis, own, "method", "method", {m: marks[m] for m in order}, order, across=True, lanes=False)
+            axis.set_yticks(range(heights[r]), [style.plain(benchmark.title_of(m)) for m in orders[r]])
+            axis.set_ylim(heights[r] - 0.5, -0.5)
+            axis.set_xlabel("average score, %" if r == len(pairs) - 1 else "")
+        for axis in axes.flat:
+            sheet.measures(axis, "x")  # the panels of a pair share it, so after all are drawn
+    return sheet
+
+
+def _best_first(own: pd.DataFrame) -> list[str]:
+    """The methods of one pair by their average in the last block that they have."""
+    last = own.drop_duplicates("method", keep="last")
+    return list(last.sort_values("mean", ascending=False, kind="stable")["method"])
+
+
+def curve_data(benchmark: Benchmark, runs: Runs, pair: Pair, method: str, task: str) -> np.ndarray | None:
+    """Dev score by epoch, in percent: (runs × epochs that every run reached); None without any."""
+    rows = []
+    for seed in sorted(benchmark.seeds):
+        record = runs.students.get((pair.name, method, task, seed))
+        if record and record["epochs"]:
+            rows.append([100 * float(epoch["dev"][record["shown"]]) for epoch in record["epochs"]])
+    if not rows:
+        return None
+    reached = min(map(len, rows))
+    return np.array([row[:reached] for row in rows])
+
+
+def learning_curves(benchmark: Benchmark, runs: Runs, pair: Pair) -> Sheet | None:
+    """Dev score by epoch, mean over runs: one panel a task, one line a method, the teacher's score dotted."""
+    import seaborn as sns
+
+    rows = []
+    for method in benchmark.entries(pair):
+        for task in pair.tasks:
+            values = curve_data(benchmark, runs, pair, method, task)
+            for epoch, score in enumerate([] if values is None else values.mean(axis=0), start=1):
+                rows.append((method, task, epoch, float(score)))
+    data = pd.DataFrame(rows, columns=["method", "task", "epoch", "score"])
+    if data.empty:
+        return None
+    marks = style.marks_of(benchmark)
+    methods = [m for m in benchmark.entries(pair) if (data["method"] == m).any()]
+    columns = min(4, len(pair.tasks))
+    with style.themed(page=True):
+        sheet = Sheet(max(style.COLUMN, style.PAGE * columns / 4), 0.6 + 1.35 * math.ceil(len(pair.tasks) / columns))
+        axes = sheet.subplots(math.ceil(len(pair.tasks) / columns), columns, squeeze=False).ravel()
+        keys: dict[str, Any] = {}
+        for axis, task in zip(axes, pair.tasks, strict=False):
+            teacher = runs.teachers.get((pair.teacher, task))
+            if teacher:
+                score = 100 * float(teacher["scores"]["dev"][teacher["shown"]])
+                axis.axhline(score, color=style.INK, linewidth=1, linestyle=":")
+                keys["Teacher"] = Line2D([], [], color=style.INK, linestyle=":")
+            own = data[data["task"] == task]
+            sns.lineplot(
+                own, x="epoch", y="score", hue="method", hue_order=methods, style="method", style_order=methods,
+                palette={m: marks[m].colour for m in methods}, markers={m: marks[m].marker for m in methods},
+                dashes=False, errorbar=None, linewidth=0.9, markersize=3.2, markeredgewidth=0, legend=False, ax=axis,
+            )  # fmt: skip
+            style.emphasise(axis, {m: marks[m] for m in methods})
+            longest = max(1, *own["epoch"]) if len(own) else 1
+            axis.set_title(TASKS[task].title)
+            axis.set(xticks=range(1, longest + 1, max(1, longest // 5)), xlabel="", ylabel="")
+            sheet.measures(axis)
+        for axis in axes[len(pair.tasks) :]:
+            axis.set_axis_off()
+        sheet.supxlabel("epoch")
+        sheet.supylabel("dev score, %")
+        sheet.key(keys | {benchmark.title_of(m): marks[m] for m in methods})
+    return sheet
+
+
+def trade_off(benchmark: Benchmark, runs: Runs, pair: Pair, block: str) -> list[dict[str, Any]]:
+    """What each method's whole row costs and is worth: seconds of training summed over the pair's tasks (mean over
+    runs), the average score with its sd, in percent, and whether no other method is both cheaper and better.
+
+    Only methods with every run, on one kind of device, are comparable; the others are left out.
+    """
+    points: list[dict[str, Any]] = []
+    devices: set[str] = set()
+    for method in benchmark.entries(pair):
+        average = score_cells(benchmark, runs, pair, block, method, list(pair.tasks))[0][-1]
+        costs = [runs.costs(pair.name, method, task, "train_seconds") for task in pair.tasks]
+        if average.status != "complete" or not all(costs):
+            continue
+        devices |= {device for cost in costs for _, _, device in cost.values()}
+        seconds = sum(sum(s for s, _, _ in cost.values()) / len(cost) for cost in costs)
+        regimes = sorted({regime for cost in costs for _, regime, _ in cost.values()})
+        points.append(
+            {"method": method, "seconds": seconds, "mean": average.mean, "sd": average.sd, "regime": ", ".join(regimes)}
+        )
+    for p in points:
+        p["front"] = not any(o["seconds"] <= p["seconds"] and o["mean"] >= p["mean"] and o is not p for o in points)
+    return points if len(devices) == 1 else []
+
+
+def pareto(benchmark: Benchmark, pair: Pair, block: str, points: list[dict[str, Any]]) -> Sheet | None:
+    """Cost against quality: one point a method, a line through those that no other method beats on both."""
+    import seaborn as sns
+
+    if len(points) < 2:
+        return None
+    marks = {p["method"]: style.marks_of(benchmark)[p["method"]] for p in points}
+    data = pd.DataFrame(points)
+    with style.themed(page=True):
+        sheet = Sheet(style.COLUMN + 0.5, 3.0)
+        axis = sheet.subplots()
+        front = data[data["front"]].sort_values("seconds")
+        axis.step(front["seconds"], front["mean"], where="post", color=style.INK, linewidth=0.8, alpha=0.5)
+        colours = [mark.colour for mark in marks.values()]
+        axis.vlines(data["seconds"], data["mean"] - data["sd"], data["mean"] + data["sd"], color=colours, linewidth=0.9)
+        sns.scatterplot(
+            data, x="seconds", y="mean", hue="method", style="method", s=34, linewidth=0.5, edgecolor=style.PAPER,
+            palette={m: mark.colour for m, mark in marks.items()},
+            markers={m: mark.marker for m, mark in marks.items()},
+            legend=False, zorder=3, ax=axis,
+        )  # fmt: skip
+        sheet.measures(axis)
+        sheet.measures(axis, "x")
+        axis.set_xlabel("seconds of training, all tasks (left is cheaper)")
+        axis.set_ylabel(f"average {block.upper()} score, % (up is better)")
+        sheet.key({benchmark.title_of(m): mark for m, mark in marks.items()})
+    return sheet
+
+
+def drawn_layers(benchmark: Benchmark, runs: Runs, pair: Pair, method: str) -> tuple[np.ndarray, int] | None:
+    """How often student layer i was given teacher layer j, and the number of draws: (student × teacher layers).
+
+    A draw is an epoch of a run, or a step where the mapping is drawn anew in each. None where nothing is drawn.
+    """
+    total: dict[tuple[int, int], int] = {}
+    for (p, m, _, _), record in runs.students.items():
+        if (p, m) != (pair.name, method):
+            continue
+        said = record["method_record"]
+        for layers in said.get("layers") or []:
+            for i, layer in enumerate(layers):
+                total[i, layer - 1] = total.get((i, layer - 1), 0) + 1
+        for i, row in enumerate(said.get("layer_counts") or []):
+            for j, count in enumerate(row):
+                total[i, j] = total.get((i, j), 0) + int(count)
+    if not total:
+        return None
+    student = 1 + max(i for i, _ in total)
+    counts = np.zeros((student, 1 + max(j for _, j in total)), dtype=int)
+    for place, count in total.items():
+        counts[place] = count
+    return counts, int(counts[0].sum())
+
+
+def repeated(runs: Runs, pair: Pair, method: str) -> int:
+    """How many draws there are where every task sees the same ones, one a seed and epoch; 0 where tasks differ."""
+    found: dict[tuple[int, int], set[tuple[int, ...]]] = {}
+    for (p, m, _, seed), record in runs.students.items():
+        if (p, m) == (pair.name, method):
+            if record["method_record"].get("layer_counts"):
+                return 0
+            for epoch, layers in enumerate(record["method_record"].get("layers") or []):
+                found.setdefault((seed, epoch), set()).add(tuple(layers))
+    return len(found) if all(len(layers) == 1 for layers in found.values()) else 0
+
+
+def draws(benchmark: Benchmark, runs: Runs, pair: Pair) -> Sheet | None:
+    """The share of draws in which a student layer was given a teacher layer; one panel for methods that drew alike."""
+    panels: list[tuple[list[str], np.ndarray, str]] = []
+    for method in benchmark.entries(pair):
+        drawn = drawn_layers(benchmark, runs, pair, method)
+        if drawn is None:
+            continue
+        same = repeated(runs, pair, method) if len(pair.tasks) > 1 else 0
+        words = f"{same} draws, the same in every task" if same else f"{drawn[1]} draws"
+        for names, counts, said in panels:
+            if said == words and np.array_equal(counts, drawn[0]):
+                names.append(style.plain(benchmark.title_of(method)))
+                break
+        else:
+            panels.append(([style.plain(benchmark.title_of(method))], drawn[0], words))
+    if not panels:
+        return None
+    with style.themed(page=True):
+        sheet = Sheet(style.PAGE if len(panels) > 1 else style.COLUMN + 0.5, 1.9)
+        shares = [counts / counts.sum(axis=1, keepdims=True) for _, counts, _ in panels]
+        top = max(float(share.max()) for share in shares)
+        axes = sheet.subplots(1, len(panels), squeeze=False)[0]
+        for axis, share, (names, _, words) in zip(axes, shares, panels, strict=True):
+            image = style.heat(axis, share, top)
+            axis.set_title(f"{', '.join(names)}\n{words}")
+            axis.set(xlabel="teacher layer", ylabel="student layer")
+        sheet.colorbar(image, ax=list(axes), label="share of draws", aspect=15, pad=0.03).outline.set_visible(False)
+    return sheet

@@ -1,0 +1,288 @@
+"""Two results folders of one benchmark, cell by cell: mine against a published reference, or before against after.
+
+Both sides are read from their tables (``tables/table*.csv``), which a published reference has even without records.
+"""
+
+import csv
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from scipy.special import stdtr, stdtrit
+
+from analysis.benchmark import TABLES, Benchmark
+from analysis.report.markdown import HEADINGS
+from analysis.report.provenance import csv_of
+from analysis.report.templates import render
+from analysis.tables import formats
+from analysis.tables.cells import column_title
+from analysis.tables.html_tables import Grid, View, data_uri, full
+from analysis.tables.paper_tables import CONSTANT
+from railkd.benchmark.paths import Layout
+from railkd.errors import UserError
+from railkd.records.sealed_files import require
+
+LEVEL = 0.05
+# same: no difference beyond chance or tolerance; untested: a single run, or no mean over runs; here, there: on one side
+Verdict = Literal["same", "differs", "untested", "here", "there"]
+Key = tuple[int, str, str, str, str]  # table, pair, block, row, column
+
+
+@dataclass(frozen=True)
+class Side:
+    """One folder's number of a cell, in the unit printed; NaN: does not apply."""
+
+    value: float
+    sd: float
+    n: int
+    statistic: str
+    unit: str
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A cell on both sides (None: not there). Difference and interval are of ours minus theirs."""
+
+    key: Key
+    ours: Side | None
+    theirs: Side | None
+    verdict: Verdict
+    difference: float = math.nan
+    half: float = math.nan  # of the 95 % interval of the difference
+    p: float = math.nan  # Welch's test, before Holm's correction
+
+
+def welch(ours: Side, theirs: Side) -> tuple[float, float, float]:
+    """Difference of two means over n ≥ 2 runs, half its 95 % interval, and p (Welch, 1947: unequal variances).
+
+    Without any spread on either side, equal means have p = 1 and others 0.
+    """
+    difference = ours.value - theirs.value
+    a, b = ours.sd**2 / ours.n, theirs.sd**2 / theirs.n
+    if a + b < 1e-18:
+        return difference, 0.0, 1.0 if abs(difference) < 1e-9 else 0.0
+    degrees = (a + b) ** 2 / (a**2 / (ours.n - 1) + b**2 / (theirs.n - 1))
+    error = math.sqrt(a + b)
+    p = 2 * float(stdtr(degrees, -abs(difference) / error))
+    return difference, float(stdtrit(degrees, 1 - LEVEL / 2)) * error, p
+
+
+def holm(p: list[float], level: float = LEVEL) -> list[bool]:
+    """Which hypotheses Holm's (1979) step-down procedure rejects, in the order given."""
+    rejected = [False] * len(p)
+    for rank, i in enumerate(sorted(range(len(p)), key=p.__getitem__)):
+        if p[i] > level / (len(p) - rank):
+            break
+        rejected[i] = True
+    return rejected
+
+
+def read(results: Path) -> dict[Key, Side]:
+    """Every number of a folder's tables. Raises UserError when there is no table or one cannot be read."""
+    found: dict[Key, Side] = {}
+    paths = [path for n in TABLES if (path := results / "tables" / f"table{n}.csv").is_file()]
+    if not paths:
+        raise UserError(f"{results / 'tables'}: no table here; run 'python -m analysis tables' first")
+
+    def number(text: str) -> float:
+        return float(text) if text else math.nan
+
+    for path in paths:
+        require(results, f"tables/{path.name}", file=Layout(results).checksums("tables"))
+        try:
+            with open(path, encoding="utf-8", newline="") as file:
+                for row in csv.DictReader(file):
+                    if row["value"]:
+                        key = (int(row["table"]), row["pair"], row["block"], row["row"], row["column"])
+                        n = int(float(row["n"] or 0))
+                        found[key] = Side(number(row["value"]), number(row["sd"]), n, row["statistic"], row["unit"])
+        except (OSError, KeyError, OverflowError, TypeError, ValueError, csv.Error) as error:
+            raise UserError(
+                f"{path}: not a table of this suite ({error}); run 'python -m analysis tables' again"
+            ) from None
+    return found
+
+
+def compare(results: Path, against: Path, tolerance: float = 0.0) -> list[Compared]:
+    """Every cell of either folder. Means over runs are tested by Welch's test, Holm-corrected over all of them.
+
+    A cell that two tables print counts once in the correction. A difference up to ``tolerance`` (points) is none. The
+    constant answers, which follow from the data alone, must be equal.
+    """
+    left, right = read(results), read(against)
+    cells: list[Compared] = []
+    for key in [*left, *(key for key in right if key not in left)]:
+        ours, theirs = left.get(key), right.get(key)
+        if ours is None or theirs is None:
+            cells.append(Compared(key, ours, theirs, "here" if ours else "there"))
+            continue
+        cell = Compared(key, ours, theirs, "untested", ours.value - theirs.value)
+        if key[3] == "constant":
+            cell = replace(cell, verdict="same" if abs(cell.difference) < 0.005 else "differs")
+        elif ours.statistic == theirs.statistic == "mean" and min(ours.n, theirs.n) > 1:
+            difference, half, p = welch(ours, theirs)
+            cell = replace(cell, verdict="same", difference=difference, half=half, p=p)
+        cells.append(cell)
+    tested = {cell.key[1:]: cell.p for cell in cells if not math.isnan(cell.p)}
+    rejected = dict(zip(tested, holm(list(tested.values())), strict=True))
+    return [
+        replace(cell, verdict="differs")
+        if rejected.get(cell.key[1:]) and not math.isnan(cell.p) and abs(cell.difference) > tolerance
+        else cell
+        for cell in cells
+    ]
+
+
+def agree(cells: Iterable[Compared]) -> bool:
+    """Whether no cell differs and none is on one side only."""
+    return all(cell.verdict in ("same", "untested") for cell in cells)
+
+
+def _title(benchmark: Benchmark, row: str) -> str:
+    return CONSTANT if row == "constant" else benchmark.title_of(row)
+
+
+def _column(block: str, column: str) -> str:
+    try:
+        return column_title(block, column)
+    except KeyError:  # a cost
+        return column.replace("_", " ")
+
+
+def _where(benchmark: Benchmark, key: Key) -> str:
+    table, pair, block, row, column = key
+    return f"Table {table}, {pair}, {block.upper()}, {_title(benchmark, row)}, {_column(block, column)}"
+
+
+def _said(side: Side | None) -> str:
+    if side is None:
+        return "–"
+    spread = (
+        f" ± {formats.number(side.sd, 1)}"
+        if side.n > 1 and not math.isnan(side.sd) and side.statistic == "mean"
+        else ""
+    )
+    return formats.number(side.value, 2 if side.unit == "ratio" else 1) + spread
+
+
+def counts(cells: list[Compared]) -> dict[Verdict, int]:
+    """How many cells have which verdict."""
+    verdicts: tuple[Verdict, ...] = ("same", "differs", "untested", "here", "there")
+    return {v: sum(cell.verdict == v for cell in cells) for v in verdicts}
+
+
+def rule(cells: list[Compared], tolerance: float) -> str:
+    """How a difference was judged, as a sentence."""
+    tested = len({cell.key[1:] for cell in cells if not math.isnan(cell.p)})
+    text = (
+        f"{tested:,} means over seeds tested by Welch's test, Holm-corrected together at {100 * LEVEL:.0f} %. With few "
+        "seeds only large differences are found: “same” means that none was shown, not that there is none."
+    )
+    return text + (f" Differences up to {tolerance:g} points count as none." if tolerance else "")
+
+
+def summary(benchmark: Benchmark, cells: list[Compared], results: Path, against: Path, tolerance: float) -> str:
+    """The comparison in a few lines: what differs, what is on one side only."""
+    n = counts(cells)
+    lines = [
+        f"{results} against {against}: {n['same']} cells the same, {n['differs']} differ, {n['untested']} not tested, "
+        f"{n['here']} only in the first, {n['there']} only in the second",
+        rule(cells, tolerance),
+    ]
+    rows = []
+    for cell in cells:
+        if cell.verdict == "differs":
+            table, pair, block, row, column = cell.key
+            where = (str(table), pair, block.upper(), _title(benchmark, row), _column(block, column))
+            rows.append([*where, _said(cell.ours), _said(cell.theirs)])
+    heads = ("Table", "Pair", "Block", "Row", "Column", "First", "Second")
+    differing = ["What differs:", formats.plain_table(heads, rows, "lllllrr")] if rows else []
+    return "\n".join([*lines, *differing])
+
+
+def _view(cell: Compared | None) -> View:
+    if cell is None:
+        return View("")
+    key = "|".join(cell.key[1:])
+    both = f"{_said(cell.ours)}\n{_said(cell.theirs)}"
+    tip = [f"first folder {_said(cell.ours)}, second {_said(cell.theirs)}"]
+    if cell.verdict in ("here", "there"):
+        return View("only first" if cell.ours else "only second", "", both, tip="\n".join(tip), key=key, flag="differs")
+    assert cell.ours is not None and cell.theirs is not None
+    decimals = 2 if cell.ours.unit == "ratio" else 1
+    text = formats.number(cell.difference, decimals)
+    text = text if text.startswith("-") else f"+{text}"
+    tip.append(f"difference {text} (n = {cell.ours.n} and {cell.theirs.n})")
+    if not math.isnan(cell.p):
+        low, high = cell.difference - cell.half, cell.difference + cell.half
+        tip += [
+            f"95 % interval {formats.number(low, 2)} to {formats.number(high, 2)}",
+            f"p = {cell.p:.3g} before correction",
+        ]
+    tip.append({"same": "no difference shown", "differs": "differs"}.get(cell.verdict, "not tested"))
+    flag = "differs" if cell.verdict == "differs" else ""
+    return View(text.replace("-", "−"), "", both, full(cell.difference), "\n".join(tip), key=key, flag=flag)
+
+
+def grids(benchmark: Benchmark, cells: list[Compared]) -> list[Grid]:
+    """A page's table for each of the paper's tables: difference, and both sides' numbers below."""
+    found = []
+    for number in TABLES:
+        own = {cell.key: cell for cell in cells if cell.key[0] == number}
+        if not own:
+            continue
+        sections: dict[tuple[str, str], dict[str, list[View]]] = {}
+        columns = list(dict.fromkeys((key[2] if key[2] == "cost" else "", key[4]) for key in own))
+        for _, pair, block, row, _ in own:
+            place = (pair, block if block != "cost" else "")
+            sections.setdefault(place, {})
+            if row not in sections[place]:
+                views = []
+                for kind, column in columns:
+                    at = (number, pair, kind or block, row, column)
+                    views.append(_view(own.get(at)))
+                sections[place][row] = views
+        found.append(
+            Grid(
+                f"table{number}",
+                f"Table {number}: {HEADINGS[number]}",
+                "First folder minus second; below it both numbers.",
+                [_column(next(k[2] for k in own if k[4] == c), c) for _, c in columns],
+                [
+                    (
+                        f"{pair} {block.upper()}".strip(),
+                        [(_title(benchmark, row), views) for row, views in rows.items()],
+                    )
+                    for (pair, block), rows in sections.items()
+                ],
+                "Model",
+            )
+        )
+    return found
+
+
+def compose(benchmark: Benchmark, cells: list[Compared], results: Path, against: Path, tolerance: float) -> str:
+    """The comparison as one HTML file of the report's kind."""
+    exported = []
+    head = ("table", "pair", "block", "row", "column", "first", "second", "difference", "half_interval", "p", "verdict")
+    for cell in cells:
+        numbers = (cell.ours.value if cell.ours else math.nan, cell.theirs.value if cell.theirs else math.nan)
+        values = (*numbers, cell.difference, cell.half, cell.p)
+        exported.append(dict(zip(head, [*cell.key, *map(full, values), cell.verdict], strict=True)))
+    return render(
+        "compare.html.j2",
+        title=benchmark.title,
+        name=benchmark.name,
+        first=str(results),
+        second=str(against),
+        agree=agree(cells),
+        counts=counts(cells),
+        rule=rule(cells, tolerance),
+        different=[(_where(benchmark, cell.key), cell) for cell in cells if cell.verdict == "differs"],
+        said=_said,
+        tables=grids(benchmark, cells),
+        csv=data_uri(csv_of(exported)),
+        file=f"{benchmark.name}-comparison.csv",
+    )

@@ -1,0 +1,188 @@
+"""Where every run came from: hardware, versions, commit, fingerprints and hyper-parameters, run by run."""
+
+import csv
+import io
+import json
+import math
+from typing import Any
+
+from analysis.benchmark import Benchmark
+from analysis.load import Runs
+from analysis.tables.html_tables import Grid, View, data_uri, number_view, text_view
+from railkd.records.hashes import sha256_text
+
+SHOWN = 12  # digits of a hash that the page shows; the files have all
+
+
+def flat(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested mappings as one: ``{"cost": {"steps": 3}}`` -> ``{"cost.steps": 3}``; lists as JSON."""
+    found: dict[str, Any] = {}
+    for key, part in value.items():
+        if isinstance(part, dict) and part:
+            found.update(flat(part, f"{prefix}{key}."))
+        else:
+            found[prefix + str(key)] = json.dumps(part, ensure_ascii=False) if isinstance(part, list | dict) else part
+    return found
+
+
+def csv_of(rows: list[dict[str, Any]]) -> str:
+    """Rows as CSV with every key that occurs as a column, in order of first appearance."""
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, list(dict.fromkeys(key for row in rows for key in row)), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return buffer.getvalue()
+
+
+def run_table(benchmark: Benchmark, runs: Runs) -> tuple[Grid, list[tuple[str, dict[str, str]]]]:
+    """One row a run, teachers first; and what its letter under "Made on" stands for."""
+    machines: dict[str, str] = {}
+    described: list[tuple[str, dict[str, str]]] = []
+    rows, exported = [], []
+    for record in runs.everything:
+        made = {k: v for k, v in origin(record).items() if k != "Teacher signals"}
+        identity = sha256_text(json.dumps(made, sort_keys=True))
+        if identity not in machines:
+            machines[identity] = _letter(len(machines))
+            described.append((machines[identity], made))
+        shown, prints = record["shown"], record["fingerprints"]
+        come, cost = record["provenance"], record["cost"]
+        views = [
+            text_view(benchmark.title_of(record["method"])),
+            text_view(record["task"]),
+            View(str(record["seed"]), sort=str(record["seed"])),
+            *(
+                number_view(100 * record["scores"][s][shown] if shown in record["scores"].get(s, {}) else None, 1)
+                for s in ("dev", "test")
+            ),
+            View(str(record["best_epoch"]), sort=str(record["best_epoch"])),
+            number_view(cost.get("train_seconds"), 1),
+            number_view(1000 * cost["step_seconds"] if cost.get("step_seconds") else None, 2),
+            number_view(cost["peak_memory_bytes"] / 1e6 if cost.get("peak_memory_bytes") else None, 0),
+            text_view(str(cost.get("regime", "–"))),
+            text_view(machines[identity]),
+            *(_hash(prints.get(key)) for key in ("data", "teacher", "student")),
+            _hash(record["config_hash"]),
+            text_view(str(come.get("started", "–"))),
+        ]
+        rows.append((record["pair"], views))
+        left_out = {"config", "epochs", "similarity", "method_record", "shown", "schema"}
+        exported.append(flat({k: v for k, v in record.items() if k not in left_out}))
+    grid = Grid(
+        "runs",
+        "Every run",
+        "Scores in percent in the metric of the task's table. Hashes are SHA-256, cut to 12 digits; the file has them "
+        "whole, with every other score, cost and version.",
+        ["Method", "Task", "Seed", "Dev", "Test", "Best epoch", "Training, s", "Step, ms", "Peak memory, MB"]
+        + ["Teacher signals", "Made on", "Data", "Teacher", "Student", "Settings", "Started"],
+        [("", rows)],
+        "Pair",
+        csv=data_uri(csv_of(exported)),
+        file=f"{benchmark.name}-runs.csv",
+    )
+    return grid, described
+
+
+def _letter(index: int) -> str:
+    return chr(ord("A") + index) if index < 26 else f"A{index}"
+
+
+def _hash(value: Any) -> View:
+    return text_view(str(value)[:SHOWN], tip=str(value)) if value else text_view("–")
+
+
+def settings_table(runs: Runs) -> tuple[dict[str, str], Grid]:
+    """Hyper-parameters: those that all student runs share, and a table of the others, one row a configuration."""
+    configs: dict[str, dict[str, Any]] = {}
+    used: dict[str, tuple[str, str, str]] = {}
+    for (pair, method, task, _), record in runs.students.items():
+        configs.setdefault(record["config_hash"], flat(record["config"]))
+        used.setdefault(record["config_hash"], (pair, method, task))
+    keys = list(dict.fromkeys(key for config in configs.values() for key in config))
+    values = {key: {str(config.get(key, "–")) for config in configs.values()} for key in keys}
+    common = {key: next(iter(values[key])) for key in keys if len(values[key]) == 1}
+    own = [key for key in keys if key not in common]
+    rows = [
+        (pair, [text_view(method), text_view(task), _hash(digest), *(_setting(configs[digest].get(k)) for k in own)])
+        for digest, (pair, method, task) in used.items()
+    ]
+    exported = [
+        {"config_hash": digest, "pair": p, "method": m, "task": t, **configs[digest]}
+        for digest, (p, m, t) in used.items()
+    ]
+    return common, Grid(
+        "settings",
+        "What differs between runs",
+        "One row a configuration; the column Settings of the table of runs names it. A dash: no such key here.",
+        ["Method", "Task", "Settings", *own],
+        [("", rows)],
+        "Pair",
+        csv=data_uri(csv_of(exported)),
+        file="settings.csv",
+    )
+
+
+def _setting(value: Any) -> View:
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return View(f"{value:g}" if isinstance(value, float) else str(value), sort=repr(float(value)))
+    return text_view("–" if value is None else str(value))
+
+
+def cost_table(benchmark: Benchmark, runs: Runs) -> Grid:
+    """What each method of each pair cost, summed or averaged over its tasks; mean over runs."""
+    rows, exported = [], []
+    for pair in benchmark.pairs:
+        for method in pair.rows():
+            found = [r for (p, m, _, _), r in runs.students.items() if (p, m) == (pair.name, method)]
+            tasks = {r["task"] for r in found}
+            if not found:
+                continue
+            seconds = [_mean(found, task, "train_seconds") for task in tasks]
+            steps = [_mean(found, task, "step_seconds") for task in tasks]
+            known = [r["cost"]["peak_memory_bytes"] / 1e6 for r in found if r["cost"].get("peak_memory_bytes")]
+            total, step = sum(seconds), 1000 * sum(steps) / len(steps)
+            peak = max(known, default=math.nan)
+            device = ", ".join(sorted({str(r["cost"].get("device", "?")) for r in found}))
+            counted = {"runs": len(found), "tasks": len(tasks)}
+            measured = {"train_seconds": total, "step_ms": step, "peak_mb": peak, "device": device}
+            exported.append({"pair": pair.name, "method": method, **counted, **measured})
+            views = [View(str(n), sort=str(n)) for n in counted.values()]
+            views += [number_view(total, 0), number_view(step, 1), number_view(peak, 0), text_view(device)]
+            rows.append((benchmark.title_of(method), [text_view(pair.title), *views]))
+    return Grid(
+        "costs",
+        "What training cost",
+        "Training: seconds for one run on each of the tasks, summed over the tasks, mean over runs. Step: mean over "
+        "tasks of a run's median step. Peak memory: of the GPU, or of the whole process on a CPU, where it counts the "
+        "libraries and every seed trained before in the same job. Compare rows with the same number of tasks only.",
+        ["Pair", "Runs", "Tasks", "Training, s", "Step, ms", "Peak memory, MB", "Device"],
+        [("", rows)],
+        "Method",
+        csv=data_uri(csv_of(exported)),
+        file="costs.csv",
+    )
+
+
+def _mean(found: list[dict[str, Any]], task: str, key: str) -> float:
+    values = [float(r["cost"].get(key) or 0) for r in found if r["task"] == task]
+    return sum(values) / len(values)
+
+
+def origin(record: dict[str, Any]) -> dict[str, str]:
+    """Where a run came from, as text: device, processor, platform, versions, suite and commit, teacher signals."""
+    origin = record["provenance"]
+    versions = origin.get("versions") or {}
+    commit, dirty = origin.get("commit"), origin.get("dirty")
+    cost = record["cost"]
+    return {
+        "Device": str(cost.get("device", "unknown")),
+        "Processor": f"{origin.get('processor', 'unknown')}, {origin.get('cores', '?')} cores",
+        "Platform": str(origin.get("platform", "unknown")),
+        "Versions": ", ".join(
+            [f"Python {origin.get('python', '?')}", *(f"{name} {versions[name]}" for name in sorted(versions))]
+        ),
+        "Suite": f"{origin.get('suite', '?')}, commit {str(commit)[:12] if commit else 'unknown'}"
+        + (" with uncommitted changes" if dirty else ""),
+        "Initialisation": f"{record['student']}: {origin.get('initialisation', 'unknown')}",
+        "Teacher signals": str(cost.get("regime", "unknown")).replace("none", "none in the training loop"),
+    }

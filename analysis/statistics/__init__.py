@@ -1,0 +1,1 @@
+"""Means, intervals, contrasts, corrections, power and bootstrap."""

@@ -1,0 +1,135 @@
+"""What else stands between a score and an answer: the sample of examples, the chosen epoch, the tuning budget."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from analysis.benchmark import Benchmark
+from analysis.load import Runs
+from analysis.statistics import inference, summaries
+from analysis.statistics.bootstrap import Examples
+from analysis.statistics.inference import Estimate
+from railkd.benchmark.paths import Layout
+from railkd.benchmark.specification import Cell
+from railkd.records import run_record
+
+
+def errors(benchmark: Benchmark, runs: Runs, examples: Examples) -> list[dict[str, Any]]:
+    """Seed error and example error of every cell's mean score, in percentage points.
+
+    The latter by bootstrap; without predictions by formula (``stats.sampling_error``), and ``how`` says which.
+    """
+    found = []
+    for (pair, method, block, column), rows in runs.by_cell.items():
+        if method == "teacher":
+            continue
+        mean, sd = summaries.mean_sd(np.array([row["score"] for row in rows]))
+        drawn = examples.scores(pair, method, block, column)
+        if drawn is not None:
+            of_examples, how = float(np.std(np.mean(list(drawn.values()), axis=0), ddof=1)), "bootstrap"
+        else:
+            first, accuracies = rows[0], [row["accuracy"] for row in rows]
+            accuracy = None if any(pd.isna(a) for a in accuracies) else float(np.mean(accuracies))
+            known = first["examples"] and not pd.isna(first["examples"])
+            error = (
+                summaries.sampling_error(first["metric"], mean, int(first["examples"]), accuracy) if known else math.nan
+            )
+            of_examples, how = 100 * error, "formula"
+        found.append(
+            {
+                "pair": pair,
+                "method": method,
+                "block": block,
+                "column": column,
+                "n": len(rows),
+                "sd": _number(100 * sd),
+                "se_seeds": _number(100 * sd / math.sqrt(len(rows))),
+                "se_examples": _number(of_examples),
+                "how": how,
+            }
+        )
+    return found
+
+
+def selection(benchmark: Benchmark, runs: Runs) -> list[dict[str, Any]]:
+    """How much choosing the best epoch on dev flatters, for each pair and method, averaged over tasks, in points.
+
+    ``dev_minus_test`` compares two sets of examples, so it holds their difference too, the same for all methods.
+    ``optimism`` compares two halves of dev (``inference.optimism``); only records that keep the halves have it.
+    """
+    found = []
+    for pair in benchmark.pairs:
+        for method in pair.rows():
+            gaps: dict[str, list[float]] = {}
+            halves: dict[str, list[float]] = {}
+            for task, record in ((t, r) for t in pair.tasks for r in runs.cell(pair.name, method, t).values()):
+                shown = record["shown"]
+                if record["scores"].get("test"):
+                    gap = record["scores"]["dev"][shown] - record["scores"]["test"][shown]
+                    gaps.setdefault(task, []).append(100 * gap)
+                kept = [epoch["halves"] for epoch in record["epochs"] if "halves" in epoch]
+                if kept and len(kept) == len(record["epochs"]):
+                    halves.setdefault(task, []).append(100 * inference.optimism(np.array(kept)))
+            if gaps or halves:
+                mean, low, high = _over_tasks(gaps)
+                value, value_low, value_high = _over_tasks(halves)
+                found.append(
+                    {
+                        "pair": pair.name,
+                        "method": method,
+                        "runs": sum(map(len, gaps.values())) or sum(map(len, halves.values())),
+                        "dev_minus_test": mean,
+                        "low": low,
+                        "high": high,
+                        "optimism": value,
+                        "optimism_low": value_low,
+                        "optimism_high": value_high,
+                        "halves": sum(map(len, halves.values())),
+                    }
+                )
+    return found
+
+
+def _over_tasks(by_task: dict[str, list[float]]) -> tuple[float | None, float | None, float | None]:
+    """Mean over tasks and its interval over seeds; None where there is none."""
+    if not by_task:
+        return None, None, None
+    arrays = [np.array(v) for v in by_task.values()]
+    if min(map(len, arrays)) < 2:
+        return float(np.mean([a.mean() for a in arrays])), None, None
+    estimate: Estimate = inference.contrast(arrays, [1 / len(arrays)] * len(arrays))
+    low, high = estimate.interval()
+    return float(estimate.value), float(low), float(high)
+
+
+def budget(benchmark: Benchmark, results: Path) -> list[dict[str, Any]]:
+    """Expected best dev score of 1, 2, … random points of the search, in percent, mean over tasks (Dodge et al., 2019).
+
+    Only over tasks that have as many points as the others; empty where no search ran.
+    Raises UserError for a bad record.
+    """
+    layout, found = Layout(results), []
+    for pair in benchmark.pairs:
+        for method in pair.rows():
+            curves: dict[str, np.ndarray] = {}
+            for task in pair.tasks:
+                paths = sorted(layout.point(Cell(pair.name, method, task), 0).parent.glob("point-*.json"))
+                scored = [run_record.read(path) for path in paths]
+                if scored:
+                    curves[task] = inference.expected_best(
+                        np.array([100 * r["scores"]["dev"][r["shown"]] for r in scored])
+                    )
+            points = max(map(len, curves.values()), default=0)
+            full = {task: curve for task, curve in curves.items() if len(curve) == points}
+            if full:
+                mean = np.mean(list(full.values()), axis=0)
+                entry = {"pair": pair.name, "method": method, "tasks": list(full), "points": points}
+                found.append({**entry, "expected": [float(v) for v in mean]})
+    return found
+
+
+def _number(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None

@@ -1,0 +1,1 @@
+"""Tables 1 to 6 of the paper, their cells and captions, and their formats."""

@@ -1,0 +1,159 @@
+"""What the captions and notes say: where numbers come from, what is missing, and what the marks mean."""
+
+from collections.abc import Iterable, Sequence
+
+import pandas as pd
+
+from analysis.benchmark import METRICS, Benchmark, Pair
+from analysis.load import Runs
+from analysis.tables.cells import Cell, column_title, source_task
+from railkd.tasks import OUT_OF_DOMAIN, TASKS
+
+DAGGER, DOUBLE = "†", "‡"
+
+
+def synthetic(benchmark: Benchmark, runs: Runs) -> str:
+    """The warning that every caption of generated text carries; empty for real text."""
+    if benchmark.source == "miniglue" or any(record["synthetic"] for record in runs.everything):
+        return "Generated text (MiniGLUE): says nothing about English."
+    return ""
+
+
+def outdated(runs: Runs) -> str:
+    """Which runs are not those that the benchmark file and the methods' source ask for now; empty for none."""
+    sentences = []
+    for found, why in (
+        (runs.outdated, "another configuration than the benchmark file now says"),
+        (runs.edited, "another version of their method's source than the present one"),
+    ):
+        if found:
+            rows = "; ".join(f"{pair} {method}: {', '.join(tasks)}" for (pair, method), tasks in found.items())
+            sentences.append(f"Trained with {why}, so not comparable: {rows}.")
+    if runs.left_out:
+        sentences.append(f"Left out, because trained with another configuration or source: {'; '.join(runs.left_out)}.")
+    return " ".join(sentences)
+
+
+def warnings(benchmark: Benchmark, runs: Runs) -> str:
+    """What must not be parted from a figure, in a line or two."""
+    old = "Some runs have another configuration than the benchmark file (see the caption)." if runs.outdated else ""
+    return " ".join(part for part in (synthetic(benchmark, runs), old) if part)
+
+
+def backbones(pairs: Sequence[Pair]) -> str:
+    """Teacher and student of each pair, and how the student begins."""
+    return "; ".join(f"{pair.title} (student: {pair.initialisation})" for pair in pairs)
+
+
+def over_runs(benchmark: Benchmark) -> str:
+    """What a cell's mean is over."""
+    seeds = ", ".join(str(s) for s in benchmark.seeds)
+    if len(benchmark.seeds) == 1:
+        return f"n = 1 run (seed {seeds}), so no standard deviation"
+    return f"mean ± standard deviation over n = {len(benchmark.seeds)} runs (seeds {seeds}; the teacher: one run)"
+
+
+def metrics(runs: Runs, block: str, columns: Iterable[str]) -> str:
+    """Which metric each column shows."""
+    if block == "ood":
+        return "Metric: accuracy."
+    by_metric: dict[str, list[str]] = {}
+    for column in columns:
+        metric = runs.column.get((block, column), (TASKS[column].shown, 0))[0]
+        by_metric.setdefault(metric, []).append(column_title(block, column) + (" matched" if column == "mnli" else ""))
+    return "Metrics: " + "; ".join(f"{', '.join(t)} {METRICS.get(m, m)}" for m, t in by_metric.items()) + "."
+
+
+def splits(benchmark: Benchmark, blocks: Sequence[str]) -> str:
+    """Where dev and test examples come from."""
+    sentences = []
+    if "dev" in blocks:
+        sentences.append("DEV: the validation set, which also chose each run's epoch.")
+    if "test" in blocks:
+        sentences.append(
+            {
+                "labels": "TEST: the test set, whose labels are public here.",
+                "heldout": "TEST: labelled examples held out of the training set, because GLUE's test labels are not "
+                "public (the paper's test scores come from the GLUE server).",
+                "hidden": "TEST: GLUE's hidden test sets, scored by the GLUE server (leaderboard.csv).",
+            }.get(benchmark.test, "")
+        )
+    return " ".join(sentences)
+
+
+def training_sizes(benchmark: Benchmark, runs: Runs, tasks: Iterable[str]) -> str:
+    """How many examples each task was trained on, from the records, else from the benchmark file."""
+    sizes: dict[str, set[int]] = {}
+    for record in runs.everything:
+        if isinstance(record["examples"].get("train"), int):
+            sizes.setdefault(record["task"], set()).add(record["examples"]["train"])
+    parts = []
+    for task in tasks:
+        asked = {benchmark.train_examples[task]} if task in benchmark.train_examples else set()
+        found = sorted(sizes.get(task) or asked)
+        if found:
+            subset = " (a subset)" if task in benchmark.train_examples and benchmark.source == "glue" else ""
+            parts.append(f"{TASKS[task].title} {' or '.join(f'{n:,}' for n in found)}{subset}")
+    return f"Training examples: {', '.join(parts)}." if parts else ""
+
+
+def scored(benchmark: Benchmark, runs: Runs, columns: Iterable[str]) -> str:
+    """How many examples of each out-of-domain set were scored, and how much of each."""
+    rows = runs.scores[runs.scores["block"] == "ood"].drop_duplicates("column").set_index("column")["examples"]
+    parts = [f"{OUT_OF_DOMAIN[c].title} {int(rows[c]):,}" for c in columns if c in rows and pd.notna(rows[c])]
+    cut = f" Texts are cut to {benchmark.ood_max_length} tokens." if benchmark.ood_max_length else ""
+    return f"Examples scored: {', '.join(parts)}.{cut}" if parts else ""
+
+
+def foreign_sets(columns: Iterable[str]) -> str:
+    """Which model is scored on which out-of-domain set, and which PAWS it is."""
+    columns = list(columns)
+    parts = [f"{TASKS[OUT_OF_DOMAIN[c].source].title} models on {OUT_OF_DOMAIN[c].title}" for c in columns]
+    text = f"{', '.join(parts)}."
+    paws = [OUT_OF_DOMAIN[c].title for c in columns if c.startswith("paws")]
+    if paws:
+        text += f" PAWS is {' and '.join(paws)}; the paper does not say which it used."
+    return text
+
+
+def notes(
+    benchmark: Benchmark,
+    cells: Sequence[Cell],
+    missing: Sequence[tuple[str, list[str]]],
+    titles: dict[str, str],
+    planned: str = "runs",
+) -> list[str]:
+    """The legend of the marks that occur, the dashes explained, and the runs that are missing."""
+    found = []
+    if any(c.clears_baseline is False for c in cells):
+        found.append(
+            f"{DAGGER} does not exceed the constant answer by two standard errors (of the test examples and of the "
+            "runs together): such a model may have learned nothing."
+        )
+    if any(c.status == "partial" for c in cells):
+        found.append(f"{DOUBLE} fewer {planned} than planned, see below.")
+    undefined: dict[str, list[str]] = {}
+    for cell in cells:
+        if cell.status == "undefined" and cell.column in (*TASKS, *OUT_OF_DOMAIN):
+            title = TASKS[source_task(cell.block, cell.column)].title
+            if title not in undefined.setdefault(titles[cell.row], []):
+                undefined[titles[cell.row]].append(title)
+    for row, tasks in undefined.items():
+        found.append(
+            f"– {row} is undefined for {', '.join(tasks)}, a regression task; an average without it would not compare "
+            "with the other rows'."
+        )
+    absent: dict[str, list[str]] = {}
+    for cell in cells:
+        if cell.status == "absent" and cell.text not in absent.setdefault(cell.pair, []):
+            absent[cell.pair].append(cell.text)
+    if absent:
+        parts = [f"{', '.join(absent[pair.name])} with {pair.title}" for pair in benchmark.pairs if pair.name in absent]
+        found.append(f"– not part of this benchmark: {'; '.join(parts)}.")
+    merged: dict[str, list[str]] = {}
+    for row, columns in missing:
+        if columns:
+            merged.setdefault(", ".join(columns), []).append(row)
+    if merged:
+        found.append("Missing: " + "; ".join(f"{', '.join(rows)}: {what}" for what, rows in merged.items()) + ".")
+    return found

@@ -1,0 +1,172 @@
+"""Table cells: one number (or text) with all that is known about it, and the cells of a row of scores."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Literal
+
+import pandas as pd
+
+from analysis.benchmark import Benchmark, Pair
+from analysis.load import Runs
+from analysis.statistics import summaries
+from railkd.tasks import OUT_OF_DOMAIN, TASKS
+
+# undefined: the method has no meaning there; absent: not part of the benchmark; empty: nothing belongs there
+Status = Literal["complete", "partial", "missing", "undefined", "absent", "empty", "text"]
+NAN = math.nan
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell. Numbers are in the unit printed (percent, or a ratio), at full precision; NaN: does not apply."""
+
+    pair: str
+    block: str  # dev | test | ood, or a pair's cost
+    row: str
+    column: str
+    status: Status
+    statistic: str = "mean"  # what value is: mean | sd | median | geometric mean | text
+    unit: str = "percent"
+    metric: str = ""
+    value: float = NAN  # the number printed
+    mean: float = NAN
+    sd: float = NAN
+    low: float = NAN  # sd: its 95 % interval; median or geometric mean: the least and the greatest ratio
+    high: float = NAN
+    n: int = 0  # runs; tasks for a ratio of costs
+    n_expected: int = 0
+    examples: float = NAN  # scored in each run
+    baseline: float = NAN
+    clears_baseline: bool | None = None
+    best: bool | None = None
+    paper: float = NAN
+    text: str = ""
+    decimals: int = 1
+    spread: bool = True  # print ± sd
+
+
+def frame(table: int, cells: Sequence[Cell]) -> pd.DataFrame:
+    """The cells as a tidy table, one row a cell."""
+    names = [f.name for f in fields(Cell) if f.name not in ("decimals", "spread")]
+    rows = [{"table": table, **{name: getattr(cell, name) for name in names}} for cell in cells]
+    return pd.DataFrame(rows, columns=["table", *names])
+
+
+def seeds_of(benchmark: Benchmark, method: str) -> Sequence[int]:
+    """The runs a row should have: one for the teacher (any seed)."""
+    return () if method == "teacher" else sorted(benchmark.seeds)
+
+
+def score_cells(
+    benchmark: Benchmark, runs: Runs, pair: Pair, block: str, method: str, columns: list[str]
+) -> tuple[list[Cell], list[str]]:
+    """The cells of one row and its average over the columns; and which runs are missing, for the note below.
+
+    scores: (runs × tasks). The average is taken within each run first, so its spread is that of a whole row.
+    """
+    own = runs.row(pair.name, method, block)
+    scores = summaries.matrix(own, columns)
+    seeds = seeds_of(benchmark, method)
+    expected = len(seeds) or 1
+    cells, missing = [], []
+    for column in columns:
+        rows = own[own["column"] == column]
+        cell = Cell(pair.name, block, method, column, "missing", n_expected=expected)
+        if source_task(block, column) not in pair.tasks:
+            cells.append(absent(pair, block, method, column, column_title(block, column)))
+            continue
+        if rows.empty and benchmark.undefined(method, source_task(block, column)):
+            cells.append(replace(cell, status="undefined", n_expected=0))
+            continue
+        values = scores[column].dropna().to_numpy()
+        if len(values) < expected:
+            gone = [str(s) for s in seeds if s not in set(rows["seed"])]
+            which = f" (seed{'s' if len(gone) > 1 else ''} {', '.join(gone)})" if gone and len(values) else ""
+            missing.append(column_title(block, column) + which)
+        if len(values):
+            mean, sd = summaries.mean_sd(values)
+            first = rows.iloc[0]
+            baseline, clears = NAN, None
+            if pd.notna(first["baseline"]) and first["examples"]:
+                baseline = float(first["baseline"])
+                accuracy = None if rows["accuracy"].isna().any() else float(rows["accuracy"].mean())
+                error = summaries.sampling_error(first["metric"], mean, int(first["examples"]), accuracy)
+                clears = summaries.clears(mean, sd, len(values), baseline, error)
+            cell = replace(
+                cell,
+                status="complete" if len(values) >= expected else "partial",
+                metric=first["metric"],
+                value=100 * mean,
+                mean=100 * mean,
+                sd=100 * sd,
+                n=len(values),
+                examples=NAN if pd.isna(first["examples"]) else int(first["examples"]),
+                baseline=100 * baseline,
+                clears_baseline=clears,
+            )
+        cells.append(cell)
+    return [*cells, _average([c for c in cells if c.status != "absent"], scores, expected)], missing
+
+
+def absent(pair: Pair, block: str, row: str, column: str, what: str) -> Cell:
+    """A cell that the benchmark file does not ask for."""
+    return Cell(pair.name, block, row, column, "absent", text=what)
+
+
+def _average(cells: list[Cell], scores: pd.DataFrame, expected: int) -> Cell:
+    first = cells[0]
+    average = Cell(first.pair, first.block, first.row, "avg", "missing", n_expected=expected)
+    if any(cell.status == "undefined" for cell in cells):
+        return replace(average, status="undefined", n_expected=0)  # a mean of other tasks compares with no other row
+    if any(cell.status != "complete" for cell in cells):
+        return average
+    mean, sd = summaries.mean_sd(scores[[cell.column for cell in cells]].mean(axis=1).to_numpy())
+    baseline = sum(cell.baseline for cell in cells) / len(cells)
+    return replace(
+        average, status="complete", value=100 * mean, mean=100 * mean, sd=100 * sd, n=len(scores), baseline=baseline
+    )
+
+
+def baseline_cells(runs: Runs, pair: Pair, block: str, columns: list[str]) -> list[Cell]:
+    """The row of the constant answer: per column the best score of always answering the same."""
+    cells = []
+    for column in columns:
+        metric, baseline = runs.column.get((block, column), ("", NAN))
+        cell = Cell(pair.name, block, "constant", column, "missing", spread=False)
+        if source_task(block, column) not in pair.tasks:
+            cell = absent(pair, block, "constant", column, column_title(block, column))
+        elif pd.notna(baseline):
+            value = 100 * float(baseline)
+            cell = replace(cell, status="complete", metric=metric, value=value, mean=value)
+        cells.append(cell)
+    average = Cell(pair.name, block, "constant", "avg", "missing", spread=False)
+    own = [cell for cell in cells if cell.status != "absent"]
+    if all(cell.status == "complete" for cell in own):
+        value = sum(cell.value for cell in own) / len(own)
+        average = replace(average, status="complete", value=value, mean=value)
+    return [*cells, average]
+
+
+def mark_best(rows: list[list[Cell]]) -> list[list[Cell]]:
+    """Marks the highest value of each column among two rows or more, and everything that prints the same."""
+    marked = [list(row) for row in rows]
+    for i in range(len(rows[0]) if rows else 0):
+        printed = [round(row[i].value, row[i].decimals) for row in rows]
+        contenders = [p for p in printed if not math.isnan(p)]
+        for row, value in zip(marked, printed, strict=True):
+            if len(contenders) > 1 and not math.isnan(value):
+                row[i] = replace(row[i], best=value == max(contenders))
+    return marked
+
+
+def source_task(block: str, column: str) -> str:
+    """The GLUE task whose model fills a column."""
+    return OUT_OF_DOMAIN[column].source if block == "ood" else column
+
+
+def column_title(block: str, column: str) -> str:
+    """Column heading as printed."""
+    if column == "avg":
+        return "Avg."
+    return OUT_OF_DOMAIN[column].title if block == "ood" else TASKS[column].title

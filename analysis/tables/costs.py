@@ -1,0 +1,217 @@
+"""Tables 1 and 4: what each method is, and what it costs, measured here."""
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from statistics import geometric_mean, mean, median
+from typing import Any
+
+import pandas as pd
+
+from analysis.benchmark import Benchmark, Pair
+from analysis.load import Runs, reference
+from analysis.tables import captions, speed
+from analysis.tables.cells import Cell, column_title
+from analysis.tables.paper_tables import (
+    Section,
+    Table,
+    caption,
+    has_test,
+    paper_setting,
+    paper_values,
+    prefix,
+    score_rows,
+    titles_of,
+)
+from railkd.method_facts import facts
+
+BY_RUNS = (
+    "Speedup: training time of CoDIR over that of the row, whole runs without any search, geometric mean over the "
+    "tasks."
+)
+FACTS = ("layer_mapping", "complexity", "limitation")
+Costs = dict[int, tuple[float, str, str]]  # seed -> cost, regime, device
+
+
+def ratios(
+    tasks: list[str],
+    numerator: Callable[[str], Costs],
+    denominator: Callable[[str], Costs],
+    summary: Callable[[list[float]], float],
+) -> tuple[dict[str, float], list[str], list[str]]:
+    """task -> ratio of two cells' costs over their seeds; tasks without one; tasks measured on different devices.
+
+    costs: (runs × tasks) on both sides; summarised over the runs first.
+    """
+    found, missing, mixed = {}, [], []
+    for task in tasks:
+        over, under = numerator(task), denominator(task)
+        if not over or not under:
+            missing.append(task)
+        elif len({device for _, _, device in (*over.values(), *under.values())}) > 1:
+            mixed.append(task)
+        else:
+            found[task] = summary([c for c, _, _ in over.values()]) / summary([c for c, _, _ in under.values()])
+    return found, missing, mixed
+
+
+def measured(runs: Runs, pairs: list[Pair], benchmark: Benchmark, key: str) -> str:
+    """Regime and device of the costs of some pairs, as a sentence."""
+    devices: set[str] = set()
+    regimes: dict[str, list[str]] = {}
+    for pair in pairs:
+        for method in pair.rows():
+            for task in pair.tasks:
+                for _, regime, device in runs.costs(pair.name, method, task, key).values():
+                    devices.add(device)
+                    if regime == "none":  # no teacher in the training loop
+                        continue
+                    if benchmark.title_of(method) not in regimes.setdefault(regime, []):
+                        regimes[regime].append(benchmark.title_of(method))
+    if not devices:
+        return ""
+    how = "".join(f", teacher signals {regime}" for regime in regimes)
+    if len(regimes) > 1:
+        how = ", teacher signals " + "; ".join(f"{r} for {', '.join(m)}" for r, m in regimes.items())
+    return f"Measured here on {' and '.join(sorted(devices))}{how}."
+
+
+def characteristics(benchmark: Benchmark, runs: Runs) -> Table:
+    """Table 1: the paper's facts on each method, and its cost per training step relative to none."""
+    pairs = benchmark.drawn_from(1)
+    printed = reference(1).set_index("method")
+    used = list(dict.fromkeys(method for pair in pairs for method in pair.rows()))
+    order = [*printed.index, *(m for m in used if m not in printed.index and m != "no_kd")]
+    titles, rows, missing, notes = titles_of(benchmark), [], [], []
+    for method in order:
+        stated = {key: _stated(benchmark, printed, method, key) for key in FACTS}
+        row = [Cell("", "facts", method, key, "text", "text", "", text=text or "–") for key, text in stated.items()]
+        for pair in pairs:
+            cell = Cell(pair.name, "cost", method, "step_seconds", "missing", "median", "ratio", decimals=2)
+            if method not in pair.methods:
+                row.append(replace(cell, status="absent", text=titles[method]))
+                continue
+            tasks = [t for t in pair.tasks if not benchmark.undefined(method, t)]
+            own, none = (
+                lambda task, p=pair.name, m=m: runs.costs(p, m, task, "step_seconds") for m in (method, "no_kd")
+            )
+            found, gone, mixed = ratios(tasks, own, none, median)
+            if found:
+                values = list(found.values())
+                cell = replace(cell, value=median(values), low=min(values), high=max(values), n=len(values))
+                cell = replace(cell, n_expected=len(tasks), status="partial" if gone or mixed else "complete")
+            row.append(cell)
+            where = prefix(pairs, pair) + titles[method]
+            missing.append((where, [column_title("dev", t) for t in gone]))
+            notes += _mixed_note(where, mixed)
+        rows.append((titles[method], row))
+    text = caption(
+        "Characteristics of the methods as the paper states them, or this suite where the paper has no row (n, m: "
+        "layers of teacher and student; K: negative samples), and the cost of a training step relative to "
+        f"{titles['no_kd']} on {benchmark.title}: median over tasks of the ratio of median step times, with the least "
+        "and the greatest task in brackets.",
+        captions.synthetic(benchmark, runs),
+        captions.outdated(runs),
+        measured(runs, pairs, benchmark, "step_seconds"),
+    )
+    head = ["Layer mapping", "Complexity", "Limitation", *(f"Cost per step, {pair.title}" for pair in pairs)]
+    table = Table(1, text, head, [Section("", rows)], [])
+    legend = captions.notes(benchmark, table.cells, missing, titles, planned="tasks")
+    return replace(table, notes=[*legend, *notes])
+
+
+def _stated(benchmark: Benchmark, printed: pd.DataFrame, method: str, key: str) -> str:
+    """What the paper states of a method, else what the method's class does."""
+    if method in printed.index:
+        return str(printed.loc[method, key])
+    return "" if benchmark.methods[method].get("external") else str(getattr(facts(benchmark.base(method)), key))
+
+
+def _mixed_note(where: str, tasks: list[str]) -> list[str]:
+    if not tasks:
+        return []
+    named = ", ".join(column_title("dev", t) for t in tasks)
+    return [f"Not compared, because the two sides ran on different devices: {where}: {named}."]
+
+
+def against_codir(benchmark: Benchmark, runs: Runs, timed: dict[str, Any] | None = None) -> Table:
+    """Table 4: scores on the tasks that CoDIR is defined for, and CoDIR's training time relative to each row's.
+
+    ``timed``: what ``speed.read`` found; without it the speed-up is that of the recorded runs.
+    """
+    pairs = benchmark.drawn_from(4)
+    block = "test" if has_test(benchmark, runs) else "dev"
+    columns = [t for t in benchmark.tasks if t != "stsb" and any(t in pair.tasks for pair in pairs)]
+    values = paper_values(4, "test")
+    # test numbers beside dev numbers would compare two different things
+    paper = {k: v for k, v in values.items() if block == "test" or k[1] == "speedup"}
+    sections, missing, notes = [], [], []
+    for pair in pairs:
+        order = pair.rows(("codir", "rail_kd_c"))
+        rows, gone = score_rows(benchmark, runs, pair, block, columns, order, paper)
+        missing += [(prefix(pairs, pair) + title, what) for title, what in gone]
+        extended = []
+        for title, row in rows:
+            if timed is not None:
+                own, what = speed.cells(timed, pair, row[0].row, paper.get((row[0].row, "speedup"), math.nan))
+                extended.append((title, [*row, *own]))
+                missing.append((prefix(pairs, pair) + title, what))
+                continue
+            cell, what, mixed = _speedup(benchmark, runs, pair, row[0].row, [t for t in columns if t in pair.tasks])
+            cell = replace(cell, paper=paper.get((cell.row, "speedup"), math.nan))
+            extended.append((title, [*row, cell]))
+            missing.append((f"{prefix(pairs, pair)}{title}, training time", what))
+            notes += _mixed_note(prefix(pairs, pair) + title, mixed)
+        sections.append(Section(prefix(pairs, pair) + block.upper(), extended))
+    if timed is None and any("codir" not in pair.methods for pair in pairs):
+        notes.append("Speedup is relative to CoDIR and missing where CoDIR is not run.")
+    heads = ["Speedup"] if timed is None else [f"Speedup, {regime}" for regime in speed.REGIMES]
+    which = "TEST" if block == "test" else "DEV (no labelled test set, so the paper's test scores are not shown)"
+    table = Table(
+        4,
+        caption(
+            f"{which} scores on {benchmark.title}, in percent, {captions.backbones(pairs)}:"
+            f" {captions.over_runs(benchmark)}." + ("" if timed is not None else " " + BY_RUNS),
+            captions.synthetic(benchmark, runs),
+            captions.outdated(runs),
+            speed.caption(timed) if timed is not None else measured(runs, pairs, benchmark, "train_seconds"),
+            "Bold: the best student of a column.",
+            paper_setting(benchmark, runs, "RoBERTa-base → DistilRoBERTa; its CoDIR row is copied from CoDIR's paper"),
+            captions.metrics(runs, block, columns),
+            captions.splits(benchmark, [block]),
+            captions.training_sizes(benchmark, runs, columns),
+        ),
+        [*(column_title("dev", c) for c in [*columns, "avg"]), *heads],
+        sections,
+        [],
+    )
+    return replace(table, notes=[*captions.notes(benchmark, table.cells, missing, titles_of(benchmark)), *notes])
+
+
+def _speedup(
+    benchmark: Benchmark, runs: Runs, pair: Pair, row: str, tasks: list[str]
+) -> tuple[Cell, list[str], list[str]]:
+    cell = Cell(pair.name, "cost", row, "speedup", "missing", "geometric mean", "ratio", spread=False, decimals=2)
+    if row == "constant":
+        return replace(cell, status="empty"), [], []
+    if "codir" not in pair.methods:
+        return cell, [], []
+
+    def own(task: str) -> Costs:
+        if row != "teacher":
+            return runs.costs(pair.name, row, task, "train_seconds")
+        cost = runs.teachers.get((pair.teacher, task), {}).get("cost", {})
+        seconds = cost.get("train_seconds")
+        return {0: (float(seconds), str(cost.get("regime", "?")), str(cost.get("device", "?")))} if seconds else {}
+
+    found, gone, mixed = ratios(tasks, lambda task: runs.costs(pair.name, "codir", task, "train_seconds"), own, mean)
+    if gone or mixed:  # a mean over other tasks would not compare
+        return cell, [column_title("dev", t) for t in gone], mixed
+    values = list(found.values())
+    counts = {t: min(len(own(t)), len(runs.costs(pair.name, "codir", t, "train_seconds"))) for t in tasks}
+    expected = len(benchmark.seeds)
+    complete = all(len(runs.costs(pair.name, "codir", t, "train_seconds")) == expected for t in tasks) and (
+        row == "teacher" or all(n == expected for n in counts.values())
+    )
+    cell = replace(cell, status="complete" if complete else "partial", value=geometric_mean(values))
+    return replace(cell, low=min(values), high=max(values), n=min(counts.values()), n_expected=expected), [], []

@@ -1,0 +1,145 @@
+"""A table as the report shows it: sortable, with all that is known about a cell on hover and on focus."""
+
+import base64
+import math
+from dataclasses import dataclass, field
+
+from analysis.benchmark import METRICS
+from analysis.statistics import summaries
+from analysis.tables import formats
+from analysis.tables.cells import Cell
+from analysis.tables.paper_tables import Table
+
+
+@dataclass(frozen=True)
+class View:
+    """One cell of a page's table. Everything is text from data, escaped by the template."""
+
+    text: str
+    after: str = ""  # ± sd and marks
+    paper: str = ""  # the paper's number
+    sort: str = ""  # what the column is sorted by: a number at full precision or a text
+    tip: str = ""  # what hover and focus add
+    best: bool = False
+    numeric: bool = True
+    key: str = ""  # pair|block|row|column, for whoever reads the page by program
+    flag: str = ""  # a word that the style marks: differs, reproduced, ...
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A table of a page: rows under headings, and its data as a file to keep."""
+
+    name: str
+    title: str
+    caption: str
+    columns: list[str]
+    sections: list[tuple[str, list[tuple[str, list[View]]]]]
+    head: str = ""
+    groups: list[tuple[str, int]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    csv: str = ""  # a data URI
+    file: str = ""  # the name it is saved under
+
+    @property
+    def words(self) -> set[int]:
+        """The columns that hold words, which stand to the left."""
+        rows = [views for _, section in self.sections for _, views in section]
+        return {i for views in rows for i, view in enumerate(views) if not view.numeric}
+
+
+def data_uri(text: str, kind: str = "text/csv;charset=utf-8") -> str:
+    """A file inside the page: needs no server and no script."""
+    return f"data:{kind};base64,{base64.b64encode(text.encode()).decode()}"
+
+
+def full(value: float) -> str:
+    """A number as sorting reads it: full precision, nothing for one that does not apply."""
+    return "" if math.isnan(value) else repr(float(value))
+
+
+def text_view(text: str, sort: str = "", tip: str = "", flag: str = "") -> View:
+    """A cell of words."""
+    return View(text, sort=sort or text, tip=tip, numeric=False, flag=flag)
+
+
+def number_view(value: float | None, decimals: int, tip: str = "") -> View:
+    """A cell with one number; a dash for none."""
+    if value is None or math.isnan(value):
+        return View("–", tip=tip)
+    return View(formats.number(value, decimals), sort=full(value), tip=tip)
+
+
+def of_table(table: Table, title: str) -> Grid:
+    """One of the paper's tables."""
+    sections = []
+    for section in table.sections:
+        rows = []
+        for name, cells in section.rows:
+            views = [_view(c, f"{name}, {head}", section.title) for c, head in zip(cells, table.columns, strict=True)]
+            rows.append((name, views))
+        sections.append((section.title, rows))
+    return Grid(
+        f"table{table.number}",
+        f"Table {table.number}: {title}",
+        table.caption,
+        table.columns,
+        sections,
+        table.head,
+        table.groups,
+        table.notes,
+        data_uri(formats.to_csv(table)),
+        f"table{table.number}.csv",
+    )
+
+
+def _view(cell: Cell, where: str, section: str) -> View:
+    value, after, paper = formats.cell_parts(cell)
+    key = "|".join((cell.pair, cell.block, cell.row, cell.column))
+    if cell.status == "text":
+        return View(value, sort=value, numeric=False, key=key)
+    tip = [f"{where}, {section}" if section else where, *_details(cell)] if cell.status != "empty" else []
+    return View(value, after, paper, full(cell.value), "\n".join(tip), bool(cell.best), key=key)
+
+
+def _details(cell: Cell) -> list[str]:
+    """All that is known about a cell, one line each."""
+    ratio = cell.unit == "ratio"
+    unit, decimals = ("×", 2) if ratio else (" %" if cell.unit == "percent" else " points", cell.decimals + 1)
+
+    def said(value: float) -> str:
+        return formats.number(value, decimals) + unit
+
+    lines = []
+    if cell.status == "undefined":
+        return ["not defined: this method has no meaning for this task"]
+    if cell.status == "absent":
+        return ["not part of this benchmark"]
+    if cell.status == "missing":
+        lines.append("no run yet" if not cell.n else f"only {cell.n} of {cell.n_expected} runs")
+    elif cell.statistic == "mean":
+        metric = f"{METRICS.get(cell.metric, cell.metric)}: " if cell.metric else ""
+        lines.append(metric + said(cell.mean))
+        if cell.n > 1:
+            low, high = summaries.mean_interval(cell.mean, cell.sd, cell.n)
+            lines.append(f"± {said(cell.sd)} (standard deviation of single runs), n = {cell.n} runs")
+            lines.append(f"95 % interval of the mean over seeds: {said(low)} to {said(high)}")
+        elif cell.n == 1:
+            lines.append("n = 1 run, so no spread is known")
+        if cell.status == "partial":
+            lines.append(f"{cell.n} of {cell.n_expected} planned runs")
+        if not math.isnan(cell.baseline) and cell.row != "constant":
+            verdict = {True: ", exceeded", False: ", not exceeded by two standard errors", None: ""}[
+                cell.clears_baseline
+            ]
+            lines.append(f"constant answer: {said(cell.baseline)}{verdict}")
+        if not math.isnan(cell.examples):
+            lines.append(f"{int(cell.examples):,} examples scored in each run")
+    else:
+        lines.append(f"{cell.statistic.replace('sd', 'standard deviation')}: {said(cell.value)}, n = {cell.n}")
+        if not math.isnan(cell.low):
+            what = "95 % interval" if cell.statistic == "sd" else "least and greatest task"
+            lines.append(f"{what}: {said(cell.low)} to {said(cell.high)}")
+    if not math.isnan(cell.paper):
+        lines.append(f"the paper prints {formats.number(cell.paper, cell.decimals)}{unit}")
+    return lines

@@ -1,0 +1,78 @@
+"""What a claim compares: one number for each run, from records, on a scale where differences mean something."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from analysis.benchmark import Benchmark, Pair
+from analysis.load import Runs
+from analysis.tables.cells import source_task
+from railkd.tasks import OUT_OF_DOMAIN
+
+SHOWN_LAYERS = 3  # Figure 2: student layers 1 to 3
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A quantity: its unit as shown, and whether it is compared as a ratio, that is on a logarithmic scale."""
+
+    unit: str
+    ratio: bool = False
+
+
+MEASURES = {
+    "score": Measure("points"),
+    "sd": Measure("ratio", True),
+    "train_seconds": Measure("ratio", True),
+    "step_seconds": Measure("ratio", True),
+    "similarity": Measure("cosine"),
+    "top_attention": Measure("share"),
+}
+
+
+def layers_shown(m: int, n: int) -> list[tuple[int, int]]:
+    """(student, teacher) layers of Figure 2, for a student and a teacher of m + 1 and n layers.
+
+    Teacher layer of student layer i: i·n/(m+1), the paper's 2, 4, 6 for 12 → 6.
+    """
+    return [(i, max(1, round(i * n / (m + 1)))) for i in range(1, min(SHOWN_LAYERS, m) + 1)]
+
+
+def columns_of(benchmark: Benchmark, pair: Pair, measure: str, block: str, wanted: tuple[str, ...]) -> tuple[str, ...]:
+    """What a measure is averaged over for a pair: its tasks, its out-of-domain sets, or those among them ``wanted``."""
+    if measure == "similarity":
+        return tuple(t for t in ("sst2",) if t in pair.tasks)
+    if block == "ood":
+        own = tuple(o for o in benchmark.out_of_domain if OUT_OF_DOMAIN[o].source in pair.tasks)
+    else:
+        own = pair.tasks
+    return tuple(c for c in wanted if c in own) if wanted else own
+
+
+def values(
+    runs: Runs, measure: str, pair: str, method: str, block: str, column: str
+) -> tuple[dict[int, float], set[str]]:
+    """seed -> value of one cell's runs, and the devices they ran on where that matters (costs).
+
+    Scores in percent; costs as logarithms of seconds; mean cosine similarity of the layers of Figure 2; attention on
+    the upper third of the teacher's intermediate layers, mean over student layers.
+    """
+    if measure in ("score", "sd"):
+        rows = runs.by_cell.get((pair, method, block, column), [])
+        return {int(row["seed"]): 100 * float(row["score"]) for row in rows}, set()
+    task = source_task(block, column)
+    if measure in ("train_seconds", "step_seconds"):
+        found = runs.costs(pair, method, task, measure)
+        return {seed: math.log(cost) for seed, (cost, _, _) in found.items()}, {d for _, _, d in found.values()}
+    seeds = {}
+    for seed, record in runs.cell(pair, method, task).items():
+        if measure == "similarity" and record["similarity"].get("mean"):
+            matrix = np.asarray(record["similarity"]["mean"], dtype=float)
+            shown = layers_shown(matrix.shape[0], matrix.shape[1] + 1)
+            seeds[seed] = float(np.mean([matrix[i - 1, j - 1] for i, j in shown]))
+        if measure == "top_attention" and record["method_record"].get("attention"):
+            matrix = np.asarray(record["method_record"]["attention"], dtype=float)
+            top = math.ceil(matrix.shape[1] / 3)
+            seeds[seed] = float(matrix[:, -top:].sum(axis=1).mean())
+    return seeds, set()

@@ -1,0 +1,75 @@
+"""Table 4's speed-up from ``speed.json``, which ``python -m benchmarks.speed`` writes."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from analysis.benchmark import Benchmark, Pair
+from analysis.tables.cells import Cell
+from railkd.errors import UserError
+from railkd.records.sealed_files import read_json
+
+REGIMES = ("cached", "live")
+PUBLISHED = "live"  # how the paper's own speed-up was measured
+
+
+def read(benchmark: Benchmark, results: Path) -> dict[str, Any] | None:
+    """What was timed for this benchmark at its own shapes; None when nothing was.
+
+    Raises UserError naming the file when it is not what ``benchmarks.speed`` writes.
+    """
+    path = results / "speed.json"
+    if not path.is_file():
+        return None
+    found = read_json(path)
+    try:
+        own = found["schema"] == 1 and found["benchmark"] == benchmark.name and found["shapes"] == "own"
+        pairs = {g["pair"]: g["jobs"] for g in found["groups"] if g["kind"] == "pair"}
+        seconds = {
+            (pair, job["method"], job["regime"]): np.array(job["seconds"], dtype=float)
+            for pair, jobs in pairs.items()
+            for job in jobs
+            if job["own"]
+        }
+        machine, settings = found["environment"], found["settings"]
+        measured = (
+            f"on {machine['device']} ({machine['processor']}, {machine['threads']} threads), torch "
+            f"{machine['versions']['torch']}, {settings['rounds']} rounds of {settings['steps']} steps of "
+            f"{settings['batch_size']} examples"
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{path}: not what `python -m benchmarks.speed` writes ({error!r})") from None
+    return {"seconds": seconds, "measured": measured} if own else None
+
+
+def caption(timed: dict[str, Any]) -> str:
+    """How the speed-up was measured."""
+    return (
+        "Speedup: CoDIR's training step over the row's, median and quartiles over rounds in which the methods took "
+        "turns, with the teacher's signals cached (computing them once, for all methods and seeds, not counted) and "
+        f"live, as published; measured {timed['measured']}."
+    )
+
+
+def cells(timed: dict[str, Any], pair: Pair, row: str, paper: float) -> tuple[list[Cell], list[str]]:
+    """The row's speed-up in both regimes, and what of it was not timed."""
+    made, gone = [], []
+    for regime in REGIMES:
+        cell = Cell(pair.name, "cost", row, f"speedup_{regime}", "missing", "median", "ratio", spread=False, decimals=2)
+        cell = replace(cell, paper=paper) if regime == PUBLISHED else cell
+        if row in ("constant", "teacher"):  # neither is a way to train this student
+            made.append(replace(cell, status="empty"))
+            continue
+        seconds = timed["seconds"]
+        codir = seconds.get((pair.name, "codir", regime))
+        own = seconds.get((pair.name, row, "none" if row == "no_kd" else regime))
+        if codir is None or own is None:
+            made.append(cell)
+            gone.append(f"speed-up {regime}")
+            continue
+        middle, low, high = (float(v) for v in np.quantile(codir / own, [0.5, 0.25, 0.75]))
+        n = len(own)
+        made.append(replace(cell, status="complete", value=middle, low=low, high=high, n=n, n_expected=n))
+    return made, gone

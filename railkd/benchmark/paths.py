@@ -1,0 +1,107 @@
+"""Where everything of a benchmark lies: its results, and the local mirrors of data and of checkpoints."""
+
+import os
+from pathlib import Path
+
+from railkd.benchmark.specification import Benchmark, Cell
+
+
+def data_root(benchmark: Benchmark) -> Path | None:
+    """The local mirror of the data: RAILKD_DATA, or ``data.root`` relative to the benchmark file; None: the hub."""
+    given = os.environ.get("RAILKD_DATA") or benchmark.data["root"]
+    return resolve_path(benchmark, given)
+
+
+def model_root(benchmark: Benchmark) -> Path | None:
+    """The local mirror of checkpoints, laid out ``<root>/<hub id>``: RAILKD_MODELS or ``data.model_root``."""
+    return resolve_path(benchmark, os.environ.get("RAILKD_MODELS") or benchmark.data["model_root"])
+
+
+def resolve_path(benchmark: Benchmark, given: str | None) -> Path | None:
+    if not given:
+        return None
+    path = Path(given).expanduser()
+    return path if path.is_absolute() else (benchmark.path.parent / path).resolve()
+
+
+def checkpoint_path(benchmark: Benchmark, model: str) -> Path:
+    """The folder that a model's ``path:`` names, relative to the benchmark file."""
+    path = resolve_path(benchmark, str(benchmark.models[model]["path"]))
+    assert path is not None
+    return path
+
+
+def results_folder(benchmark: Benchmark, given: str | Path | None) -> Path:
+    """Where a benchmark's results go: one name for one folder, however it is typed. Relative below the working folder,
+    so that a moved or copied working folder finds what is in it."""
+    path = Path(given or Path("results") / benchmark.name).expanduser()
+    path = Path(os.path.normpath(path.absolute()))
+    here = Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path
+
+
+class Layout:
+    """Where everything of one benchmark lies: the only place that knows the results folder's structure."""
+
+    def __init__(self, results: str | Path) -> None:
+        self.root = Path(results)
+
+    def data(self) -> Path:
+        return self.root / "data"
+
+    def generated(self, benchmark: Benchmark) -> list[Path]:
+        """The file that stands for MiniGLUE, where the benchmark is made of it."""
+        return [self.data() / "corpus" / "corpus.parquet"] if benchmark.synthetic else []
+
+    def model(self, model: str) -> Path:
+        return self.root / "models" / model
+
+    def weights(self, benchmark: Benchmark, model: str | None) -> list[Path]:
+        """The weights, pre-trained by the workflow, that a model begins with; none of a published checkpoint."""
+        origin = None if model is None else benchmark.pretrained(model)
+        return [] if origin is None else [self.model(origin) / "model.safetensors"]
+
+    def prepared(self, teacher: str, task: str) -> Path:
+        return self.root / "prepared" / teacher / f"{task}.safetensors"
+
+    def teacher(self, teacher: str, task: str) -> Path:
+        return self.root / "teachers" / teacher / task
+
+    def teacher_files(self, teacher: str, task: str) -> list[Path]:
+        """What a teacher's job writes, of which others read: the record, its predictions, the weights."""
+        names = ("record.json", "record.safetensors", "model.safetensors")
+        return [self.teacher(teacher, task) / name for name in names]
+
+    def signals(self, teacher: str, task: str) -> Path:
+        return self.root / "signals" / teacher / task
+
+    def released(self, teacher: str, task: str) -> Path:
+        """Says that the last reader of a teacher's signals has finished."""
+        return self.root / "logs" / "release" / teacher / f"{task}.done"
+
+    def run(self, cell: Cell, seed: int) -> Path:
+        return self.root / "runs" / cell.pair / cell.method / cell.task / f"seed-{seed}.json"
+
+    def present(self) -> list[Path]:
+        """The records of runs and teachers that are there, whoever asked for them."""
+        places = (*self.root.glob("runs/*/*/*/*.json"), *self.root.glob("teachers/*/*/record.json"))
+        return sorted(places)
+
+    def point(self, cell: Cell, point: int) -> Path:
+        return self.root / "search" / cell.pair / cell.method / cell.task / f"point-{point}.json"
+
+    def best(self, cell: Cell) -> Path:
+        return self.root / "search" / cell.pair / cell.method / cell.task / "best.json"
+
+    def checksums(self, step: str) -> Path:
+        """The checksums of what a step of the analysis wrote."""
+        return self.root / "checksums" / f"{step}.json"
+
+    def log(self, step: str, *names: str) -> Path:
+        """Where the workflow puts what a job said."""
+        *folders, last = (step, *names)
+        return self.root.joinpath("logs", *folders, f"{last}.log")
+
+    def kept(self, record: Path) -> Path:
+        """The copy of a finished record that the workflow does not know and so never deletes before a rerun."""
+        return self.root / ".kept" / record.relative_to(self.root)

@@ -1,0 +1,218 @@
+"""A checked benchmark file and what follows from it: cells, seeds of a job, and the configuration of every run."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from railkd.benchmark.defaults import DATA, PRETRAINING, SIZES, TRAINING, resolved
+from railkd.benchmark.variants import Variant
+from railkd.method_facts import facts
+from railkd.tasks import OUT_OF_DOMAIN, TASKS
+
+RESERVED = {"method", "title", "external"}  # keys of a method's entry that are no options of the method
+
+Role = Literal["teacher", "student"]
+
+
+class Cell(NamedTuple):
+    """One cell of a table: a method on a task for a teacher-student pair."""
+
+    pair: str
+    method: str
+    task: str
+
+
+class Shard(NamedTuple):
+    """The seeds of a cell that one job trains."""
+
+    cell: Cell
+    seeds: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """A checked benchmark file. ``spec`` is its content; everything else is derived."""
+
+    path: Path
+    spec: dict[str, Any]  # ``vary`` and ``cross`` written out
+    variants: dict[str, Variant] = field(default_factory=dict)  # the entries that came of it
+
+    @property
+    def name(self) -> str:
+        return str(self.spec["name"])
+
+    @property
+    def synthetic(self) -> bool:
+        """Trained on generated text."""
+        return bool(self.data["source"] == "miniglue")
+
+    @cached_property
+    def data(self) -> dict[str, Any]:
+        return resolved(DATA, self.spec["data"])
+
+    @property
+    def sizes(self) -> dict[str, Any]:
+        """How many examples MiniGLUE has, with defaults."""
+        return resolved(SIZES, self.data.get("sizes", {}))
+
+    @property
+    def tasks(self) -> list[str]:
+        return list(self.data["tasks"])
+
+    def task_settings(self, task: str) -> dict[str, Any]:
+        """The data keys of one task: ``train_examples`` and the like."""
+        tasks = self.data["tasks"]
+        return dict(tasks[task] or {}) if isinstance(tasks, dict) else {}
+
+    def out_of_domain(self, task: str) -> list[str]:
+        """The out-of-domain sets scored with the models of this task."""
+        return [o for o in self.data.get("out_of_domain", []) if OUT_OF_DOMAIN[o].source == task]
+
+    @property
+    def seeds(self) -> list[int]:
+        return list(self.spec["seeds"])
+
+    @property
+    def pairs(self) -> dict[str, dict[str, Any]]:
+        return dict(self.spec["pairs"])
+
+    @property
+    def models(self) -> dict[str, dict[str, Any]]:
+        return dict(self.spec["models"])
+
+    @property
+    def teachers(self) -> list[str]:
+        return list(dict.fromkeys(pair["teacher"] for pair in self.pairs.values()))
+
+    @property
+    def search(self) -> dict[str, Any] | None:
+        """The hyper-parameter search, or None."""
+        return self.spec.get("search")
+
+    def pair_tasks(self, pair: str) -> list[str]:
+        return list(self.pairs[pair].get("tasks") or self.tasks)
+
+    def teacher_tasks(self, teacher: str) -> list[str]:
+        used = {t for p, spec in self.pairs.items() if spec["teacher"] == teacher for t in self.pair_tasks(p)}
+        return [t for t in self.tasks if t in used]
+
+    def method_class(self, method: str) -> str:
+        """The name that ``railkd.methods.find`` takes."""
+        return str(self.spec["methods"][method].get("method", method))
+
+    def options(self, method: str) -> dict[str, Any]:
+        """The method's options as the benchmark file gives them."""
+        return {k: v for k, v in self.spec["methods"][method].items() if k not in RESERVED}
+
+    def method_config(self, method: str) -> dict[str, Any]:
+        """The method's class, and every option at its value: the class's default where the file gives none."""
+        name = self.method_class(method)
+        return {"method": name, **resolved(facts(name).defaults, self.options(method))}
+
+    def external(self, method: str) -> bool:
+        """Whether another repository's rule writes this method's records."""
+        return bool(self.spec["methods"][method].get("external", False))
+
+    def cells(self) -> Iterator[Cell]:
+        """Every cell of the benchmark, external methods included. Regression refused by a method is left out."""
+        for pair, spec in self.pairs.items():
+            for method in spec["methods"]:
+                for task in self.pair_tasks(pair):
+                    if TASKS[task].regression and self.refuses_regression(method):
+                        continue
+                    yield Cell(pair, method, task)
+
+    def refuses_regression(self, method: str) -> bool:
+        """Whether the method's class declares ``regression = False``, itself or by what it inherits."""
+        return not self.external(method) and not facts(self.method_class(method)).regression
+
+    def shards(self) -> Iterator[Shard]:
+        """The jobs: each cell's seeds in groups of ``seeds_per_job``."""
+        size = self.spec.get("seeds_per_job", len(self.seeds))
+        for cell in self.cells():
+            for start in range(0, len(self.seeds), size):
+                yield Shard(cell, tuple(self.seeds[start : start + size]))
+
+    def training(self, role: Role, model: str, task: str) -> dict[str, Any]:
+        """Training settings: defaults < training.<role> < training.<role>.tasks.<task> < models.<model>.training."""
+        given = self.spec.get("training", {}).get(role, {})
+        settings = {k: v for k, v in given.items() if k != "tasks"}
+        settings.update(given.get("tasks", {}).get(task, {}))
+        settings.update(self.models[model].get("training", {}))
+        return resolved(TRAINING, settings)
+
+    def grid(self) -> list[dict[str, Any]]:
+        """The points of the hyper-parameter search, the same for every method; empty without a search."""
+        points: list[dict[str, Any]] = [{}]
+        for key, values in ((self.search or {}).get("grid") or {}).items():
+            points = [{**point, key: value} for point in points for value in values]
+        return points if self.search else []
+
+    def data_config(self, task: str) -> dict[str, Any]:
+        """The data settings that change a run's numbers; a mirror's place does not."""
+        keys = ["source", "seed", "test", "heldout", "max_length", "ood_max_length", "ood_examples"]
+        return {
+            **{k: self.data[k] for k in keys if k in self.data},
+            **({"sizes": self.sizes} if self.synthetic else {}),
+            **self.task_settings(task),
+            "out_of_domain": self.out_of_domain(task),
+        }
+
+    def run_config(self, pair: str, method: str, task: str, point: dict[str, Any] | None = None) -> dict[str, Any]:
+        """The resolved configuration of a run: what its record carries and its hash covers. No seed in it.
+
+        Every key of training and every option of the method is in it, given or not: another default is another
+        configuration. Imports the method's class (see ``registry.facts``); raises UserError when it cannot.
+        """
+        spec = self.pairs[pair]
+        return {
+            "data": self.data_config(task),
+            "training": resolved(self.training("student", spec["student"], task), point or {}),
+            "method": self.method_config(method),
+            "teacher": self.teacher_config(spec["teacher"], task),
+            "student": self.model_config(spec["student"]),
+        }
+
+    def teacher_config(self, teacher: str, task: str) -> dict[str, Any]:
+        """What a fine-tuned teacher depends on."""
+        return {
+            "model": self.model_config(teacher),
+            "training": self.training("teacher", teacher, task),
+            "seed": self.spec.get("teacher_seed", 1),
+        }
+
+    def pretraining_config(self, model: str) -> dict[str, Any]:
+        """What a miniature backbone pre-trained here depends on, besides the text."""
+        return {"model": self.model_config(model), "seed": self.data["seed"]}
+
+    def pretrained(self, model: str) -> str | None:
+        """The model pre-trained here whose weights a model begins with; None for a published checkpoint."""
+        entry = self.models[model]
+        if "layers_of" in entry:
+            return self.pretrained(entry["layers_of"])
+        return model if "pretrain" in entry else None
+
+    def initialisation(self, model: str) -> str:
+        """How a model's weights begin, in words: results name it, because it moves them as much as a method does."""
+        entry = self.models[model]
+        if "layers_of" in entry:
+            which = "first {} layers of {}" if entry["keep"] == "first" else "every other layer, {} in all, of {}"
+            return which.format(entry["layers"], entry["layers_of"])
+        if "pretrain" in entry:
+            return f"distilled from {entry['from']} in pre-training" if "from" in entry else "pre-trained on its own"
+        place = Path(entry["path"]).name if "path" in entry else entry.get("hub") or entry["package"]
+        return f"checkpoint {place}"
+
+    def model_config(self, model: str) -> dict[str, Any]:
+        """A model's entry: all settings of pre-training, none of training, the parent's entry in place of its name."""
+        entry = {k: v for k, v in self.models[model].items() if k != "training"}
+        if "path" in entry:  # its content is in a run's fingerprints; how the way to it is typed changes nothing
+            entry["path"] = Path(entry["path"]).name
+        for key in ("layers_of", "from"):
+            if key in entry:
+                entry[key] = self.model_config(entry[key])
+        if "pretrain" in entry:
+            entry["pretrain"] = resolved(PRETRAINING, entry["pretrain"])
+        return entry

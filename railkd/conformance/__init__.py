@@ -1,0 +1,1 @@
+"""What every distillation method must satisfy, checked by `railkd check-method`."""

@@ -1,0 +1,316 @@
+"""What every distillation method must do, checked on miniature random models: ``railkd check-method NAME``.
+
+A teacher of 12 layers and a student of 6, narrower where the method allows it, on a dozen random examples of three
+classes or of scores. A method may declare that something does not apply to it: ``pooling`` mean_padded (padding),
+``mixes`` (a batch's loss is no mean over its examples), ``live`` (nothing to cache), ``regression = False``.
+"""
+
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from railkd.conformance.miniature import BATCH, CPU, EPOCHS, EXAMPLES, LENGTH, Bench, Failure, Terms, numbers
+from railkd.devices import autocast
+from railkd.errors import MethodError, Undeclared, UserError
+from railkd.methods import build, facts_of, find
+from railkd.methods.base import Setting
+from railkd.methods.mistakes import backward_of, blame, check_kept, check_trains, explained, located
+from railkd.random_streams import stream
+from railkd.signals import Batch, Signals
+from railkd.teacher.cache import SignalStore, write_signals
+
+
+@dataclass(frozen=True)
+class Example:
+    """A case worked out by hand, which a method's class may give as ``by_hand()``: signals and the terms expected.
+
+    ``railkd.models.forward.Forward(logits_BC, hidden, mask_BT)`` makes signals of tensors.
+    """
+
+    setting: Setting
+    options: dict[str, Any]
+    batch: Batch
+    student: Signals
+    teacher: Signals | None
+    expected: Terms
+
+
+@dataclass(frozen=True)
+class Result:
+    """One check's outcome; ``-`` where the check does not apply, with the reason."""
+
+    check: str
+    status: Literal["ok", "FAIL", "-"]
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.status:<5}{self.check}" + (f": {self.text}" if self.text else "")
+
+
+class NotApplicable(Exception):
+    """Why a check says nothing about a method."""
+
+
+def _same(a: Terms, b: Terms, where_a: str, where_b: str, tolerance: float) -> None:
+    """Raises Failure unless the terms agree, to the bit where ``tolerance`` is 0."""
+    if a.keys() != b.keys():
+        raise Failure(f"the terms are {sorted(a)} {where_a} and {sorted(b)} {where_b}")
+    for name, value in a.items():
+        if not abs(value - b[name]) <= tolerance * max(abs(value), abs(b[name]), 1e-3):
+            raise Failure(f"term '{name}' is {value:.7g} {where_a} and {b[name]:.7g} {where_b}")
+
+
+def padding(bench: Bench) -> None:
+    """The loss does not depend on how far a batch is padded."""
+    if bench.start().pooling == "mean_padded":
+        raise NotApplicable("declared: pooling is mean_padded")
+    longest = int(bench.split.lengths[bench.rows].max())
+    for epoch in (0, EPOCHS - 1):
+        short = bench.terms(bench.start(epoch), pad_to=longest)
+        long = bench.terms(bench.start(epoch), pad_to=LENGTH)
+        _same(short, long, f"in a batch of {longest} tokens", f"in the same batch padded to {LENGTH}", 1e-4)
+
+
+class _Watched:
+    """A teacher's signals that remember each tensor handed out, and what was in it."""
+
+    def __init__(self, said: Signals, handed: list[tuple[Tensor, Tensor]]) -> None:
+        self._said, self._handed = said, handed
+
+    def __getattr__(self, name: str) -> Any:
+        return self._note(getattr(self._said, name))
+
+    def _note(self, value: Any) -> Any:
+        if isinstance(value, Tensor):
+            self._handed.append((value, value.detach().clone()))
+        elif callable(value):
+            return lambda *a, **k: self._note(value(*a, **k))
+        elif hasattr(value, "logits_BC"):
+            return _Watched(value, self._handed)
+        return value
+
+
+def _reached(bench: Bench, epoch: int) -> tuple[set[str], set[str], list[tuple[Tensor, Tensor]]]:
+    """Terms that train the student, own parameters that any term trains, and the teacher tensors handed out."""
+    method, batch = bench.start(epoch), bench.batch(bench.rows)
+    said = bench.said(method, batch)
+    handed: list[tuple[Tensor, Tensor]] = []
+    captured: dict[str, Tensor] = {}
+    original = method.terms
+
+    def terms(*arguments: Any) -> dict[str, Tensor]:
+        captured.update(original(*arguments))
+        return captured
+
+    vars(method)["terms"] = terms
+    bench.loss(method, batch, None if said is None else _Watched(said, handed))
+    student = list(bench.student.parameters())
+    own = {name: p for name, p in method.named_parameters() if p.requires_grad}
+    training: set[str] = set()
+    trained: set[str] = set()
+    for name, value in captured.items():
+        if method.weights[name] == 0 or not value.requires_grad:
+            continue
+        value.backward(retain_graph=True)
+        if any(p.grad is not None and bool(p.grad.any()) for p in student):
+            training.add(name)
+        trained |= {key for key, p in own.items() if p.grad is not None and bool(p.grad.any())}
+        for p in (*student, *own.values()):
+            p.grad = None
+    idle = {name for name in captured if method.weights[name] == 0}
+    return training | idle, trained, handed
+
+
+def gradients(bench: Bench) -> None:
+    """Each weighted term trains the student, each own parameter is trained by one, the teacher stays as it is."""
+    trained: set[str] = set()
+    for epoch in (0, EPOCHS - 1):
+        training, own, handed = _reached(bench, epoch)
+        trained |= own
+        idle = sorted(set(bench.terms(bench.start(epoch))) - training)
+        if idle:
+            raise Failure(f"term '{idle[0]}' gives the student no gradient (is its side detached?)")
+        for tensor, copy in handed:
+            if tensor.requires_grad or tensor.grad is not None:
+                raise Failure("a teacher tensor gets a gradient; it is fixed")
+            if not torch.equal(tensor, copy):
+                raise Failure("changes a teacher tensor in place; others read the same signals")
+    left = sorted({name for name, p in bench.start().named_parameters() if p.requires_grad} - trained)
+    if left:
+        raise Failure(f"parameter '{left[0]}' gets no gradient from any term")
+
+
+def batch_split(bench: Bench) -> None:
+    """The loss of a batch is the weighted mean of the losses of its parts: every reduction is a mean over examples."""
+    if getattr(bench.start(), "mixes", False):
+        raise NotApplicable("declared: mixes a batch's examples")
+    for epoch in (0, EPOCHS - 1):
+        whole = bench.terms(bench.start(epoch).eval())  # eval: a memory bank rests between the parts
+        method, mean = bench.start(epoch).eval(), dict.fromkeys(whole, 0.0)
+        for rows in bench.rows.split([3, BATCH - 3]):
+            for name, value in bench.terms(method, rows).items():
+                mean[name] += value * len(rows) / BATCH
+        _same(whole, mean, f"of {BATCH} examples", f"as the mean of its parts of 3 and {BATCH - 3}", 1e-4)
+
+
+def cached_is_live(bench: Bench) -> None:
+    """Signals from disk, in half precision, give the loss that a live teacher gives, to a thousandth."""
+    method = bench.start()
+    if getattr(method, "live", False):
+        raise NotApplicable("declared: always live")
+    batch = bench.batch(bench.rows)
+    if bench.said(method, batch) is None:
+        raise NotApplicable("reads nothing from the teacher")
+    poolings = [method.pooling] if method.pooling is not None else []
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder) / "signals"
+        write_signals(bench.teacher, bench.prepared, poolings, place, CPU, "float32", {})
+        store = SignalStore(place, CPU)
+        for epoch in (0, EPOCHS - 1):
+            live = bench.terms(bench.start(epoch))
+            cached = numbers(bench.loss(bench.start(epoch), batch, store.signals(batch))[1])
+            _same(live, cached, "with a live teacher", "with cached signals", 1e-3)
+
+
+def determinism(bench: Bench) -> None:
+    """One seed gives the same bits, whatever others draw from the global generators."""
+    for epoch in (0, EPOCHS - 1):
+        first, second = bench.start(epoch), bench.start(epoch)
+        for step, rows in enumerate(torch.arange(EXAMPLES).split(4)):
+            a, b = bench.terms(first, rows, seed=10 + step), bench.terms(second, rows, seed=20 + step)
+            _same(a, b, "in one run", f"in another of the same seed, step {step + 1} (global generator?)", 0)
+
+
+def resume(bench: Bench) -> None:
+    """An instance that starts at an epoch continues as one that trained until there: same draws, same state."""
+    running = bench.start()
+    for epoch in range(EPOCHS):
+        if epoch:
+            running.end_epoch()
+            state = {key: value.clone() for key, value in running.state_dict().items()}
+            running.start_epoch(epoch, stream(0, "method", epoch))
+            resumed = bench.start(epoch, state)
+            for rows in torch.arange(EXAMPLES).split(6):
+                a, b = bench.terms(running, rows), bench.terms(resumed, rows)
+                _same(a, b, f"in epoch {epoch + 1}", "in a run resumed there", 0)
+        else:
+            bench.terms(running)
+
+
+def regression(bench: Bench) -> None:
+    """Scores in place of classes train the student too, or the class declares that they do not."""
+    if not find(bench.name).regression:
+        raise NotApplicable("declared: undefined for scores")
+    try:
+        scores = Bench(bench.name, bench.options, regression=True)
+    except UserError as error:
+        raise Failure(f"refuses scores ({error}); expected `regression = False` in the class body") from None
+    for epoch in (0, EPOCHS - 1):
+        lost = sorted(_reached(bench, epoch)[0] - _reached(scores, epoch)[0])
+        if lost:
+            raise Failure(f"term '{lost[0]}' trains the student on classes but not on scores")
+
+
+def mixed_precision(bench: Bench) -> None:
+    """Loss and gradients stay finite in bfloat16, for models as sure as trained ones are."""
+    modules = [module for model in (bench.student, bench.teacher) for module in model.modules()]
+    heads = [m for m in modules if isinstance(m, nn.Linear) and m.out_features == bench.task.outputs]
+    kept = [head.weight.detach().clone() for head in heads]
+    try:
+        with torch.no_grad():
+            for head in heads:
+                head.weight.mul_(12)
+        for epoch in (0, EPOCHS - 1):
+            method, batch = bench.start(epoch), bench.batch(bench.rows)
+            with autocast(CPU, torch.bfloat16):
+                said = bench.said(method, batch)
+            loss, terms = bench.loss(method, batch, said, precision=torch.bfloat16)
+            for name, value in numbers(terms).items():
+                if value - value != 0:
+                    raise Failure(f"term '{name}' is {value} in bfloat16; compute it in float32")
+            loss.backward()
+            for name, parameter in (*bench.student.named_parameters(), *method.named_parameters()):
+                if parameter.grad is not None and not parameter.grad.isfinite().all():
+                    raise Failure(f"the gradient of '{name}' is not finite in bfloat16")
+    finally:
+        with torch.no_grad():
+            for head, weight in zip(heads, kept, strict=True):
+                head.weight.copy_(weight)
+        bench.student.zero_grad()
+
+
+def by_hand(bench: Bench) -> None:
+    """The class's own example comes out as it says."""
+    given = getattr(find(bench.name), "by_hand", None)
+    if given is None:
+        raise NotApplicable("the class gives no by_hand()")
+    example = given()
+    method = build(bench.name, example.setting, example.options)
+    method.start_training(stream(0, "method"))
+    method.start_epoch(0, stream(0, "method", 0))
+    found = numbers(method.loss(example.batch, example.student, example.teacher)[1])
+    _same(found, example.expected, "here", "by hand", 1e-4)
+
+
+CHECKS: dict[str, Callable[[Bench], None]] = {
+    "padding invariance": padding,
+    "gradient targets": gradients,
+    "batch-split invariance": batch_split,
+    "cached = live": cached_is_live,
+    "determinism": determinism,
+    "resume": resume,
+    "regression": regression,
+    "mixed precision": mixed_precision,
+    "hand-computed value": by_hand,
+}
+
+
+def _trial(bench: Bench) -> None:
+    """A step in each stage and the end of its epoch: what fails here would fail in every check."""
+    for epoch in (0, EPOCHS - 1):
+        method, batch = bench.start(epoch), bench.batch(bench.rows)
+        with blame(method):
+            loss, terms = bench.loss(method, batch, bench.said(method, batch))
+            check_trains(method, loss)
+            with backward_of(method):
+                loss.backward()
+            bench.student.zero_grad()
+            for name, value in numbers(terms).items():
+                if value - value != 0:
+                    raise MethodError(
+                        f"{located(type(method).terms)} returned a term {name!r} that is {value} in the first step, in "
+                        "float32; is there a division by 0, or a logarithm or root of what may be 0 or less?"
+                    )
+            method.end_epoch()
+            check_kept(method, method.history, "history")
+            check_kept(method, method.record(), "record()")
+
+
+def check(name: str, options: dict[str, Any] | None = None) -> Iterator[Result]:
+    """Every check's outcome, in order.
+
+    Raises UserError when the method cannot be found or built with its options, or cannot do a step: what its own code
+    raises is told once, with file, line and remedy, as it is in training.
+    """
+    bench = Bench(name, options or {})
+    facts_of(find(name))
+    _trial(bench)
+    told: dict[str, str] = {}  # what went wrong -> the check that said so first
+    for title, run in CHECKS.items():
+        try:
+            run(bench)
+        except NotApplicable as reason:
+            yield Result(title, "-", str(reason))
+        except Exception as error:  # a method's own code may raise anything
+            named = isinstance(error, Failure | UserError) and not isinstance(error, Undeclared)
+            text = str(error) if named else explained(error, find(name))
+            text = text or f"raises {type(error).__name__}: {' '.join(str(error).split())[:200]}"
+            first = told.setdefault(text, title)
+            yield Result(title, "FAIL", text if first == title else f"as in {first}")
+        else:
+            yield Result(title, "ok", "")

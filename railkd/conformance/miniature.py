@@ -1,0 +1,129 @@
+"""Miniature random models around a method, for the conformance suite: what a training step shows it, quickly."""
+
+from dataclasses import replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from railkd.data.batches import Prepared, Split
+from railkd.devices import autocast
+from railkd.errors import UserError
+from railkd.methods import build
+from railkd.methods.base import Method, Setting
+from railkd.methods.mistakes import blame
+from railkd.models.forward import forward
+from railkd.random_streams import stream
+from railkd.signals import Batch, Signals
+from railkd.tasks import TASKS
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+CPU = torch.device("cpu")
+LAYERS_T, LAYERS_S, WIDTH = 12, 6, 16
+NARROW = 12  # the student's width, unless the method needs equal ones
+EXAMPLES, LENGTH, BATCH = 12, 16, 8  # training examples, tokens of a padded batch, examples of a batch
+EPOCHS = 4  # checks are made in the first and the last: a method may have stages
+Terms = dict[str, float]
+
+
+class Failure(Exception):
+    """What a method did, beside what it should have done."""
+
+
+def _miniature(layers: int, width: int, outputs: int, seed: int) -> "PreTrainedModel":
+    from transformers import BertConfig, BertForSequenceClassification
+
+    sizes: dict[str, Any] = {
+        "vocab_size": 50, "hidden_size": width, "num_hidden_layers": layers, "num_attention_heads": 1,
+        "intermediate_size": 2 * width, "max_position_embeddings": LENGTH, "hidden_dropout_prob": 0.0,
+        "attention_probs_dropout_prob": 0.0, "initializer_range": 0.2, "num_labels": outputs,
+        "attn_implementation": "eager",
+    }  # fmt: skip
+    torch.manual_seed(seed)
+    return BertForSequenceClassification(BertConfig(**sizes))
+
+
+class Bench:
+    """A method among miniature models: builds it as a run would, and asks it for the loss of a batch."""
+
+    def __init__(self, name: str, options: dict[str, Any], regression: bool = False) -> None:
+        self.name, self.options = name, options
+        g = torch.Generator().manual_seed(0)
+        lengths = torch.randint(4, LENGTH - 3, (EXAMPLES,), generator=g)
+        offsets = torch.cat([torch.zeros(1, dtype=torch.int64), lengths.cumsum(0)])
+        tokens = torch.randint(1, 50, (int(offsets[-1]),), generator=g).int()
+        labels = torch.rand(EXAMPLES, generator=g) * 5 if regression else torch.arange(EXAMPLES) % 3
+        self.split = Split(tokens, offsets, (lengths // 2).int(), labels)
+        self.task = TASKS["stsb" if regression else "mnli"]
+        self.rows = torch.arange(BATCH)
+        setting = Setting(LAYERS_T, WIDTH, LAYERS_S, NARROW, self.task.outputs, regression, labels)
+        try:
+            build(name, setting, options)
+        except UserError:
+            setting = replace(setting, student_width=WIDTH)
+            build(name, setting, options)  # what it refuses now, it refuses
+        self.setting = setting
+        self.teacher = _miniature(LAYERS_T, WIDTH, self.task.outputs, 1).eval().requires_grad_(False)
+        self.student = _miniature(LAYERS_S, setting.student_width, self.task.outputs, 2)
+
+    def start(self, epoch: int = 0, state: dict[str, Any] | None = None) -> Method:
+        """A fresh instance as the training loop has it at the start of an epoch, or resumed there with a state."""
+        torch.manual_seed(0)
+        method = build(self.name, self.setting, self.options)
+        vars(method)["epochs"] = EPOCHS
+        if state is not None:
+            method.load_state_dict(state)
+        method.train()
+        with blame(method):
+            method.start_training(stream(0, "method"))
+            method.start_epoch(epoch, stream(0, "method", epoch))
+        return method
+
+    def batch(self, rows: Tensor, pad_to: int = LENGTH) -> Batch:
+        """Some training examples, padded to so many tokens."""
+        return Batch(rows, self.split.labels[rows], self.split.collate(rows, 0, True, pad_to))
+
+    def said(self, method: Method, batch: Batch) -> Signals | None:
+        """The live teacher's signals, for a method that reads any."""
+        if not (method.needs_logits or method.needs_hidden or method.live):
+            return None
+        with torch.no_grad():
+            return forward(self.teacher, batch.inputs, **self._kept(method, 1))
+
+    def _kept(self, method: Method, model: int) -> dict[str, Any]:
+        layers = getattr(method, "attention", ((), ()))[model]
+        return {"attention": layers} if layers else {}
+
+    def loss(
+        self,
+        method: Method,
+        batch: Batch,
+        teacher: Signals | None,
+        seed: int = 0,
+        precision: torch.dtype = torch.float32,
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss and its terms. ``seed`` is the global generators', from which a method draws nothing."""
+        with autocast(CPU, precision):
+            student = forward(self.student, batch.inputs, method.needs_hidden, **self._kept(method, 0))
+            torch.manual_seed(seed)
+            return method.loss(batch, student, teacher)
+
+    def terms(self, method: Method, rows: Tensor | None = None, pad_to: int = LENGTH, seed: int = 0) -> Terms:
+        """The terms of a batch with a live teacher, as numbers."""
+        batch = self.batch(self.rows if rows is None else rows, pad_to)
+        return numbers(self.loss(method, batch, self.said(method, batch), seed)[1])
+
+    @cached_property
+    def prepared(self) -> Prepared:
+        return Prepared(self.task, {"train": self.split, "dev": self.split}, {"pad_id": 0, "max_length": LENGTH})
+
+
+def numbers(terms: dict[str, Tensor]) -> Terms:
+    """Terms as numbers; raises Failure when one is no scalar."""
+    shapes = {name: tuple(value.shape) for name, value in terms.items() if value.ndim}
+    if shapes:
+        raise Failure(f"terms are scalars, but {shapes}")
+    return {name: value.item() for name, value in terms.items()}

@@ -1,0 +1,1 @@
+"""From a task's files to token ids and length-bucketed batches."""

@@ -1,0 +1,108 @@
+"""Tokenises a task once for each teacher, in the ``prepare`` command; training maps the result."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from railkd.benchmark.specification import Benchmark
+from railkd.data.batches import Prepared, Split
+from railkd.data.reading import read_task
+from railkd.errors import UserError
+from railkd.metrics import constant_baseline
+from railkd.records.files import write_bytes
+from railkd.records.hashes import sha256_file, sha256_text
+from railkd.records.sealed_files import read_sealed, sealed, write_json
+from railkd.tasks import DIAGNOSTIC, OUT_OF_DOMAIN, TASKS
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+
+# --- preparing -----------------------------------------------------------------------------------------------------
+
+
+def _tokenise(
+    tokenizer: "PreTrainedTokenizerBase", texts: list[list[str]], labels: NDArray[Any], max_length: int
+) -> Split:
+    tokens: list[int] = []
+    offsets, second = [0], []
+    for start in range(0, len(labels), 4096):  # the encodings of a whole IMDb would take gigabytes
+        encoded = tokenizer(*[c[start : start + 4096] for c in texts], truncation=True, max_length=max_length)
+        for i, ids in enumerate(encoded["input_ids"]):
+            sequence = encoded.sequence_ids(i)
+            # type ids as BERT counts them: the second text's [SEP] belongs to it, the first [SEP] to the first
+            second.append(sequence.index(1) if 1 in sequence else len(ids))
+            tokens.extend(ids)
+            offsets.append(len(tokens))
+    return Split(
+        torch.tensor(tokens, dtype=torch.int32),
+        torch.tensor(offsets),
+        torch.tensor(second, dtype=torch.int32),
+        torch.from_numpy(np.array(labels)),
+    )
+
+
+def prepare(
+    benchmark: Benchmark,
+    task_name: str,
+    tokenizer: "PreTrainedTokenizerBase",
+    mirror: Path | None,
+    out: Path,
+    made_of: dict[str, Any],
+) -> dict[str, Any]:
+    """Reads, checks and tokenises one task; writes ``out`` (safetensors) and ``out`` with suffix .json (its facts).
+
+    Facts: examples, baselines (best constant answer per labelled split and metric), max_length, pad_id, vocabulary,
+    sources (where each split was read), made_of (what all this follows from), SHA-256 of the tokenizer and of the
+    tensors.
+    """
+    from safetensors.torch import save
+
+    task = TASKS[task_name]
+    data = benchmark.data
+    raw = read_task(benchmark, task, mirror)
+    splits: dict[str, Split] = {}
+    baselines: dict[str, dict[str, float]] = {}
+    for name, (texts, labels, _) in raw.items():
+        ood = OUT_OF_DOMAIN.get(name)
+        length = (data["ood_max_length"] or data["max_length"]) if ood else data["max_length"]
+        splits[name] = _tokenise(tokenizer, texts, labels, length)
+        if (labels == -1).all():  # hidden
+            continue
+        classes = len(ood.labels) if ood else task.outputs
+        names = ood.metrics if ood else tuple(dict.fromkeys((*task.metrics, task.shown)))
+        baselines[name] = constant_baseline(names, labels, classes)
+    tensors = {f"{name}.{key}": value for name, split in splits.items() for key, value in vars(split).items()}
+    write_bytes(out, save(tensors))
+    facts = {
+        "task": task_name,
+        "examples": {name: len(split) for name, split in splits.items()},
+        "baselines": baselines,
+        "max_length": data["max_length"],
+        "pad_id": tokenizer.pad_token_id,
+        "vocabulary": len(tokenizer),
+        "tokenizer": sha256_text(tokenizer.backend_tokenizer.to_str()),
+        "sources": {name: place for name, (_, _, place) in raw.items()},
+        "made_of": made_of,
+        "sha256": sha256_file(out),
+    }
+    write_json(out.with_suffix(".json"), sealed(facts))
+    return facts
+
+
+def load(path: Path) -> Prepared:
+    """Maps what ``prepare`` wrote. Raises UserError when it is missing or does not match its checksum."""
+    from safetensors.torch import load_file
+
+    facts = read_sealed(path.with_suffix(".json"))
+    if not path.is_file() or sha256_file(path) != facts["sha256"]:
+        raise UserError(f"{path}: missing or not what was written (checksum); delete it and run again")
+    tensors = load_file(path)
+    names = list(dict.fromkeys(key.split(".")[0] for key in tensors))
+    splits = {n: Split(**{k: tensors[f"{n}.{k}"] for k in ("tokens", "offsets", "second", "labels")}) for n in names}
+    order = ["train", "dev", "dev_mismatched", "test", "test_mismatched", DIAGNOSTIC]
+    names.sort(key=lambda n: (order.index(n) if n in order else len(order), n))
+    return Prepared(TASKS[facts["task"]], {n: splits[n] for n in names}, facts)

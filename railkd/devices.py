@@ -1,0 +1,60 @@
+"""The device and the precision of a run."""
+
+import resource
+import sys
+
+import torch
+from torch import Tensor
+
+from railkd.benchmark.config import check_device
+from railkd.errors import UserError
+
+
+def device_for(name: str) -> torch.device:
+    """``auto``: the GPU when there is one. Raises UserError for a device that this machine has not."""
+    check_device(name)
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    device = torch.device(name)
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise UserError(f"device {name}: no CUDA device is visible; expected auto or cpu")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        last = torch.cuda.device_count() - 1
+        raise UserError(f"device {name}: expected one of the CUDA devices that are visible, cuda:0 to cuda:{last}")
+    return device
+
+
+def precision(setting: str, device: torch.device, width: int) -> torch.dtype:
+    """``auto``: bfloat16 on a GPU; on a CPU float32 unless the model is at least 256 wide and the CPU multiplies bf16.
+
+    A CPU without bf16 instructions emulates them: there a product of 1,700 × 384 by 384 × 1,536 ran at a quarter of
+    float32's rate (one core of a 2.5 GHz Xeon with AVX-512 but no AVX-512 BF16).
+    """
+    if setting == "bfloat16":
+        return torch.bfloat16
+    if setting == "float32":
+        return torch.float32
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
+    fast = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return torch.bfloat16 if fast and width >= 256 else torch.float32
+
+
+def to_device(inputs: dict[str, Tensor], device: torch.device) -> dict[str, Tensor]:
+    """Copies without waiting for the device."""
+    if device.type == "cpu":
+        return inputs
+    return {name: value.pin_memory().to(device, non_blocking=True) for name, value in inputs.items()}
+
+
+def autocast(device: torch.device, dtype: torch.dtype) -> torch.autocast:
+    """Mixed precision, off for float32."""
+    return torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32)
+
+
+def peak_memory(device: torch.device) -> int:
+    """Bytes: the GPU's peak since training began, or the process's peak resident set so far."""
+    if device.type == "cuda":
+        return int(torch.cuda.max_memory_allocated(device))
+    kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return int(kib if sys.platform == "darwin" else kib * 1024)

@@ -1,0 +1,1 @@
+"""How a trained model is scored, and how it agrees with its teacher."""

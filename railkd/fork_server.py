@@ -1,0 +1,119 @@
+"""A process that has imported the libraries and forks a copy of itself for each step of the workflow.
+
+Importing torch and transformers costs several seconds, more than a miniature run; a fork costs milliseconds. The
+workflow starts one such process for its own lifetime (``python -m railkd.fork_server ADDRESS``) and names its socket in
+RAILKD_WARM; ``railkd`` then hands its arguments, folder, environment and standard streams over and waits. Nothing is
+computed before the fork, so a step does exactly what it does in a process of its own. Without the process (another
+node of a cluster, one that died or could not begin) ``railkd`` runs the step itself.
+"""
+
+import json
+import os
+import selectors
+import signal
+import socket
+import sys
+from contextlib import suppress
+
+from railkd.fork_client import BEGUN, socket_name
+
+
+def _receive(channel: socket.socket) -> tuple[dict[str, object], list[int]]:
+    head, descriptors, _, _ = socket.recv_fds(channel, 8, 2)
+    size, body = int.from_bytes(head, "little"), b""
+    while len(body) < size:
+        part = channel.recv(size - len(body))
+        if not part:
+            raise OSError("the request was cut short")
+        body += part
+    return json.loads(body), descriptors
+
+
+def _step(request: dict[str, object], descriptors: list[int]) -> int:
+    """The forked child: becomes the process that asked."""
+    from railkd.cli import main
+
+    for place, descriptor in enumerate(descriptors, start=1):
+        os.dup2(descriptor, place)
+    encoding = str(request["encoding"])  # new streams: the old ones know of files what need not be so of pipes
+    sys.stdout = open(1, "w", encoding=encoding, closefd=False)  # noqa: SIM115
+    sys.stderr = open(2, "w", buffering=1, encoding=encoding, errors="backslashreplace", closefd=False)  # noqa: SIM115
+    os.environ.clear()
+    os.environ.update(request["environment"])  # type: ignore[call-overload]
+    os.environ.pop("RAILKD_WARM", None)
+    os.chdir(str(request["folder"]))
+    try:
+        return main(list(request["argv"]))  # type: ignore[call-overload]
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else 1
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+        return 1
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+
+
+def serve(address: str) -> None:
+    """Listens until the process that started it is gone."""
+    parent = os.getppid()
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    with socket_name(address) as name:
+        listener.bind(name)
+    listener.listen(64)  # from here on askers wait for the imports instead of repeating them
+    import pandas  # noqa: F401
+    import tokenizers  # noqa: F401
+    from transformers.models.auto import modeling_auto, tokenization_auto  # noqa: F401
+    from transformers.models.bert import modeling_bert  # noqa: F401
+    from transformers.models.distilbert import modeling_distilbert  # noqa: F401
+    from transformers.models.roberta import modeling_roberta  # noqa: F401
+
+    import railkd.jobs.distillation
+    import railkd.jobs.fine_tuning
+    import railkd.jobs.preparing  # noqa: F401
+
+    running: dict[socket.socket, int] = {}
+    with selectors.DefaultSelector() as selector:
+        selector.register(listener, selectors.EVENT_READ)
+        while os.getppid() == parent:
+            for key, _ in selector.select(timeout=0.05 if running else 1.0):
+                if key.fileobj is listener:
+                    channel, _ = listener.accept()
+                    try:
+                        request, descriptors = _receive(channel)
+                        child = os.fork()
+                    except (OSError, ValueError):  # no room for another process: the asker runs its step itself
+                        channel.close()
+                        continue
+                    if child == 0:
+                        listener.close()
+                        os._exit(_step(request, descriptors))
+                    for descriptor in descriptors:
+                        os.close(descriptor)
+                    running[channel] = child
+                    selector.register(channel, selectors.EVENT_READ)
+                    with suppress(OSError):
+                        channel.sendall(BEGUN)
+                elif key.fileobj in running:  # the asker is gone: so is its step
+                    with suppress(ProcessLookupError):
+                        os.kill(running[key.fileobj], signal.SIGKILL)
+            for channel, child in list(running.items()):
+                done, status = os.waitpid(child, os.WNOHANG)
+                if done:
+                    with suppress(OSError):
+                        code = os.waitstatus_to_exitcode(status)
+                        channel.sendall(bytes([code if code >= 0 else 128 - code]))  # as a shell counts signals
+                    selector.unregister(channel)
+                    channel.close()
+                    del running[channel]
+    for child in running.values():
+        with suppress(ProcessLookupError):
+            os.kill(child, signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the workflow decides when its jobs end
+    try:
+        serve(sys.argv[1])
+    except Exception:  # every step then runs by itself, and says what is wrong if it is wrong for it too
+        sys.exit(1)

@@ -1,0 +1,62 @@
+"""The sizes of a benchmark's models, as far as methods depend on them."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from railkd.benchmark.paths import Layout
+from railkd.benchmark.specification import Benchmark
+from railkd.methods import build
+from railkd.methods.base import Setting
+from railkd.models import checkpoints
+from railkd.signals import Pooling
+from railkd.tasks import TASKS
+
+
+class Shape(NamedTuple):
+    """A model's size, as far as methods depend on it."""
+
+    layers: int
+    width: int
+    heads: int = 1  # attention heads of a layer
+
+
+def setting_for(
+    teacher: tuple[int, ...], student: tuple[int, ...], task: str, train_labels: Tensor | None = None
+) -> Setting:
+    """The facts a method may depend on, from the ``Shape`` of teacher and student."""
+    t, s, known = Shape(*teacher), Shape(*student), TASKS[task]
+    facts = (known.outputs, known.regression, train_labels)
+    return Setting(t.layers, t.width, s.layers, s.width, *facts, t.heads, s.heads)
+
+
+def shape(benchmark: Benchmark, layout: Layout, model: str) -> Shape:
+    """A model's shape: from the benchmark file where it says so, else from the checkpoint."""
+    entry = benchmark.models[model]
+    if "pretrain" in entry:
+        return Shape(*(entry["pretrain"][key] for key in ("layers", "width", "heads")))
+    if "layers_of" in entry:  # the parent may be one that is not pre-trained yet
+        parent = shape(benchmark, layout, entry["layers_of"])
+        return parent._replace(
+            layers=len(checkpoints.taken_layers(parent.layers, entry["layers"], entry["keep"], model))
+        )
+    checkpoint = checkpoints.locate(benchmark, layout, model)
+    config = checkpoints.read_config(checkpoint, f"models.{model}")
+    depth = len(checkpoint.layers) if checkpoint.layers else config.num_hidden_layers
+    return Shape(depth, config.hidden_size, config.num_attention_heads)
+
+
+def poolings_needed(benchmark: Benchmark, layout: Layout, teacher: str, task: str) -> list[Pooling]:
+    """The pooled vectors that the benchmark's cached methods read of this teacher on this task, and no more."""
+    needed: set[Pooling] = set()
+    for cell in benchmark.cells():
+        pair = benchmark.pairs[cell.pair]
+        if pair["teacher"] == teacher and cell.task == task and not benchmark.external(cell.method):
+            shapes = shape(benchmark, layout, teacher), shape(benchmark, layout, pair["student"])
+            setting = setting_for(*shapes, task)
+            with torch.device("meta"):
+                method = build(benchmark.method_class(cell.method), setting, benchmark.options(cell.method))
+            if method.pooling is not None and not method.live:
+                needed.add(method.pooling)
+    return sorted(needed)

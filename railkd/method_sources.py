@@ -1,0 +1,120 @@
+"""Which methods there are and where their source lies. Imports nothing heavy: the workflow and the analysis ask it."""
+
+import ast
+import functools
+import importlib.util
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from railkd.errors import UserError, unknown
+from railkd.records import hashes
+
+FOLDER = Path(__file__).parent / "methods"
+NO_METHODS = {"__init__", "base", "mistakes"}  # the other files of this folder
+NO_NUMBERS = {"railkd.errors", "railkd.methods.mistakes", "railkd.signals"}  # modules that compute nothing
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What the class of a method says of itself; a run record carries it under ``method_class``."""
+
+    title: str
+    summary: str  # the first line of its docstring
+    source: str
+    layer_mapping: str
+    complexity: str
+    limitation: str
+    needs_logits: bool
+    live: bool
+    whole_last_layer: bool
+    mixes: bool
+    regression: bool
+    defaults: dict[str, Any]  # option -> its value where the benchmark file gives none
+
+
+def available() -> list[str]:
+    """Names of the methods of the suite: a file ``methods/pkd.py`` is the method ``pkd``."""
+    return sorted(p.stem for p in FOLDER.glob("*.py") if p.stem not in NO_METHODS)
+
+
+def source_file(name: str) -> Path:
+    """The Python file of ``pkd``, ``package.module:Class``, ``folder/file.py:Class`` or ``folder/file.py``.
+
+    Raises UserError for an unknown name or a missing file.
+    """
+    if ":" not in name and not name.endswith(".py"):
+        if name not in available():
+            raise unknown("method", name, available())
+        return FOLDER / f"{name}.py"
+    module = name.partition(":")[0]
+    path = Path(module)
+    if not module.endswith(".py"):
+        try:
+            spec = importlib.util.find_spec(module)
+        except (ImportError, ValueError):
+            spec = None
+        path = Path(spec.origin) if spec and spec.origin else Path(module)
+    if not path.is_file():
+        raise UserError(f"method '{name}': no Python file {path}")
+    return path
+
+
+def source_files(name: str) -> list[Path]:
+    """The method's file, and the modules that it imports, directly or not: the suite's own and those beside the file.
+
+    They are inputs of the method's workflow rule, and their hash is part of a run's fingerprints: an edit reruns that
+    method's runs alone. What computes nothing is left out, as is what ``by_hand()`` imports, which no run calls.
+    """
+    found = [source_file(name)]
+    for path in found:  # grows while it is read
+        found += [place for place in _imported(*_parsed(name, path)) if place not in found]
+    return found
+
+
+def fingerprint(files: Sequence[Path]) -> str:
+    """SHA-256 of a method's source files, as run records have it."""
+    return hashes.sha256_text("".join(map(hashes.sha256_once, files)))
+
+
+@functools.cache
+def _imported(path: Path, tree: ast.Module) -> list[Path]:
+    """The suite's modules, and the ones in the file's own folder, that a file imports from."""
+    found: list[Path] = []
+    examples = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) and node.name == "by_hand"]
+    skipped = {node for example in examples for node in ast.walk(example)}
+    for node in ast.walk(tree):
+        for place in _places(path, node) if node not in skipped else []:
+            if place.is_file() and place not in found:
+                found.append(place)
+    return found
+
+
+def _places(path: Path, node: ast.AST) -> list[Path]:
+    """Where the modules of an import statement would lie."""
+    if isinstance(node, ast.Import):
+        modules = [alias.name for alias in node.names]
+    elif isinstance(node, ast.ImportFrom):
+        modules = [node.module or "", *(f"{node.module or ''}.{a.name}".strip(".") for a in node.names if node.level)]
+    else:
+        return []
+    suite = [m for m in modules if m.startswith("railkd.")]
+    if suite or FOLDER.parent in path.parents:
+        return [FOLDER.parent.parent / f"{m.replace('.', '/')}.py" for m in suite if m not in NO_NUMBERS]
+    folder = root = path.parents[max(getattr(node, "level", 0), 1) - 1]
+    while (root / "__init__.py").is_file():  # `import package.module` begins above the package
+        root = root.parent
+    return [place / f"{m.replace('.', '/')}.py" for m in modules if m for place in (folder, root)]
+
+
+def _parsed(name: str, path: Path) -> tuple[Path, ast.Module]:
+    try:
+        return path, _tree(path, path.stat().st_mtime_ns)
+    except (OSError, UnicodeDecodeError, SyntaxError, ValueError) as error:
+        raise UserError(f"method '{name}': {path} is no Python source ({error})") from None
+
+
+@functools.cache  # a census asks for one file some thousand times
+def _tree(path: Path, changed: int) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))

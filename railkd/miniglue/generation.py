@@ -1,0 +1,140 @@
+"""MiniGLUE: eight tasks with GLUE's columns and labels, three out-of-domain sets, and a pre-training text.
+
+Every text comes from a small probabilistic grammar (:mod:`railkd.miniglue_tasks`), so a whole benchmark runs without a
+network and in minutes. Unlike GLUE, the test splits are labelled. Numbers on MiniGLUE say nothing about English.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from railkd.benchmark.defaults import SIZES, resolved
+from railkd.errors import UserError, unknown
+from railkd.miniglue import grammars
+from railkd.miniglue.grammars import Row, texts
+from railkd.miniglue.pretraining_corpus import corpus_lines
+from railkd.records.files import atomic
+from railkd.records.sealed_files import SEAL, seal
+
+TASKS: dict[str, tuple[Callable[[Random], Row], dict[str, str]]] = {
+    "cola": (grammars.cola, {"sentence": "string", "label": "int64"}),
+    "sst2": (grammars.sst2, {"sentence": "string", "label": "int64"}),
+    "mrpc": (grammars.mrpc, {"sentence1": "string", "sentence2": "string", "label": "int64"}),
+    "stsb": (grammars.stsb, {"sentence1": "string", "sentence2": "string", "label": "float32"}),
+    "qqp": (grammars.qqp, {"question1": "string", "question2": "string", "label": "int64"}),
+    "mnli": (grammars.mnli, {"premise": "string", "hypothesis": "string", "label": "int64"}),
+    "qnli": (grammars.qnli, {"question": "string", "sentence": "string", "label": "int64"}),
+    "rte": (grammars.rte, {"sentence1": "string", "sentence2": "string", "label": "int64"}),
+}
+OUT_OF_DOMAIN: dict[str, tuple[Callable[[Random], Row], dict[str, str]]] = {
+    "scitail": (grammars.scitail, {"premise": "string", "hypothesis": "string", "label": "string"}),
+    "paws": (grammars.paws, {"id": "int32", "sentence1": "string", "sentence2": "string", "label": "int64"}),
+    "imdb": (grammars.imdb, {"text": "string", "label": "int64"}),
+}
+
+
+def unique_rows(draw: Callable[[Random], Row], number: int, rng: Random, seen: set[frozenset[str]]) -> list[Row]:
+    """``number`` rows whose texts are not in ``seen``, which grows; labels are flipped at the task's noise rate."""
+    rows: list[Row] = []
+    wanted = None  # the label of a rejected draw: redrawing it keeps the class shares the task asks for
+    for _ in range(500 * number):
+        if len(rows) == number:
+            return rows
+        row = draw(rng)
+        if wanted is not None and row["label"] != wanted:
+            continue
+        key = frozenset(texts(row))
+        if key in seen or len(key) < len(texts(row)):  # a sentence beside itself teaches nothing
+            wanted = None if isinstance(row["label"], float) else row["label"]
+            continue
+        seen.add(key)
+        wanted = None
+        if rng.random() < grammars.NOISE.get(draw.__name__, 0.0):
+            row["label"] = 1 - row["label"]
+        rows.append(row)
+    if len(rows) == number:
+        return rows
+    raise UserError(
+        f"{draw.__name__}: the grammar has too few sentences for {number} different examples; ask for fewer"
+    )
+
+
+def check_disjoint(task: str, splits: dict[str, list[Row]]) -> None:
+    """Raise ``RuntimeError`` if an example (or a pair and its mirror image) is in two splits of ``task``."""
+    owner: dict[frozenset[str], str] = {}
+    for split, rows in splits.items():
+        for row in rows:
+            other = owner.setdefault(frozenset(texts(row)), split)
+            if other != split:
+                raise RuntimeError(f"{task}: an example is in both {other} and {split}: {texts(row)}")
+
+
+def generate(directory: Path, seed: int = 7, **given: Any) -> None:
+    """Write MiniGLUE to ``directory``, laid out as ``<task>/<split>.parquet`` with GLUE's columns and label encodings.
+
+    ``given`` are the keys of ``SIZES``: ``train``, ``dev`` and ``test`` are examples per task and split, ``ood`` per
+    out-of-domain test set, ``corpus_sentences`` lines of ``corpus/corpus.parquet``; ``train_sizes`` overrides ``train``
+    for single tasks. The same arguments give the same bytes (with the same pyarrow). Raises :class:`UserError` naming a
+    size that is unknown or not positive, or an unknown task.
+    """
+    for key in given:
+        if key not in SIZES:
+            raise unknown("key", key, SIZES, "data.sizes")
+    sized = resolved(SIZES, given)
+    *numbers, train_sizes = sized.values()
+    train, dev, test, ood, corpus_sentences = numbers
+    sizes = dict.fromkeys(TASKS, train)
+    for task, size in (train_sizes or {}).items():
+        if task not in TASKS:
+            raise unknown("task", task, TASKS, "train_sizes")
+        sizes[task] = size
+    named = {"train": train, "dev": dev, "test": test, "ood": ood, "corpus_sentences": corpus_sentences}
+    for key, size in (named | {f"train_sizes.{t}": s for t, s in sizes.items()}).items():
+        if size <= 0:
+            raise UserError(f"{key}: expected a positive number of examples, got {size}")
+
+    (directory / SEAL).unlink(missing_ok=True)
+    written: list[str] = []
+
+    def put(name: str, rows: list[Row], columns: dict[str, str]) -> None:
+        write(directory / name, rows, columns)
+        written.append(name)
+
+    held_out: set[tuple[str, ...]] = set()
+    for task, (draw, columns) in TASKS.items():
+        plan = {"train": (draw, sizes[task]), "validation": (draw, dev), "test": (draw, test)}
+        if task == "mnli":
+            plan = {"train": (draw, sizes[task])}
+            for split, size in (("validation", dev), ("test", test)):
+                plan[f"{split}_matched"] = (draw, size)
+                plan[f"{split}_mismatched"] = (grammars.mnli_mismatched, size)
+        seen: set[frozenset[str]] = set()
+        splits = {s: unique_rows(d, n, Random(f"{seed}/{task}/{s}"), seen) for s, (d, n) in plan.items()}
+        check_disjoint(task, splits)
+        for split, rows in splits.items():
+            if split != "train":
+                held_out.update(texts(row) for row in rows)
+            for idx, row in enumerate(rows):
+                row["idx"] = idx
+            put(f"{task}/{split}.parquet", rows, columns | {"idx": "int32"})
+    for task, (draw, columns) in OUT_OF_DOMAIN.items():
+        rows = unique_rows(draw, ood, Random(f"{seed}/{task}"), set())
+        held_out.update(texts(row) for row in rows)
+        if "id" in columns:
+            rows = [{"id": n + 1} | row for n, row in enumerate(rows)]
+        put(f"{task}/test.parquet", rows, columns)
+    lines = corpus_lines(Random(f"{seed}/corpus"), corpus_sentences, held_out)
+    put("corpus/corpus.parquet", [{"text": line} for line in lines], {"text": "string"})
+    seal(directory, written, made_of={"seed": seed, "sizes": sized})
+
+
+def write(path: Path, rows: list[Row], columns: dict[str, str]) -> None:
+    """One parquet file with exactly ``columns`` (name → Arrow type), whole or not at all."""
+    import pyarrow
+    import pyarrow.parquet
+
+    schema = pyarrow.schema([(name, pyarrow.type_for_alias(kind)) for name, kind in columns.items()])
+    table = pyarrow.Table.from_pylist(rows, schema=schema)
+    with atomic(path) as unfinished:
+        pyarrow.parquet.write_table(table, unfinished, compression="zstd")

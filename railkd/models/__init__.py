@@ -1,0 +1,1 @@
+"""Encoders: where their weights are, whether they fit, how they are loaded, run and made cheaper."""

@@ -1,0 +1,53 @@
+"""Queries, keys and values of an encoder's layers, read by hooks on the projections that make them."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+
+from torch import Tensor, nn
+
+from railkd.errors import UserError
+from railkd.signals import Part
+
+NAMES: dict[Part, tuple[str, ...]] = {
+    "query": ("query", "q_lin"),  # BERT, RoBERTa, ELECTRA | DistilBERT
+    "key": ("key", "k_lin"),
+    "value": ("value", "v_lin"),
+}
+
+
+def projections(layer: nn.Module) -> dict[Part, nn.Linear]:
+    """The three linear maps of a layer's self-attention.
+
+    Raises UserError for a layer whose scores are not q·k/√d of three such maps (DeBERTa and ModernBERT put positions
+    into them).
+    """
+    found: dict[Part, nn.Linear] = {}
+    for path, module in layer.named_modules():
+        for part, names in NAMES.items():
+            if path.rpartition(".")[2] in names and isinstance(module, nn.Linear):
+                found[part] = module
+    if len(found) < len(NAMES):
+        raise UserError(
+            f"{type(layer).__name__}: its queries, keys and values cannot be read, expected an encoder like BERT, "
+            "RoBERTa, ELECTRA or DistilBERT"
+        )
+    return found
+
+
+@contextmanager
+def capture(
+    layers: Sequence[nn.Module] | nn.ModuleList, wanted: Sequence[int]
+) -> Iterator[dict[tuple[Part, int], Tensor]]:
+    """Keeps what the projections of the wanted layers (1-based) give inside the block: (part, layer) -> (B, T, D)."""
+    kept: dict[tuple[Part, int], Tensor] = {}
+    with ExitStack() as hooks:
+        for number in wanted:
+            for part, module in projections(layers[number - 1]).items():
+
+                def keep(
+                    module: nn.Module, given: tuple[Tensor], made: Tensor, key: tuple[Part, int] = (part, number)
+                ) -> None:
+                    kept[key] = made
+
+                hooks.callback(module.register_forward_hook(keep).remove)
+        yield kept

@@ -1,0 +1,168 @@
+"""Where a model's weights and tokenizer are, and which of its layers are taken; nothing here reads a weight.
+
+Only safetensors are read (no pickled weights), and never code that comes with a checkpoint.
+"""
+
+import importlib.util
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from railkd.benchmark.paths import Layout, checkpoint_path, model_root
+from railkd.benchmark.specification import Benchmark
+from railkd.errors import UserError
+from railkd.records.hashes import sha256_file, sha256_once, sha256_text
+from railkd.records.sealed_files import mirrored, require
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Where a backbone's weights are, and which of its layers to take."""
+
+    place: str  # folder, or hub id
+    revision: str | None = None
+    layers: tuple[int, ...] | None = None  # 1-based, of the checkpoint; None: all
+
+    def options(self) -> dict[str, Any]:
+        return {"revision": self.revision} if self.revision else {}
+
+
+def locate(benchmark: Benchmark, layout: Layout, name: str) -> Checkpoint:
+    """The checkpoint behind a model of the benchmark file; raises UserError when a local one is not there."""
+    entry = benchmark.models[name]
+    if "pretrain" in entry:
+        return Checkpoint(str(layout.model(name)))
+    if "path" in entry:
+        return Checkpoint(str(checkpoint_path(benchmark, name)))
+    if "package" in entry:
+        spec = importlib.util.find_spec(entry["package"])
+        if spec is None or spec.origin is None:
+            raise UserError(f"models.{name}.package: the Python package '{entry['package']}' is not installed")
+        return Checkpoint(str(Path(spec.origin).parent / entry.get("folder", ".")))
+    if "layers_of" in entry:
+        parent = locate(benchmark, layout, entry["layers_of"])
+        where = f"models.{entry['layers_of']}"
+        depth = positive(read_config(parent, where), "num_hidden_layers", where)
+        there = parent.layers or tuple(range(1, depth + 1))  # the parent may itself have some layers only
+        taken = taken_layers(len(there), entry["layers"], entry["keep"], name)
+        return Checkpoint(parent.place, parent.revision, tuple(there[i - 1] for i in taken))
+    root = model_root(benchmark)
+    if root is not None:
+        folder = root / entry["hub"]
+        if not (folder / "config.json").is_file():
+            raise UserError(f"models.{name}.hub: no {folder}/config.json in the local mirror of checkpoints")
+        there, wanted = mirrored(root).get(entry["hub"], {}).get("revision"), entry.get("revision")
+        if there and wanted and there != wanted:
+            raise UserError(
+                f"models.{name}.revision: {folder} is commit {there}, expected {wanted}; railkd mirror fetches it"
+            )
+        return Checkpoint(str(folder), there)
+    return Checkpoint(entry["hub"], entry.get("revision"))
+
+
+def taken_layers(depth: int, count: int, keep: str, name: str) -> tuple[int, ...]:
+    """1-based layers a shallow student takes: the first ones, or every other as DistilBERT does (Sanh et al., 2019).
+
+    DistilBERT's script takes 0-based layers 0, 2, 4, 7, 9, 11 of 12: evenly spaced from the first to the last.
+    """
+    if not 1 <= count <= depth:
+        raise UserError(f"models.{name}.layers: {count} layers cannot be taken of {depth}")
+    if keep == "first":
+        return tuple(range(1, count + 1))
+    if count == 1:
+        return (1,)
+    return tuple(round(i * (depth - 1) / (count - 1)) + 1 for i in range(count))
+
+
+def failed(where: str, checkpoint: Checkpoint, error: Exception) -> UserError:
+    """One line for whatever a library says of a checkpoint that it cannot load."""
+    text = " ".join(str(error).split())[:200] or type(error).__name__
+    local = Path(checkpoint.place).is_dir()
+    hint = "" if local else "; without network, set data.model_root or RAILKD_MODELS to a local mirror"
+    kind = "checkpoint folder" if local else "hub checkpoint"
+    return UserError(f"{where}: cannot load the {kind} {checkpoint.place} ({text}){hint}")
+
+
+def read_config(checkpoint: Checkpoint, where: str) -> Any:
+    """The checkpoint's `transformers` configuration; raises UserError when it cannot be had."""
+    from transformers import AutoConfig
+
+    require(Path(checkpoint.place))
+    try:
+        config = AutoConfig.from_pretrained(checkpoint.place, trust_remote_code=False, **checkpoint.options())
+    except Exception as error:  # missing, truncated, offline: each a different class
+        raise failed(where, checkpoint, error) from None
+    _refuse_code(where, checkpoint, "config.json", getattr(config, "auto_map", None))
+    return config
+
+
+def positive(config: Any, key: str, where: str, most: int = 10**6) -> int:
+    """A count of a `transformers` configuration; UserError unless it is a whole number from 1 to ``most``."""
+    value = getattr(config, key, None)
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
+        kind = str(getattr(config, "model_type", ""))[:40]
+        said = repr(value)[:40]
+        raise UserError(
+            f"{where}: config.json: {key} of this {kind} is {said}, expected a whole number from 1 to {most}"
+        )
+    return value
+
+
+def _refuse_code(where: str, checkpoint: Checkpoint, file: str, auto_map: object) -> None:
+    """Without its own code, which is never run, a checkpoint would be another model than its authors meant."""
+    if auto_map:
+        raise failed(where, checkpoint, ValueError(f"{file} names code of its own, auto_map, which is never run"))
+
+
+def commit(checkpoint: Checkpoint, where: str) -> str | None:
+    """The hub commit that was resolved; of a local folder, the one that ``railkd mirror`` fetched, else None."""
+    return getattr(read_config(checkpoint, where), "_commit_hash", None) or checkpoint.revision
+
+
+def load_tokenizer(checkpoint: Checkpoint, where: str) -> "PreTrainedTokenizerBase":
+    """The checkpoint's fast tokenizer; UserError for one that is slow or has no padding token."""
+    from transformers import AutoTokenizer
+
+    require(Path(checkpoint.place))
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(
+            checkpoint.place, use_fast=True, trust_remote_code=False, **checkpoint.options()
+        )
+    except Exception as error:  # as above
+        raise failed(where, checkpoint, error) from None
+    _refuse_code(where, checkpoint, "tokenizer_config.json", tokenizer.init_kwargs.get("auto_map"))
+    if len(tokenizer) <= len(tokenizer.all_special_ids):  # what `transformers` makes of a folder without one
+        raise failed(where, checkpoint, ValueError("it has no tokenizer: tokenizer.json or vocab.txt is missing"))
+    if not tokenizer.is_fast:
+        why = f"its tokenizer, a {type(tokenizer).__name__}, is a slow one; expected a tokenizer.json"
+        raise failed(where, checkpoint, ValueError(why))
+    if tokenizer.pad_token_id is None:
+        why = "its tokenizer has no padding token; expected a pad_token in tokenizer_config.json"
+        raise failed(where, checkpoint, ValueError(why))
+    return tokenizer
+
+
+TOKENIZER_FILES = ("tokenizer*", "vocab*", "merges.txt", "special_tokens_map.json", "added_tokens.json", "*.model")
+
+
+def tokenizer_fingerprint(checkpoint: Checkpoint) -> str:
+    """SHA-256 over a local checkpoint's tokenizer files, or the hub id and commit as far as the benchmark names it."""
+    folder = Path(checkpoint.place)
+    if not folder.is_dir():
+        return f"{checkpoint.place}@{checkpoint.revision}"
+    files = sorted({file for pattern in TOKENIZER_FILES for file in folder.glob(pattern) if file.is_file()})
+    return sha256_text("".join(f"{file.name} {sha256_once(file)}\n" for file in files))
+
+
+def fingerprint(checkpoint: Checkpoint, resolved: str | None, digest: Callable[[Path], str] = sha256_file) -> str:
+    """SHA-256 of a local checkpoint's weights, or the hub commit; with the layers taken, if not all.
+
+    ``digest`` gives a file's SHA-256: it may remember it.
+    """
+    weights = Path(checkpoint.place) / "model.safetensors"
+    what = digest(weights) if weights.is_file() else f"{checkpoint.place}@{resolved or checkpoint.revision}"
+    return f"{what} layers {list(checkpoint.layers)}" if checkpoint.layers else what

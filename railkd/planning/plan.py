@@ -1,0 +1,183 @@
+"""``railkd plan``: what a benchmark will take on this machine, from a minute of its own steps."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from railkd.benchmark.paths import Layout
+from railkd.benchmark.specification import Benchmark, Cell
+from railkd.data import reading
+from railkd.data.batches import Split, epoch_batches
+from railkd.devices import precision, to_device
+from railkd.errors import UserError
+from railkd.jobs.model_sizes import poolings_needed, setting_for
+from railkd.method_facts import facts
+from railkd.methods import build
+from railkd.planning.untrained_models import configuration, made_up, settle, untrained
+from railkd.random_streams import stream
+from railkd.records.sealed_files import read_json
+from railkd.signals import Batch
+from railkd.tasks import TASKS
+from railkd.teacher.live import LiveTeacher
+from railkd.training.loop import Steps
+
+SECONDS = 60.0  # of calibration, shared out among the models
+MEAN_LENGTH = 40.0  # tokens of an example, before a task is prepared
+OFFICIAL = {  # rows of GLUE's training sets on the hub
+    "cola": 8551, "sst2": 67349, "mrpc": 3668, "stsb": 5749, "qqp": 363846, "mnli": 392702, "qnli": 104743, "rte": 2490,
+}  # fmt: skip
+GIB = 2**30
+
+
+def plan(benchmark: Benchmark, layout: Layout, device: torch.device, log: Callable[[str], None]) -> dict[str, Any]:
+    """Runs, hours of one job after the other, and bytes on disk; logged in lines and returned.
+
+    A student's step is timed without a teacher, its fine-tuned teacher's with its optimizer and forward alone. Not
+    counted: starting jobs, evaluation, patience that stops early, and what a method adds to a step.
+    """
+    sizes = {task: examples(benchmark, layout, task) for task in benchmark.tasks}
+    log("training examples: " + ", ".join(f"{TASKS[t].title} {n:,}" for t, n in sizes.items()))
+    configs = {
+        name: configuration(benchmark, layout, name, log)
+        for spec in benchmark.pairs.values()
+        for name in (spec["teacher"], spec["student"])
+    }
+    pairs = {(spec["teacher"], spec["student"]) for spec in benchmark.pairs.values()}
+    cost = calibrate(benchmark, layout, configs, pairs, device, log)
+    hours: dict[str, float] = {}
+    hours["pre-training"] = sum(_pretraining(benchmark, name, cost) for name in configs) / 3600
+    disk = {"signals": 0, "teachers": 0}
+    hours["teachers"] = hours["signals"] = 0.0
+    for teacher in benchmark.teachers:
+        config = configs[teacher]
+        for task in benchmark.teacher_tasks(teacher):
+            n, settings = sizes[task], benchmark.training("teacher", teacher, task)
+            hours["teachers"] += n * settings["epochs"] * cost[teacher]["step"] / 3600
+            hours["signals"] += n * cost[teacher]["forward"] / 3600
+            kinds = len(poolings_needed(benchmark, layout, teacher, task))
+            vectors = (config.num_hidden_layers - 1) * config.hidden_size * 2 * kinds  # float16
+            disk["signals"] += n * (vectors + 4 * TASKS[task].outputs)
+            disk["teachers"] += int(cost[teacher]["bytes"])
+    runs = 0
+    hours["students"] = hours["search"] = 0.0
+    for cell in benchmark.cells():
+        if benchmark.external(cell.method):
+            continue
+        runs += len(benchmark.seeds)
+        hours["students"] += len(benchmark.seeds) * _run(benchmark, cell, {}, sizes, cost) / 3600
+        hours["search"] += sum(_run(benchmark, cell, point, sizes, cost) for point in benchmark.grid()) / 3600
+    points = len(benchmark.grid()) * sum(not benchmark.external(c.method) for c in benchmark.cells())
+    teachers = sum(len(benchmark.teacher_tasks(t)) for t in benchmark.teachers)
+    log(f"runs: {runs} students, {points} points of the search, {teachers} teachers")
+    parts = ", ".join(f"{name} {value:.2g}" for name, value in hours.items() if value)
+    total = sum(hours.values())
+    log(f"about {total:.2g} hours one job after the other on this {device.type}, at most: every epoch ({parts})")
+    log(
+        f"disk: at most {disk['signals'] / GIB:.2g} GiB of signals (deleted as they are used up) and "
+        f"{disk['teachers'] / GIB:.2g} GiB of fine-tuned teachers"
+    )
+    return {"runs": runs, "points": points, "teachers": teachers, "hours": hours, "disk": disk}
+
+
+def examples(benchmark: Benchmark, layout: Layout, task: str) -> int:
+    """Training examples of a task: as prepared, else as the mirror's or the generated file says, else GLUE's own."""
+    for teacher in benchmark.teachers:
+        path = layout.prepared(teacher, task).with_suffix(".json")
+        if path.is_file():
+            return int(read_json(path)["examples"]["train"])
+    limit = benchmark.task_settings(task).get("train_examples")
+    if benchmark.synthetic:
+        rows = int((benchmark.sizes["train_sizes"] or {}).get(task, benchmark.sizes["train"]))
+    else:
+        root = reading.locate(benchmark, Path())
+        rows = OFFICIAL[task] if root is None else _rows(root / task / "train.parquet")
+    rows = min(rows, limit or rows)
+    return rows - round(rows * benchmark.data["heldout"]) if benchmark.data["test"] == "heldout" else rows
+
+
+def _rows(path: Path) -> int:
+    import pyarrow.parquet
+
+    if not path.is_file():
+        raise UserError(f"{path}: no such file (expected the training split in the local mirror)")
+    return int(pyarrow.parquet.ParquetFile(path).metadata.num_rows)
+
+
+def calibrate(
+    benchmark: Benchmark,
+    layout: Layout,
+    configs: dict[str, Any],
+    pairs: set[tuple[str, str]],
+    device: torch.device,
+    say: Callable[[str], None],
+) -> dict[str, dict[str, float]]:
+    """Model -> seconds an example of a training ``step`` and of a teacher's ``forward``, and ``bytes`` of weights."""
+    teachers = {teacher for teacher, _ in pairs}
+    share = SECONDS / (len(configs) + len(teachers))
+    found: dict[str, dict[str, float]] = {}
+    for name, config in configs.items():
+        role = "teacher" if name in teachers else "student"
+        settings = benchmark.training(role, name, benchmark.tasks[0])  # type: ignore[arg-type]
+        size = settings["batch_size"]
+        length = min(benchmark.data["max_length"], config.max_position_embeddings - 2)
+        made = made_up(64 * size, min(MEAN_LENGTH, length), length, config.vocab_size, config.pad_token_id or 0)
+        model = untrained(config, 2)
+        own = (config.num_hidden_layers, config.hidden_size)
+        batches = epoch_batches(made.splits["train"].lengths, size, stream(0, "order"))
+        steps = Steps(model, build("no_kd", setting_for(own, own, "mrpc"), {}), None, made, settings, device)
+        weights = sum(p.numel() * p.element_size() for p in model.parameters())
+        found[name] = {"step": _seconds(steps, batches, device, share) / size, "bytes": float(weights)}
+        steps.finish(1.0)
+        if name in teachers:
+            live = LiveTeacher(model, made, device, settings["precision"])
+            split, pad_id = made.splits["train"], made.facts["pad_id"]
+
+            def said(rows: torch.Tensor, live: LiveTeacher = live, split: Split = split, pad: int = pad_id) -> Any:
+                inputs = to_device(split.collate(rows, pad, False), device)
+                return live.signals(Batch(rows, split.labels[rows], inputs)).logits_BC
+
+            found[name]["forward"] = _seconds(said, batches, device, share) / size
+        dtype = str(precision(settings["precision"], device, config.hidden_size)).removeprefix("torch.")
+        forward = f", {1000 * size * found[name]['forward']:.3g} ms forward" if name in teachers else ""
+        say(f"{name}: {1000 * size * found[name]['step']:.3g} ms a step of {size} in {dtype}{forward}")
+    return found
+
+
+def _seconds(
+    step: Callable[[torch.Tensor], Any], batches: list[torch.Tensor], device: torch.device, most: float
+) -> float:
+    """Seconds of a step: the mean of as many as fit into ``most`` seconds, after one outside the clock."""
+    step(batches[0])
+    settle(device)
+    started, done = time.perf_counter(), 0
+    while done < len(batches) - 1 and (done == 0 or time.perf_counter() - started < most):
+        done += 1
+        step(batches[done])
+        if done % 4 == 0:
+            settle(device)
+    settle(device)
+    return (time.perf_counter() - started) / done
+
+
+def _run(
+    benchmark: Benchmark, cell: Cell, point: dict[str, Any], sizes: dict[str, int], cost: dict[str, dict[str, float]]
+) -> float:
+    """Seconds of one student's training."""
+    spec = benchmark.pairs[cell.pair]
+    settings = {**benchmark.training("student", spec["student"], cell.task), **point}
+    name = benchmark.method_class(cell.method)
+    live = name != "no_kd" and (settings["regime"] == "live" or facts(name).live)
+    step = cost[spec["student"]]["step"] + (cost[spec["teacher"]]["forward"] if live else 0.0)
+    return sizes[cell.task] * settings["epochs"] * step
+
+
+def _pretraining(benchmark: Benchmark, name: str, cost: dict[str, dict[str, float]]) -> float:
+    """Seconds of pre-training a miniature: its steps cost about what fine-tuning's do."""
+    entry = benchmark.models[name].get("pretrain")
+    if entry is None:
+        return 0.0
+    shallow = entry.get("first_share", 0.0) * (1 - entry.get("first_layers", 0) / entry["layers"])
+    return float(entry["steps"] * entry["batch_size"] * cost[name]["step"] * (1 - shallow))

@@ -1,0 +1,127 @@
+"""The run record: one JSON file for each trained model, and beside it the predictions it was scored on.
+
+A record is written whole or not at all, and carries what is needed to trust it: the resolved configuration and its
+hash, the fingerprints of data and models, the versions, the hardware, the times. ``analysis`` reads nothing else. A
+method of another repository takes part by writing records of this schema (``railkd record`` checks one).
+
+Layout: ``results/<benchmark>/runs/<pair>/<method>/<task>/seed-<seed>.json``, predictions beside it as .safetensors;
+a teacher's in ``results/<benchmark>/teachers/<teacher>/<task>/record.json``.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from railkd.errors import UserError
+from railkd.records.fields import FIELDS, OPTIONAL, READABLE, misshapen
+from railkd.records.hashes import canonical, sha256_bytes, sha256_text
+from railkd.records.sealed_files import read_json, read_sealed, sealed, write_json
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from railkd.benchmark.paths import Layout
+    from railkd.benchmark.specification import Benchmark, Cell
+
+
+def problems(record: Any) -> list[str]:
+    """What keeps a value from being a valid run record, one line each; empty when it is one."""
+    if not isinstance(record, Mapping):
+        return ["a record is a JSON object"]
+    found = [
+        f"missing key '{key}' ({meaning})" for key, (_, meaning) in FIELDS.items() if key not in {*record, *OPTIONAL}
+    ]
+    found += [f"unknown key '{str(key)[:80]}'" for key in record if key not in FIELDS]
+    for key, (kind, meaning) in FIELDS.items():
+        if key in record and (not isinstance(record[key], kind) or (kind is int and isinstance(record[key], bool))):
+            found.append(
+                f"'{key}' is {type(record[key]).__name__}, expected {getattr(kind, '__name__', kind)} ({meaning})"
+            )
+    if found:
+        return found
+    whole, why = True, ""
+    try:
+        canonical(record).encode()
+        whole = "checksum" not in record or sealed(record)["checksum"] == record["checksum"]
+    except (ValueError, RecursionError) as error:
+        why = str(error)
+    if not whole:
+        return ["not what was written (checksum); delete it and run again"]
+    found = list(misshapen(record))
+    if record["schema"] not in READABLE:
+        found.append(f"schema version {record['schema']}, expected {' or '.join(map(str, READABLE))}")
+    try:
+        hashed = sha256_text(canonical(record["config"]))
+    except (TypeError, ValueError, RecursionError) as error:
+        found.append(f"'config' is no JSON ({error})")
+    else:
+        if record["config_hash"] != hashed:
+            found.append("config_hash does not match config")
+    for split, scores in record["scores"].items():
+        for metric, score in scores.items() if isinstance(scores, Mapping) else [("", None)]:
+            if not isinstance(score, int | float) or isinstance(score, bool) or not -1 <= score <= 1:
+                found.append(
+                    f"scores.{split}.{metric}"[:80] + f" is {score!r:.80}, expected a fraction between -1 and 1"
+                )
+    if "dev" not in record["scores"]:
+        found.append("scores has no 'dev'")
+    elif isinstance(record["scores"]["dev"], Mapping) and record["shown"] not in record["scores"]["dev"]:
+        found.append(f"scores.dev has no '{record['shown'][:80]}', the metric that a table shows")
+    if why and not found:
+        found.append(f"is no JSON ({why})")
+    return found
+
+
+def read(path: Path) -> dict[str, Any]:
+    """Reads and checks one record, without its checksum; raises UserError naming the file and what is wrong."""
+    record = read_json(path)
+    found = problems(record)
+    if found:
+        raise UserError(f"{path}: not a valid run record: {'; '.join(found[:3])}")
+    return {key: value for key, value in record.items() if key != "checksum"}
+
+
+def predictions(path: Path, record: Mapping[str, Any]) -> "dict[str, NDArray[np.float32]]":
+    """A record's stored logits, split -> (examples, C); raises UserError when they are not what was written."""
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
+    kept = record["predictions"]
+    file = path.with_name(
+        Path(str(kept.get("file", ""))).name or path.with_suffix(".safetensors").name
+    )  # never elsewhere
+    try:
+        content = file.read_bytes()
+        if sha256_bytes(content) == kept.get("sha256"):
+            return dict(load(content))
+    except (OSError, ValueError, SafetensorError):  # ValueError: a name with a NUL
+        pass
+    raise UserError(f"{file}: missing or not what was written (checksum); delete {path} and run again")
+
+
+def asked(benchmark: "Benchmark", layout: "Layout", cell: "Cell") -> dict[str, Any] | None:
+    """The configuration that a benchmark file asks of a cell's runs; None for another repository's method, and after a
+    search whose outcome is not there."""
+    if benchmark.external(cell.method):
+        return None
+    chosen: dict[str, Any] = {}
+    if benchmark.grid():
+        try:
+            chosen = read_sealed(layout.best(cell))["point"]
+        except (UserError, KeyError, TypeError):
+            return None
+    return benchmark.run_config(*cell, chosen)
+
+
+def asked_of_teacher(benchmark: "Benchmark", teacher: str, task: str) -> dict[str, Any]:
+    """The configuration that a benchmark file asks of a fine-tuned teacher."""
+    return {"data": benchmark.data_config(task), **benchmark.teacher_config(teacher, task)}
+
+
+def write(path: Path, record: dict[str, Any]) -> None:
+    """Checks and writes one record, with its checksum."""
+    found = problems(record)
+    if found:
+        raise ValueError(f"{path}: {'; '.join(found)}")
+    write_json(path, sealed(record))

@@ -1,0 +1,312 @@
+"""A frozen teacher as a source of signals: cached (computed once per teacher and task, memory-mapped) or live.
+
+The cache holds what a pooled-vector method reads: logits, and one vector per example and intermediate layer. Signals
+are taken in eval mode, without dropout or augmentation, so the two regimes give the same numbers. Token states, vectors
+of the attention and mixed inputs are had live alone.
+"""
+
+import math
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from io import FileIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from railkd.data.batches import Prepared, sorted_batches
+from railkd.devices import autocast, precision, to_device
+from railkd.errors import Undeclared, UserError, warn
+from railkd.models.classifier import outputs_of, place, uses_type_ids
+from railkd.models.forward import forward
+from railkd.random_streams import stream
+from railkd.records.files import atomic_folder
+from railkd.records.hashes import sha256_file
+from railkd.records.sealed_files import read_json, read_sealed, sealed, write_json
+from railkd.signals import Batch, Part, Pooling, Signals
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+PROBE_EXAMPLES = 100  # of dev, for the layer similarities of Figure 2
+POOLINGS: tuple[Pooling, ...] = ("cls", "mean")
+SEEN = "seen.json"  # in a store: what its files looked like when their checksums were last computed
+
+
+def _not_cached() -> NoReturn:
+    raise Undeclared("a cache holds logits and pooled vectors alone: the method must declare live = True")
+
+
+class Cached:
+    """One batch of cached signals."""
+
+    def __init__(self, store: "SignalStore", rows: NDArray[np.int64], device: torch.device) -> None:
+        self._store, self._rows, self._device = store, rows, device
+
+    @property
+    def logits_BC(self) -> Tensor:
+        """(B, C) float32."""
+        return torch.from_numpy(self._store.read("logits", self._rows)).to(self._device, non_blocking=True)
+
+    def pooled(self, kind: Pooling, layers: Sequence[int]) -> Tensor:
+        """(B, len(layers), D) float32, read from disk for these rows alone."""
+        last = self._store.array(kind).shape[1]
+        if not all(1 <= layer <= last for layer in layers):
+            raise Undeclared(f"layers {list(layers)} are not all cached: intermediate layers are 1 to {last}")
+        picked = self._store.read(kind, self._rows)[:, np.asarray(layers) - 1]
+        return torch.from_numpy(picked).to(self._device, non_blocking=True).float()
+
+    @property
+    def mask_BT(self) -> NoReturn:
+        """Not in a cache, nor is what follows."""
+        _not_cached()
+
+    def tokens(self, layer: int) -> NoReturn:
+        _not_cached()
+
+    def vectors(self, part: Part, layer: int) -> NoReturn:
+        _not_cached()
+
+    def mixed(self, partner_B: Tensor, share: float) -> NoReturn:
+        _not_cached()
+
+
+class SignalStore:
+    """The signals of one (teacher, task) on disk, read row by row: memory stays flat however large they are.
+
+    ``logits.npy`` (examples, C) float32; ``cls.npy``, ``mean.npy``, ``mean_padded.npy`` (examples, N, D), layer l at
+    index l - 1; ``probe_<kind>.npy`` (probe examples, N, D) with ``probe_rows.npy``, rows of dev. Vectors are float16,
+    or float32 where a value is beyond float16's largest, 65,504; ``facts["dtypes"]`` says which.
+
+    Opening one checks that its files are what was written: by SHA-256, or, where ``seen.json`` says that this was done,
+    by size, inode and the times of the last change of content and of status. Any write through the file system moves
+    the last, which no user can set back, so it is noticed; what is not: a disk that changes bits by itself, and someone
+    who rewrites ``seen.json`` too. Without it (a copy, another host's inodes) everything is read once.
+    """
+
+    def __init__(self, folder: Path, device: torch.device) -> None:
+        self.folder, self.device = folder, device
+        self.facts: dict[str, Any] = read_sealed(folder / "signals.json")
+        _check(folder, self.facts["sha256"])
+        self._open: dict[str, tuple[FileIO, np.memmap[Any, Any]]] = {}
+
+    def _file(self, name: str) -> "tuple[FileIO, np.memmap[Any, Any]]":
+        if name not in self._open:
+            path = self.folder / f"{name}.npy"
+            if not path.is_file():
+                raise Undeclared(
+                    f"{path}: these signals were not asked for: name {name} in the property pooling, or, where it is "
+                    f"named, delete {self.folder} and run again"
+                )
+            try:
+                mapped = np.load(path, mmap_mode="r", allow_pickle=False)
+            except (ValueError, OSError, EOFError) as error:  # objects, which would be a pickle; or no array
+                raise UserError(
+                    f"{path}: not an array of numbers ({error}); delete {self.folder} and run again"
+                ) from None
+            self._open[name] = (FileIO(path), mapped)
+        return self._open[name]
+
+    def array(self, name: str) -> NDArray[Any]:
+        """The whole file, memory-mapped."""
+        return self._file(name)[1]
+
+    def read(self, name: str, rows_B: NDArray[np.int64]) -> NDArray[Any]:
+        """(B, …): these rows, read with one call each.
+
+        Not through the map: a touched page maps its neighbours, on a recent Linux megabytes, and they stay with the
+        process until memory is short.
+        """
+        file, array = self._file(name)
+        found = np.empty((len(rows_B), *array.shape[1:]), array.dtype)
+        size = found[0].nbytes
+        for row, target in zip(rows_B.tolist(), found, strict=True):
+            if os.preadv(file.fileno(), [memoryview(target).cast("B")], array.offset + row * size) != size:
+                raise UserError(f"{self.folder / name}.npy: row {row} cannot be read whole; delete it and run again")
+        return found
+
+    def signals(self, batch: Batch) -> Signals:
+        return Cached(self, batch.index_B.cpu().numpy(), self.device)
+
+
+class _RowFile:
+    """An array's file while it is written, row by row in any order: ``shape`` is (rows, …).
+
+    Not a memory map: a full disk is an error of the write, on any file system, and the process does not grow.
+    """
+
+    def __init__(self, path: Path, shape: tuple[int, ...], dtype: type) -> None:
+        self.path, self.shape, self.dtype = path, shape, np.dtype(dtype)
+        self._row_bytes = math.prod(shape[1:]) * self.dtype.itemsize
+        self._file = open(path, "w+b")  # noqa: SIM115
+        header = {"descr": np.lib.format.dtype_to_descr(self.dtype), "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(self._file, header)
+        self._start = self._file.tell()
+        self._file.truncate(self._start + shape[0] * self._row_bytes)
+
+    def write(self, rows_B: NDArray[np.int64], values: NDArray[Any]) -> None:
+        """``values`` (B, …) become these rows, in the file's type."""
+        for row, value in zip(rows_B.tolist(), np.ascontiguousarray(values, dtype=self.dtype), strict=True):
+            self._file.seek(self._start + row * self._row_bytes)
+            self._file.write(value.tobytes())
+
+    def widened(self) -> "_RowFile":
+        """The same rows in float32, in this file's place."""
+        wide = _RowFile(self.path.with_suffix(".wide"), self.shape, np.float32)
+        self._file.seek(self._start)
+        for _ in range(self.shape[0]):
+            wide._file.write(np.frombuffer(self._file.read(self._row_bytes), self.dtype).astype(wide.dtype).tobytes())
+        self._file.close()
+        os.replace(wide.path, self.path)
+        wide.path = self.path
+        return wide
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def _finite(logits_BC: Tensor, rows_B: Tensor, place: Path) -> NDArray[Any]:
+    """The logits in float32; raises UserError naming the example when one is not finite."""
+    whole_BC = logits_BC.float().cpu().numpy()
+    bad = np.argwhere(~np.isfinite(whole_BC))
+    if len(bad):
+        raise UserError(f"{place}: the teacher's logits are not finite for {_example(rows_B[bad[0][0]])}")
+    return whole_BC
+
+
+def _example(row: Tensor) -> str:
+    return (
+        f"example {int(row)}, counted from 0; expected a teacher with finite hidden states and logits "
+        "(training.teacher: a lower learning_rate, or precision: float32)"
+    )
+
+
+def _fitting(pooled_BND: Tensor, rows_B: Tensor, place: Path, wide: bool = False) -> NDArray[Any]:
+    """The vectors in float16, or, if ``wide`` or where float16 cannot hold them, in float32, which is a warning.
+
+    Raises UserError naming layer and example when a value is not finite.
+    """
+    half_BND = pooled_BND.half().cpu().numpy()
+    if np.isfinite(half_BND).all() and not wide:
+        return half_BND
+    whole_BND = pooled_BND.float().cpu().numpy()
+    bad = np.argwhere(~np.isfinite(whole_BND))
+    if len(bad):
+        layer, which = int(bad[0][1]) + 1, _example(rows_B[bad[0][0]])
+        raise UserError(f"{place}: the teacher's vector of layer {layer} is not finite for {which}")
+    if not wide:
+        at = np.unravel_index(np.abs(whole_BND).argmax(), whole_BND.shape)
+        warn(f"{place}: kept in float32, because layer {at[1] + 1} has {whole_BND[at]:g}, beyond float16's 65,504")
+    return whole_BND
+
+
+def _looks(folder: Path, names: Sequence[str]) -> dict[str, list[int]]:
+    """File -> size, inode, times of the last change of content and of status (ns)."""
+    found = {name: (folder / name).stat() for name in names}
+    return {name: [s.st_size, s.st_ino, s.st_mtime_ns, s.st_ctime_ns] for name, s in found.items()}
+
+
+def _check(folder: Path, digests: dict[str, str]) -> None:
+    """Raises UserError unless every file is what was written; reads no file that ``seen.json`` vouches for."""
+    try:
+        looks = _looks(folder, ["signals.json", *digests])
+        if (folder / SEEN).is_file() and read_json(folder / SEEN) == looks:
+            return
+    except (OSError, UserError):  # the loop below says which file is missing
+        looks = {}
+    for name, digest in digests.items():
+        path = folder / name
+        if not path.is_file() or sha256_file(path) != digest:
+            raise UserError(f"{path}: missing or not what was written (checksum); delete {folder} and run again")
+    with suppress(OSError, UserError):  # a folder that cannot be written to is read again by the next job
+        write_json(folder / SEEN, looks)
+
+
+def probe_rows(examples: int) -> Tensor:
+    """The dev rows on which layers are compared: the same for every run of a task."""
+    return torch.randperm(examples, generator=stream(0, "probe"))[:PROBE_EXAMPLES].sort().values
+
+
+def write_signals(
+    model: "PreTrainedModel",
+    data: Prepared,
+    poolings: Sequence[Pooling],
+    folder: Path,
+    device: torch.device,
+    precision_setting: str,
+    fingerprints: dict[str, str],
+    batch_size: int = 64,
+) -> None:
+    """Computes a teacher's signals on the training set and writes them, whole or not at all."""
+    split, pad_id = data.splits["train"], data.facts["pad_id"]
+    layers = list(range(1, model.config.num_hidden_layers))
+    type_ids = uses_type_ids(model)
+    place(model, device).eval()
+    dtype = precision(precision_setting, device, model.config.hidden_size)
+    with atomic_folder(folder) as unfinished:
+        width = model.config.hidden_size
+        logits = _RowFile(unfinished / "logits.npy", (len(split), outputs_of(model)), np.float32)
+        shape = (len(split), len(layers), width)
+        arrays = {kind: _RowFile(unfinished / f"{kind}.npy", shape, np.float16) for kind in poolings}
+        with torch.inference_mode(), autocast(device, dtype):
+            for padded in (False, True):  # mean_padded counts padding, so it needs every example at the full length
+                kinds = [k for k in poolings if (k == "mean_padded") == padded]
+                if padded and not kinds:
+                    continue
+                pad_to = data.facts["max_length"] if padded else None
+                for rows in sorted_batches(split.lengths, batch_size):
+                    said = forward(model, to_device(split.collate(rows, pad_id, type_ids, pad_to), device), bool(kinds))
+                    if not padded:
+                        logits.write(rows.numpy(), _finite(said.logits_BC, rows, folder / "logits.npy"))
+                    for kind in kinds:
+                        wide = arrays[kind].dtype == np.float32
+                        vectors = _fitting(said.pooled(kind, layers), rows, folder / f"{kind}.npy", wide)
+                        if vectors.dtype != arrays[kind].dtype:
+                            arrays[kind] = arrays[kind].widened()
+                        arrays[kind].write(rows.numpy(), vectors)
+            rows = probe_rows(len(data.splits["dev"]))
+            np.save(unfinished / "probe_rows.npy", rows.numpy())
+            said = forward(model, to_device(data.splits["dev"].collate(rows, pad_id, type_ids), device))
+            for kind in POOLINGS:
+                name = f"probe_{kind}.npy"
+                np.save(unfinished / name, _fitting(said.pooled(kind, layers), rows, folder / name))
+        for array in (logits, *arrays.values()):
+            array.close()
+        seal(unfinished, fingerprints, poolings, str(dtype).removeprefix("torch."))
+
+
+def lacks(folder: Path, fingerprints: Mapping[str, str | None], poolings: Sequence[str] | None) -> str | None:
+    """Why a store cannot serve: it is missing, of another teacher, tokenizer or data, or without what is to be read.
+
+    A fingerprint that is None is not compared. ``poolings`` None: nothing will be read, so its arrays may be missing.
+    """
+    if not (folder / "signals.json").is_file():
+        return "not there"
+    try:
+        facts = read_sealed(folder / "signals.json")
+        made_of, files, kinds = dict(facts["fingerprints"]), dict(facts["sha256"]), list(facts["poolings"])
+    except (KeyError, TypeError, ValueError) as error:  # UserError among them
+        return str(error) if isinstance(error, UserError) else "it is no store of signals"
+    found = [f"other {key}" for key, value in fingerprints.items() if value and made_of.get(key) != value]
+    if poolings is not None:
+        found += [] if all((folder / name).is_file() for name in files) else ["not there"]
+        found += [f"without {kind}" for kind in poolings if kind not in kinds]
+    return ", ".join(found) or None
+
+
+def seal(folder: Path, fingerprints: dict[str, str], poolings: Sequence[Pooling], precision: str) -> None:
+    """Writes what a store is and the checksums of its files, which makes it one."""
+    files = sorted(p.name for p in folder.iterdir())
+    facts = {
+        "fingerprints": fingerprints,
+        "poolings": list(poolings),
+        "precision": precision,
+        "dtypes": {name: str(np.load(folder / name, mmap_mode="r", allow_pickle=False).dtype) for name in files},
+        "sha256": {name: sha256_file(folder / name) for name in files},
+    }
+    write_json(folder / "signals.json", sealed(facts))
+    write_json(folder / SEEN, _looks(folder, ["signals.json", *files]))

@@ -1,0 +1,91 @@
+"""The teacher run in every step, as published: token states, attention and mixed inputs, which no cache holds."""
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from railkd.data.batches import Prepared
+from railkd.devices import autocast, precision
+from railkd.models.classifier import place, uses_type_ids
+from railkd.models.forward import Forward, forward
+from railkd.models.mixing import mixed_inputs
+from railkd.signals import Batch, Part, Pooling, Signals
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+class Live:
+    """One batch of a live teacher's signals: a forward pass when first read, so none that nothing reads."""
+
+    def __init__(self, teacher: "LiveTeacher", inputs: dict[str, Tensor]) -> None:
+        self._teacher, self._inputs = teacher, inputs
+
+    @cached_property
+    def _said(self) -> Forward:
+        return self._teacher.run(self._inputs)
+
+    @property
+    def logits_BC(self) -> Tensor:
+        """(B, C)."""
+        return self._said.logits_BC
+
+    @property
+    def mask_BT(self) -> Tensor:
+        """(B, T)."""
+        return self._inputs["attention_mask"]
+
+    def pooled(self, kind: Pooling, layers: Sequence[int]) -> Tensor:
+        """(B, len(layers), D) float32."""
+        return self._said.pooled(kind, layers)
+
+    def tokens(self, layer: int) -> Tensor:
+        """(B, T, D)."""
+        return self._said.tokens(layer)
+
+    def vectors(self, part: Part, layer: int) -> Tensor:
+        """(B, T, D)."""
+        return self._said.vectors(part, layer)
+
+    def mixed(self, partner_B: Tensor, share: float) -> "Live":
+        """The teacher on its own mixed word embeddings."""
+        with torch.no_grad():
+            embedding = self._teacher.model.get_input_embeddings()
+            return Live(self._teacher, mixed_inputs(embedding, self._inputs, partner_B, share))
+
+
+class LiveTeacher:
+    """The teacher run in every step, as published. ``attention``: the layers whose vectors are kept, 1-based."""
+
+    def __init__(
+        self,
+        model: "PreTrainedModel",
+        data: Prepared,
+        device: torch.device,
+        setting: str = "auto",
+        hidden: bool = True,
+        attention: Sequence[int] = (),
+    ) -> None:
+        self.model = place(model, device).eval().requires_grad_(False)
+        self.data, self.device, self.hidden, self.attention = data, device, hidden, attention
+        self.dtype = precision(setting, device, model.config.hidden_size)
+
+    def signals(self, batch: Batch) -> Signals:
+        inputs = batch.inputs
+        wants, has = uses_type_ids(self.model), "token_type_ids" in inputs
+        if wants != has:  # BERT's teacher of a DistilBERT student needs the ids that the student has no use for
+            inputs = {k: v for k, v in inputs.items() if k != "token_type_ids"}
+            if wants:
+                second_B = self.data.splits["train"].second[batch.index_B.cpu()].to(self.device)
+                position_T = torch.arange(inputs["input_ids"].shape[1], device=self.device)
+                ids_BT = (position_T >= second_B[:, None]) & inputs["attention_mask"].bool()
+                inputs["token_type_ids"] = ids_BT.long()
+        return Live(self, inputs)
+
+    def run(self, inputs: dict[str, Tensor]) -> Forward:
+        """One forward pass without gradient, in the teacher's own precision."""
+        with torch.no_grad(), autocast(self.device, self.dtype):
+            return forward(self.model, inputs, self.hidden, self.attention)

@@ -1,0 +1,1 @@
+"""The training loop, its schedule, and the state from which a stopped run goes on."""

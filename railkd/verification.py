@@ -1,0 +1,143 @@
+"""What in a results folder does not hold: records, predictions and data against each other and the benchmark file."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from railkd.benchmark.paths import Layout
+from railkd.benchmark.specification import Benchmark, Cell
+from railkd.data import preparation
+from railkd.data.batches import Prepared
+from railkd.errors import UserError
+from railkd.evaluation.scoring import scores_of
+from railkd.outdated import SOURCE, differences
+from railkd.records import hashes, run_record, sealed_files
+from railkd.tasks import TASKS
+
+TOLERANCE = 1e-9  # of a score: room for another version of numpy or scipy, none for another prediction
+
+
+class Verifier:
+    """Checks every run that the benchmark file lists; reads prepared data and hashes a teacher's weights once."""
+
+    def __init__(self, benchmark: Benchmark, layout: Layout) -> None:
+        self.benchmark, self.layout = benchmark, layout
+        self.checked = 0  # records found
+        self._prepared: dict[tuple[str, str], Prepared | str] = {}
+        self._weights: dict[Path, str | None] = {}
+
+    def problems(self) -> Iterator[str]:
+        """One line for each thing that does not hold, beginning with the file."""
+        known: set[Path] = set()
+        for teacher in self.benchmark.teachers:
+            for task in self.benchmark.teacher_tasks(teacher):
+                path = self.layout.teacher(teacher, task) / "record.json"
+                config = run_record.asked_of_teacher(self.benchmark, teacher, task)
+                identity = {"stage": "teacher", "teacher": teacher, "task": task, "seed": config["seed"]}
+                known.add(path)
+                yield from self._run(path, identity, config, teacher)
+        for cell in self.benchmark.cells():
+            teacher = self.benchmark.pairs[cell.pair]["teacher"]
+            if self.benchmark.search and not self.benchmark.external(cell.method):
+                yield from self._search(cell, teacher, self.benchmark.search["seed"])
+            for seed in self.benchmark.seeds:
+                path = self.layout.run(cell, seed)
+                identity = {"stage": "distil", **cell._asdict(), "seed": seed}
+                known.add(path)
+                yield from self._run(path, identity, run_record.asked(self.benchmark, self.layout, cell), teacher)
+        for path in self.layout.present():
+            if path not in known:
+                yield f"{path}: no run of {self.benchmark.path}"
+        for file in sorted(self.layout.root.rglob(sealed_files.SEAL)):
+            yield from sealed_files.broken(file.parent)
+        for file in sorted(self.layout.checksums("*").parent.glob("*.json")):
+            yield from sealed_files.broken(self.layout.root, file=file)
+
+    def _search(self, cell: Cell, teacher: str, seed: int) -> Iterator[str]:
+        """Every point of a cell's search, and that the best of them was chosen."""
+        grid, scores, metric = self.benchmark.grid(), [], TASKS[cell.task].shown
+        for number, point in enumerate(grid):
+            path = self.layout.point(cell, number)
+            identity = {"stage": "search", **cell._asdict(), "seed": seed}
+            wrong = list(self._run(path, identity, self.benchmark.run_config(*cell, point), teacher))
+            yield from wrong
+            if not wrong:
+                scores.append(run_record.read(path)["scores"]["dev"][metric])
+        best = self.layout.best(cell)
+        try:
+            chosen = sealed_files.read_sealed(best)["point"]
+        except (UserError, KeyError, TypeError):
+            yield f"{best}: missing or not what was written"
+            return
+        if len(scores) == len(grid) and chosen != grid[max(range(len(grid)), key=lambda k: scores[k])]:
+            yield f"{best}: {chosen} is not the point with the best {metric} on dev"
+
+    def _run(self, path: Path, identity: dict[str, Any], config: dict[str, Any] | None, teacher: str) -> Iterator[str]:
+        if not path.is_file():
+            yield f"{path}: missing"
+            return
+        self.checked += 1
+        try:
+            record = run_record.read(path)
+        except UserError as error:
+            yield str(error)
+            return
+        for key, expected in {**identity, "benchmark": self.benchmark.name}.items():
+            if record[key] != expected:
+                yield f"{path}: '{key}' is {record[key]!r}, expected {expected!r} in this place"
+        if record["task"] != identity["task"]:
+            return  # there is nothing to compare it with
+        changed = differences(record, config) if config is not None else []
+        if SOURCE in changed:
+            yield f"{path}: trained with another version of its method's source than the present one"
+            changed.remove(SOURCE)
+        if changed:
+            yield f"{path}: trained with another configuration than {self.benchmark.path} ({', '.join(changed)} differ)"
+        yield from self._weight(path, record, teacher)
+        if record["predictions"]:
+            yield from self._predictions(path, record, teacher)
+        elif config is not None:
+            yield f"{path}: keeps no predictions"
+
+    def _weight(self, path: Path, record: dict[str, Any], teacher: str) -> Iterator[str]:
+        """The teacher whose signals were read is the one that lies there."""
+        weights = self.layout.teacher(teacher, record["task"]) / "model.safetensors"
+        if weights not in self._weights:
+            self._weights[weights] = hashes.sha256_file(weights) if weights.is_file() else None
+        there, said = self._weights[weights], record["fingerprints"].get("teacher")
+        if there and said and there != said:
+            yield f"{path}: its teacher was another than {weights}"
+
+    def _predictions(self, path: Path, record: dict[str, Any], teacher: str) -> Iterator[str]:
+        try:
+            logits = run_record.predictions(path, record)
+        except UserError as error:
+            yield str(error)
+            return
+        prepared = self._data(teacher, record["task"])
+        if isinstance(prepared, str):
+            yield f"{path}: its scores cannot be recomputed: {prepared}"
+            return
+        if record["fingerprints"].get("data") not in (None, prepared.facts["sha256"]):
+            yield f"{path}: was scored on other data than {self.layout.prepared(teacher, record['task'])}"
+            return
+        for split, scores in record["scores"].items():
+            if split not in logits or split not in prepared.splits:
+                yield f"{path}: no predictions for its scores on {split}"
+            elif len(logits[split]) != len(prepared.splits[split]):
+                yield f"{path}: {len(logits[split])} predictions on {split}, expected {len(prepared.splits[split])}"
+            else:
+                again = scores_of(prepared, split, np.asarray(logits[split], np.float32))
+                for metric, score in scores.items():
+                    if metric not in again or abs(again[metric] - score) > TOLERANCE:
+                        yield f"{path}: {metric} on {split} is {score:.6f}, its predictions give {again.get(metric)}"
+
+    def _data(self, teacher: str, task: str) -> Prepared | str:
+        if (teacher, task) not in self._prepared:
+            try:
+                self._prepared[teacher, task] = preparation.load(self.layout.prepared(teacher, task))
+            except UserError as error:
+                self._prepared[teacher, task] = str(error)
+        return self._prepared[teacher, task]

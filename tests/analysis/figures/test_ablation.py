@@ -1,0 +1,374 @@
+"""The ablation and census figures: what they plot and say, recomputed from the records."""
+
+import base64
+import io
+import math
+import statistics
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import reading
+from made_records import Folder, spec
+from matplotlib.collections import LineCollection, PathCollection
+from matplotlib.colors import to_hex
+from matplotlib.text import Text
+from scipy import stats as reference
+
+from analysis import load
+from analysis.__main__ import main
+from analysis.benchmark import Benchmark, read
+from analysis.figures import ablation, layer_map_survey, style
+from analysis.load import Runs
+from analysis.report import markdown
+from analysis.report.catalogue import DRAWINGS
+from analysis.statistics import summaries
+from railkd.benchmark.variants import expand
+
+PAIR = "bert12-distilbert6"
+TASKS = ["cola", "mrpc"]
+ENTRIES = {
+    "no_kd": {},
+    "vanilla_kd": {},
+    "rail_kd_l": {
+        "mapping": "random_sorted", "projection": "learned", "pooling": "mean",
+        "cross": {"mapping": ["random_sorted", "random_once", "skip", "last"], "projection": ["learned", "none"]},
+        "vary": {"pooling": ["cls"]},
+    },
+    "rail_kd_c": {"mapping": "random_sorted", "vary": {"mapping": ["skip", "last", {"choose": 5, "of": 8}]}},
+}  # fmt: skip
+
+
+@pytest.fixture()
+def varied(tmp_path: Path) -> Folder:
+    """A benchmark with every run of both figures; its files are the test's own."""
+    content = spec()
+    content["data"]["tasks"], content["data"]["out_of_domain"], content["methods"] = TASKS, [], ENTRIES
+    methods = ["no_kd", "vanilla_kd", "rail_kd_l", "rail_kd_l.*", "rail_kd_c", "rail_kd_c.*"]
+    pair = {**content["pairs"][PAIR], "methods": methods, "tables": ["ablation", "census"]}
+    content["pairs"] = {PAIR: pair}
+    folder = Folder(tmp_path, content)
+    folder.spec = expand(content)[0]
+    return folder.fill()
+
+
+def loaded(folder: Folder) -> tuple[Benchmark, Runs]:
+    benchmark = read(folder.file)
+    return benchmark, load.read(benchmark, folder.results)
+
+
+def score(folder: Folder, method: str, task: str, seed: int) -> float:
+    record = folder.read(PAIR, method, task, seed)
+    return 100 * record["scores"]["test"][record["shown"]]
+
+
+def set_scores(folder: Folder, method: str, values: Any) -> None:
+    """Test scores (seeds × tasks), fractions, into a method's records."""
+    for s, seed in enumerate((1, 2, 3)):
+        for t, task in enumerate(TASKS):
+
+            def put(record: dict[str, Any], value: float = float(values[s][t])) -> None:
+                record["scores"]["test"][record["shown"]] = value
+
+            folder.edit(put, PAIR, method, task, seed)
+
+
+# ---- statistics ----
+
+
+def test_one_stratum_is_a_t_interval_and_equal_strata_pool_their_freedom() -> None:
+    values = np.array([[1.0], [2.0], [4.0]])
+    mean, low, high = summaries.stratified_interval(values)
+    expected = reference.t.interval(0.95, 2, np.mean(values), reference.sem(values[:, 0]))
+    assert (mean, low, high) == pytest.approx((7 / 3, *expected))
+    _, low2, high2 = summaries.stratified_interval(np.hstack([values, values + 5]))
+    half = reference.t.ppf(0.975, 4) * reference.sem(values[:, 0]) / math.sqrt(2)
+    assert (high2 - low2) / 2 == pytest.approx(half)
+
+
+def test_stratified_intervals_cover() -> None:
+    rng = np.random.default_rng(0)
+    means, scales = np.array([0.0, 3.0, -1.0, 5.0]), np.array([1.0, 2.0, 0.5, 4.0])
+    hits = 0
+    for _ in range(2000):
+        _, low, high = summaries.stratified_interval(means + scales * rng.standard_normal((3, 4)))
+        hits += low <= means.mean() <= high
+    assert 0.93 < hits / 2000 < 0.98
+
+
+def test_intervals_with_missing_runs() -> None:
+    one = summaries.stratified_interval(np.array([[1.0, 2.0]]))
+    assert one[0] == 1.5 and math.isnan(one[1])
+    gap = summaries.stratified_interval(np.array([[1.0, np.nan], [3.0, np.nan]]))
+    assert all(map(math.isnan, gap))
+    assert all(map(math.isnan, summaries.stratified_interval(np.empty((0, 2)))))
+    assert summaries.stratified_interval(np.ones((3, 2))) == (1.0, 1.0, 1.0)
+
+
+def test_variance_shares_find_what_was_put_in() -> None:
+    rng = np.random.default_rng(1)
+    items, shift = 2.0 * rng.standard_normal((3000, 1)), np.array([[10.0, -3.0, 0.0]])
+    found = summaries.variance_shares(items + shift + 1.0 * rng.standard_normal((3000, 3)))
+    assert found is not None and found.freedom == 2999 * 2
+    assert found.item_sd == pytest.approx(2, rel=0.05) and found.noise_sd == pytest.approx(1, rel=0.05)
+    assert found.low < 0.8 < found.high and found.share == pytest.approx(0.8, abs=0.02)
+    inside = 0
+    for _ in range(400):
+        noise = summaries.variance_shares(rng.standard_normal((30, 2)))
+        assert noise is not None
+        inside += noise.low <= 0 <= noise.high
+    assert 0.92 < inside / 400 < 0.98
+    assert summaries.variance_shares(np.ones((1, 3))) is None and summaries.variance_shares(np.ones((3, 1))) is None
+
+
+# ---- ablation ----
+
+
+def test_rows_show_the_block_then_each_option_alone(varied: Folder) -> None:
+    benchmark = read(varied.file)
+    rows = ablation.rows(benchmark, benchmark.pairs[0], "rail_kd_l")
+    assert [(row.option, row.value) for row in rows] == [
+        ("mapping", "random_sorted"), ("mapping", "random_once"), ("mapping", "skip"), ("mapping", "last"),
+        ("pooling", "mean"), ("pooling", "cls"),
+    ]  # fmt: skip
+    assert rows[0].dots == [("learned", "rail_kd_l"), ("none", "rail_kd_l.none")]
+    assert rows[2].dots == [("learned", "rail_kd_l.skip"), ("none", "rail_kd_l.skip.none")]
+    assert rows[4].dots == [("", "rail_kd_l")] and rows[5].dots == [("", "rail_kd_l.cls")]
+    assert benchmark.title_of("rail_kd_l.skip.none") == "RAIL-KD^l, skip, none"
+
+
+def test_effects_are_paired_differences(varied: Folder) -> None:
+    benchmark, runs = loaded(varied)
+    found = ablation.effect(benchmark, runs, benchmark.pairs[0], "rail_kd_l.skip", "vanilla_kd")
+    pairs = [[score(varied, "rail_kd_l.skip", t, s) - score(varied, "vanilla_kd", t, s) for t in TASKS]
+             for s in (1, 2, 3)]  # fmt: skip
+    assert found[0] == pytest.approx(statistics.mean(v for row in pairs for v in row))
+    assert found == pytest.approx(summaries.stratified_interval(np.array(pairs)))
+    varied.path(PAIR, "vanilla_kd", "cola", 3).unlink()
+    benchmark, runs = loaded(varied)
+    fewer = ablation.effect(benchmark, runs, benchmark.pairs[0], "rail_kd_l.skip", "vanilla_kd")
+    by_task = [statistics.mean([pairs[0][0], pairs[1][0]]), statistics.mean(row[1] for row in pairs)]
+    assert fewer[0] == pytest.approx(statistics.mean(by_task))
+
+
+def test_the_figure_plots_the_effects(varied: Folder) -> None:
+    benchmark, runs = loaded(varied)
+    figure = ablation.figure(benchmark, runs)
+    left, right = figure.axes
+    labels = [t.get_text() for t in left.get_yticklabels()]
+    assert labels == ["mapping", "random_sorted", "random_once", "skip", "last", "pooling", "mean", "cls"]
+    marks = style.values(["learned", "none"], style.marks_of(benchmark)["rail_kd_l"].colour)
+    learned, none = (reading.dots(left, mark, across=True) for mark in marks.values())
+    assert len(learned) == 4 + 2 and len(none) == 4  # the last two options have no second
+    (own,) = style.values([""], style.marks_of(benchmark)["rail_kd_c"].colour).values()
+    assert len(reading.dots(right, own, across=True)) == 3 + math.comb(8, 5)
+    assert len({*learned, *none}) == len(learned) + len(none)  # none hides another
+    expected = ablation.effect(benchmark, runs, benchmark.pairs[0], "rail_kd_l.skip.none", "vanilla_kd")
+    (place,) = (place for place in none if round(place) == labels.index("skip"))
+    assert none[place] == pytest.approx(expected)
+    assert [t.get_text() for t in figure.legends[0].get_texts()] == ["learned", "none", "the paper's choice"]
+    data = ablation.frame(benchmark, runs)
+    assert len(data) == len(learned) + len(none) + 3 + math.comb(8, 5)
+
+
+@pytest.mark.parametrize(("gain", "said"), [(0.0, "no difference established"), (0.2, "higher"), (-0.2, "lower")])
+def test_the_caption_says_whether_random_mapping_helps(varied: Folder, gain: float, said: str) -> None:
+    noise = [[0.01, -0.01], [-0.02, 0.0], [0.01, 0.01]]
+    set_scores(varied, "rail_kd_l.skip", [[0.5, 0.6]] * 3)
+    set_scores(varied, "rail_kd_l", [[0.5 + gain + a, 0.6 + gain + b] for a, b in noise])
+    benchmark, runs = loaded(varied)
+    text = DRAWINGS["ablation"].caption(benchmark, runs)
+    mean = f"{100 * gain:+.1f}".replace("-", "−")
+    assert "Does random mapping help here? RAIL-KD^l, a map drawn anew minus one evenly spaced and fixed: " in text
+    first = text.partition("fixed: ")[2].partition(";")[0]
+    assert first.startswith(f"{mean} points [") and first.endswith(said)
+    assert "says nothing about English" in text
+
+
+def test_the_table_has_the_figures_numbers_in_words_too(varied: Folder) -> None:
+    benchmark, runs = loaded(varied)
+    (grid,) = ablation.grids(benchmark, runs)
+    (title, rows), (_, others) = grid.sections
+    assert title == "RAIL-KD^l" and len(rows) == 4 * 2 + 1 and len(others) == 3 + math.comb(8, 5)
+    by_name = dict(rows)
+    own = [score(varied, "rail_kd_l.skip.none", t, s) for t in TASKS for s in (1, 2, 3)]
+    average, over, said, against, _ = by_name["mapping skip, projection none"]
+    assert float(average.sort) == pytest.approx(statistics.mean(own))
+    expected = ablation.effect(benchmark, runs, benchmark.pairs[0], "rail_kd_l.skip.none", "vanilla_kd")
+    assert float(over.sort) == pytest.approx(expected[0]) and over.after == ablation.interval(expected)
+    assert said.text == ("higher" if expected[1] > 0 else "lower" if expected[2] < 0 else "no difference established")
+    published = statistics.mean(score(varied, "rail_kd_l", t, s) for t in TASKS for s in (1, 2, 3))
+    assert float(against.sort) == pytest.approx(statistics.mean(own) - published)
+    assert [view.text for view in by_name["as it is"][3:]] == ["", ""]
+    assert base64.b64decode(grid.csv.partition(",")[2]).decode().count("\n") == 1 + len(rows) + len(others)
+
+
+def test_cells_that_learned_nothing_are_counted(varied: Folder) -> None:
+    """Matthews 0 and F1 .7 are what a constant answer scores in the made-up records."""
+    said = []
+    for scores in ([[0.9, 0.9]] * 3, [[0.0, 0.9]] * 3, [[0.0, 0.7]] * 3):
+        set_scores(varied, "rail_kd_l.skip", scores)
+        benchmark, runs = loaded(varied)
+        said.append(ablation.unlearned(benchmark, runs, benchmark.pairs[0], ["rail_kd_l.skip"]))
+    rest = "of 2 cells do not exceed the constant answer by two standard errors."
+    assert said == ["", f"1 {rest}", f"2 {rest}"]
+    assert "cells do not exceed the constant answer" in DRAWINGS["ablation"].caption(benchmark, runs)
+
+
+def test_verdicts() -> None:
+    assert ablation.verdict((1.25, -0.5, 3.0)) == "+1.2 points [−0.5, +3.0], no difference established"
+    assert ablation.verdict((-0.04, -0.04, -0.04)) == "+0.0 points, the same in every run"
+    assert ablation.verdict((-2.0, -3.0, -1.0)) == "−2.0 points [−3.0, −1.0], lower"
+    assert ablation.verdict((2.0, math.nan, math.nan)) == "+2.0 points, one run, so no interval"
+    assert ablation.verdict((math.nan, math.nan, math.nan)) == "missing"
+
+
+# ---- census ----
+
+
+def one_census(folder: Folder) -> tuple[Benchmark, layer_map_survey.Census]:
+    benchmark, runs = loaded(folder)
+    (found,) = layer_map_survey.census(benchmark, runs)  # rail_kd_l has named maps alone
+    return benchmark, found
+
+
+def test_the_census_places_the_random_map_among_the_fixed(varied: Folder) -> None:
+    benchmark, found = one_census(varied)
+    names = [v for v, of in benchmark.variants.items() if isinstance(of.changed.get("mapping"), list)]
+    assert found.maps_MRT.shape == (math.comb(8, 5), 3, 2) and found.planned == 56 == len(names)
+    means = [statistics.mean(score(varied, v, t, s) for t in TASKS for s in (1, 2, 3)) for v in names]
+    own = statistics.mean(score(varied, "rail_kd_c", t, s) for t in TASKS for s in (1, 2, 3))
+    assert found.scores_M == pytest.approx(means) and found.own == pytest.approx(own)
+    assert found.rank(own) == pytest.approx(100 * sum(m < own for m in means) / 56)
+    assert set(found.marked) == {"skip", "last"}
+    mean, low, high = found.difference
+    assert mean == pytest.approx(own - statistics.mean(means)) and low < mean < high
+    assert found.variance is not None
+    half = reference.t.ppf(0.975, 110) * found.variance.noise_sd * math.sqrt((1 + 1 / 56) / 3)
+    assert (high - low) / 2 == pytest.approx(half)
+
+
+def test_the_census_figure_shows_them(varied: Folder) -> None:
+    benchmark, found = one_census(varied)
+    figure = layer_map_survey.figure(benchmark, loaded(varied)[1])
+    whole, *by_task = figure.axes
+    assert len(by_task) == 2 and sum(bar.get_height() for bar in whole.containers[0]) == 56
+    mark = style.marks_of(benchmark)["rail_kd_c"]
+    drawn = [c for c in whole.collections if isinstance(c, PathCollection)]
+    scores = [float(c.get_offsets()[0][0]) for c in drawn]
+    assert scores == pytest.approx([found.own, *(float(values.mean()) for values in found.marked.values())])
+    assert len({float(c.get_offsets()[0][1]) for c in drawn}) == 3  # none hides another
+    assert to_hex(drawn[0].get_facecolor()[0]) == mark.colour
+    ends = [float(found.scores_M.mean()) + limit for limit in found.difference[1:]]
+    bars = [s for c in whole.collections if isinstance(c, LineCollection) for s in c.get_segments() if len(s)]
+    assert [bar[:, 0].tolist() for bar in bars] == [pytest.approx(ends), pytest.approx([found.own] * 2)]
+    texts = [t.get_text() for t in figure.legends[0].get_texts()]
+    assert texts == ["fixed maps", "drawn anew in each epoch", "evenly spaced", "last layers"]
+
+
+def test_the_census_table_places_the_named_maps(varied: Folder) -> None:
+    benchmark, found = one_census(varied)
+    (grid,) = layer_map_survey.grids(*loaded(varied))
+    ((title, rows),) = grid.sections
+    assert title == "RAIL-KD^c, 56 fixed maps"
+    assert [name for name, _ in rows] == [
+        "drawn anew in each epoch", "evenly spaced", "last layers", "best fixed map", "mean of the fixed maps", "worst",
+    ]  # fmt: skip
+    value, apart, lower = rows[0][1]
+    assert float(value.sort) == pytest.approx(found.own) and float(lower.sort) == pytest.approx(found.rank(found.own))
+    assert float(apart.sort) == pytest.approx(found.difference[0]) and apart.after == ablation.interval(
+        found.difference
+    )
+    assert float(rows[3][1][0].sort) == pytest.approx(max(found.scores_M)) and rows[5][1][2].text == "–"
+
+
+@pytest.mark.parametrize(
+    ("level", "said"),
+    [(0.9, "better than a fixed map is on average"), (0.1, "worse than a fixed"), (None, "no difference established")],
+)
+def test_the_census_says_so(varied: Folder, level: float | None, said: str) -> None:
+    benchmark, found = one_census(varied)
+    at = float(found.scores_M.mean()) / 100 if level is None else level
+    set_scores(varied, "rail_kd_c", [[at, at]] * 3)
+    benchmark, found = one_census(varied)
+    text = layer_map_survey.says(benchmark, found)
+    assert said in text and f"{100 * at:.1f}%" in text and "of the 56 fixed maps score lower (evenly spaced " in text
+    assert "the noise of a mean of 3 runs alone gives" in text
+
+
+def test_maps_that_do_not_differ_are_said_to(varied: Folder) -> None:
+    """As where no student learned anything: rounding is no difference, and explains nothing."""
+    benchmark = read(varied.file)
+    for method in ("rail_kd_c", *benchmark.families(benchmark.pairs[0])["rail_kd_c"]):
+        set_scores(varied, method, [[0.1, 0.7], [0.2, 0.7], [0.3, 0.7]])
+    benchmark, found = one_census(varied)
+    assert (
+        layer_map_survey.says(benchmark, found)
+        == "RAIL-KD^c: all 56 fixed maps score 45.0% alike, a map drawn anew 45.0%."
+    )
+    assert found.variance is None and summaries.variance_shares(np.array([[0.1 + 0.2, 1], [0.3, 1]])) is None
+    assert summaries.stratified_interval(np.array([[0.1 + 0.2], [0.3]]))[1:] == pytest.approx((0.3, 0.3), abs=1e-12)
+
+
+def test_runs_that_are_missing_are_said(varied: Folder) -> None:
+    varied.path(PAIR, "rail_kd_c.1-2-3-4-5", "cola", 2).unlink()
+    for task in TASKS:
+        for seed in (1, 2, 3):
+            varied.path(PAIR, "rail_kd_l.none", task, seed).unlink()
+    benchmark, found = one_census(varied)
+    assert len(found.maps_MRT) == 55 and "1 maps lack a run" in layer_map_survey.says(benchmark, found)
+    assert "Missing: 1 of 9 entries of RAIL-KD^l." in DRAWINGS["ablation"].caption(*loaded(varied))
+    varied.path(PAIR, "rail_kd_c", "cola", 2).unlink()
+    benchmark, found = one_census(varied)
+    assert layer_map_survey.says(benchmark, found) == "RAIL-KD^c: missing (55 of 56 maps have every run)."
+    layer_map_survey.figure(*loaded(varied)).savefig(io.BytesIO(), format="png", dpi=30)
+
+
+def test_one_seed_has_no_interval(varied: Folder) -> None:
+    content = varied.file.read_text().replace("seeds:\n- 1\n- 2\n- 3", "seeds:\n- 1")
+    varied.file.write_text(content)
+    benchmark, found = one_census(varied)
+    assert benchmark.seeds == (1,) and "one run, so no interval" in layer_map_survey.says(benchmark, found)
+    assert "one run, so no interval" in DRAWINGS["ablation"].caption(*loaded(varied))
+    for draw in (ablation.figure, layer_map_survey.figure):
+        draw(*loaded(varied)).savefig(io.BytesIO(), format="png", dpi=30)
+
+
+@pytest.mark.parametrize("draw", [ablation.figure, layer_map_survey.figure])
+def test_both_fit_one_column_in_large_enough_letters(varied: Folder, draw: Any) -> None:
+    with style.themed():
+        sheet = draw(*loaded(varied))
+        sheet.draw_without_rendering()
+    assert sheet.get_figwidth() == style.COLUMN == 3.3
+    assert min(t.get_fontsize() for t in sheet.findobj(Text) if t.get_text().strip() and t.get_visible()) >= 7
+    box, edge = sheet.get_tightbbox(), 0.06  # inches
+    assert box.x0 > -edge and box.x1 < sheet.get_figwidth() + edge
+    assert len([t for t in sheet.get_supxlabel().split("\n") if t]) <= 4  # the long caption is the report's
+
+
+def test_panels_with_the_same_rows_name_them_once(varied: Folder) -> None:
+    varied.spec = spec()
+    entry = {"mapping": "random_sorted", "pool_padding": False, "vary": {"pool_padding": [True]}}
+    varied.spec["data"]["tasks"], varied.spec["data"]["out_of_domain"] = TASKS, []
+    varied.spec["methods"] = {"vanilla_kd": {}, "rail_kd_l": entry, "rail_kd_c": entry}
+    methods = ["vanilla_kd", "rail_kd_l", "rail_kd_l.*", "rail_kd_c", "rail_kd_c.*"]
+    varied.spec["pairs"] = {PAIR: {**varied.spec["pairs"][PAIR], "methods": methods, "tables": ["ablation"]}}
+    varied.save()
+    figure = ablation.figure(*loaded(varied))
+    labels = [[t.get_text() for t in axis.get_yticklabels()] for axis in figure.axes]
+    assert labels == [["pool_padding", "false", "true"], []]
+
+
+def test_both_figures_are_in_the_report(varied: Folder) -> None:
+    for step in ("figures", "claims", "audit"):
+        assert main([step, str(varied.file), "--results", str(varied.results)]) == 0
+    for name in ("ablation", "census"):
+        assert (varied.results / "figures" / f"{name}.png").stat().st_size > 10_000
+        assert (varied.results / "figures" / f"{name}.pdf").read_bytes().startswith(b"%PDF")
+    text = markdown.compose(*loaded(varied), varied.results)
+    assert (
+        "## Ablation: which part does the work" in text
+        and "![Census: every fixed layer map](figures/census.png)" in text
+    )
+    assert "Does random mapping help here?" in text

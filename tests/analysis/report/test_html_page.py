@@ -1,0 +1,364 @@
+"""report.html: opened in a headless browser from disk; every number in it recomputed from the records."""
+
+import base64
+import csv
+import io
+import json
+import math
+import re
+import shutil
+import statistics
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import made_answers
+import numpy as np
+import pytest
+from made_records import BERT, GLUE, LARGE, OOD, Folder, cells, scores, spec
+from scipy import stats as scipy_stats
+
+from analysis import load
+from analysis.__main__ import main
+from analysis.benchmark import read
+from analysis.figures import report_plots
+from analysis.report import html_page
+from analysis.statistics import summaries
+from railkd.errors import UserError
+
+SIZES = {"desktop": (1280, 900), "phone": (390, 844)}
+PATIENCE = 120  # seconds until a browser that does not answer is an error
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Folder:
+    """A full folder with verdicts, audit and report."""
+    folder = Folder(tmp_path_factory.mktemp("page"), spec()).fill()
+    made_answers.write(folder.results)
+    benchmark = read(folder.file)
+    assert main(["tables", str(folder.file), "--results", str(folder.results)]) == 0
+    text = html_page.compose(benchmark, load.read(benchmark, folder.results), folder.results)
+    (folder.results / "report.html").write_text(text, encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def text(made: Folder) -> str:
+    return (made.results / "report.html").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """A headless Chromium that logs what the page says and what it asks the network for."""
+    webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
+    program, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    if not program or not driver:
+        pytest.skip("needs Chromium and its driver (Debian: apt-get install chromium chromium-driver)")
+    options = webdriver.ChromeOptions()
+    options.binary_location = program
+    options.page_load_strategy = "none"  # what a busy machine does now and then: `get` returns before the page is there
+    for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage"):
+        options.add_argument(argument)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    opened = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
+    opened.set_script_timeout(PATIENCE)
+    yield opened
+    opened.quit()
+
+
+def soon(browser: Any, condition: Callable[[], bool]) -> None:
+    """Waits until a condition holds: on a busy machine the browser answers before it has done what was asked."""
+    from selenium.common.exceptions import WebDriverException
+    from selenium.webdriver.support.wait import WebDriverWait
+
+    between = [WebDriverException]  # while a page takes the place of another, neither answers
+    WebDriverWait(browser, PATIENCE, ignored_exceptions=between).until(lambda _: condition())
+
+
+def drawn(browser: Any) -> None:
+    """Waits for two frames: what a frame brings, such as the event of an earlier scroll, has then been handled."""
+    browser.execute_async_script("requestAnimationFrame(() => requestAnimationFrame(arguments[0]))")
+
+
+def visit(browser: Any, folder: Folder) -> None:
+    """Loads the report and waits until all of it is there, has run its script and is drawn."""
+    address = (folder.results / "report.html").as_uri()
+    browser.execute_script("window.left = true")  # the page before may have the same address
+    browser.get(address)
+    state = "return [location.href, document.readyState, Boolean(window.left)]"
+    soon(browser, lambda: browser.execute_script(state) == [address, "complete", False])
+    drawn(browser)
+
+
+def size(browser: Any, name: str) -> None:
+    width, height = SIZES[name]
+    metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": name == "phone"}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+
+
+@pytest.fixture
+def opened(browser: Any, made: Folder) -> Any:
+    """The report, freshly loaded at desktop width."""
+    size(browser, "desktop")
+    visit(browser, made)
+    return browser
+
+
+def test_no_console_error_and_no_request_leaves_the_file(opened: Any, made: Folder) -> None:
+    opened.execute_script("document.querySelectorAll('details').forEach((d) => { d.open = true; })")
+    drawn(opened)
+    assert opened.get_log("browser") == []
+    events = [json.loads(entry["message"])["message"] for entry in opened.get_log("performance")]
+    asked = [e["params"]["request"]["url"] for e in events if e["method"] == "Network.requestWillBeSent"]
+    own = (made.results / "report.html").as_uri()
+    assert own in asked
+    assert [url for url in asked if url != own and not url.startswith("data:")] == []
+
+
+def test_nothing_in_the_file_points_outside(text: str) -> None:
+    outside = re.findall(r"""(?:src|href|action|url|import)\s*[=(]\s*["']?((?:https?:)?//[^"'\s>]+)""", text)
+    assert outside == []
+    assert "default-src 'none'" in text
+    assert {u.rstrip('"') for u in re.findall(r"https?://[^\s<]+", text)} <= {
+        "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"}  # fmt: skip
+    ids = re.findall(r'\bid="([^"]*)"', text)
+    assert len(ids) == len(set(ids))
+
+
+def test_every_number_of_the_tables_is_that_of_the_records(opened: Any, made: Folder) -> None:
+    script = (
+        "return [...document.querySelectorAll('#tables td[data-key]')].map((d) => [d.closest('figure').id,"
+        " d.dataset.key, d.dataset.sort, d.innerText, d.dataset.tip || ''])"
+    )
+    found = {(table, key): rest for table, key, *rest in opened.execute_script(script)}
+    wanted = {(f"table{n}", "|".join(key)): row for n in range(1, 7) for key, row in cells(made, n).items()}
+    assert {k for k, row in wanted.items() if row["value"]} <= set(found)
+    for place, (sort, shown, _) in found.items():
+        if place in wanted and wanted[place]["value"]:
+            assert float(sort) == pytest.approx(float(wanted[place]["value"]), abs=1e-9), place
+            assert float(re.match(r"-?[\d.]+", shown)[0]) == pytest.approx(float(sort), abs=0.051), place
+    checked = 0
+    for pair, number in ((BERT, 2), (LARGE, 3)):  # from the JSON files alone
+        for block in ("dev", "test"):
+            for method in ("teacher", *made.spec["pairs"][pair]["methods"]):
+                for task in [t for t in GLUE if (method, t) != ("codir", "stsb")]:
+                    values = scores(made, pair, method, task, block)
+                    sort, shown, tip = found[f"table{number}", f"{pair}|{block}|{method}|{task}"]
+                    assert float(sort) == pytest.approx(statistics.mean(values))
+                    assert shown.startswith(f"{statistics.mean(values):.1f}")
+                    if len(values) > 1:
+                        assert f"± {statistics.stdev(values):.1f}" in shown and "n = 3 runs" in tip
+                        half = scipy_stats.t.ppf(0.975, 2) * statistics.stdev(values) / math.sqrt(3)
+                        low, high = statistics.mean(values) - half, statistics.mean(values) + half
+                        assert f"95 % interval of the mean over seeds: {low:.2f} % to {high:.2f} %" in tip
+                    checked += 1
+    for column, task in OOD.items():
+        sort = found["table6", f"{BERT}|ood|pkd|{column}"][0]
+        assert float(sort) == pytest.approx(statistics.mean(scores(made, BERT, "pkd", task, column)))
+    assert checked > 200
+    assert "(61.3)" in found["table2", f"{BERT}|dev|teacher|cola"][1]  # benchmarks/reference/table2.csv
+
+
+def test_the_table_of_runs_and_its_file_hold_every_record(opened: Any, made: Folder) -> None:
+    cells_of = "(r) => [...r.cells].map((c) => c.textContent.trim())"
+    rows = opened.execute_script(f"return [...document.querySelectorAll('#runs tbody tr')].map({cells_of})")
+    assert len(rows) == 420 + 23
+    record = made.read(BERT, "pkd", "cola", 2)
+    (row,) = [r for r in rows if r[:4] == [BERT, "PKD", "cola", "2"]]
+    assert row[4] == f"{100 * record['scores']['dev']['matthews']:.1f}"
+    assert row[7] == f"{record['cost']['train_seconds']:.1f}"
+    assert row[8] == f"{1000 * record['cost']['step_seconds']:.2f}"
+    assert row[12] == record["fingerprints"]["data"][:12] and row[15] == record["config_hash"][:12]
+    link = opened.find_element("css selector", "#runs a[download]").get_attribute("href")
+    kept = list(csv.DictReader(io.StringIO(base64.b64decode(link.partition("base64,")[2]).decode())))
+    assert len(kept) == 443
+    (line,) = [r for r in kept if (r["pair"], r["method"], r["task"], r["seed"]) == (BERT, "pkd", "cola", "2")]
+    assert float(line["scores.dev.matthews"]) == record["scores"]["dev"]["matthews"]
+    assert line["fingerprints.teacher"] == record["fingerprints"]["teacher"]
+    assert line["provenance.versions.torch"] == "2.5.0" and line["provenance.commit"] == "0123456789abcdef0123"
+    assert "Some_CPU <2>, 2 cores" in opened.find_element("id", "machine-A").text
+
+
+def test_sorting(opened: Any) -> None:
+    def column() -> list[list[str]]:
+        return opened.execute_script(
+            "return [...document.querySelectorAll('#table2 tbody.rows')].map((b) =>"
+            " [...b.rows].map((r) => r.cells[1].dataset.sort))"
+        )
+
+    button = opened.find_elements("css selector", "#table2 button.sort")[1]
+    printed = column()
+    assert len(printed) == 2 and len(printed[0]) == 11
+    for order, reverse in (("descending", True), ("ascending", False)):
+        opened.execute_script("arguments[0].scrollIntoView({block: 'center'})", button)
+        drawn(opened)
+        button.click()
+        soon(opened, lambda order=order: button.find_element("xpath", "..").get_attribute("aria-sort") == order)
+        for before, after in zip(printed, column(), strict=True):
+            known = sorted((float(v) for v in before if v), reverse=reverse)
+            assert [float(v) for v in after if v] == known and after[len(known) :] == [""] * (len(after) - len(known))
+    button.send_keys("\ue007")  # Enter: as printed again
+    soon(opened, lambda: button.find_element("xpath", "..").get_attribute("aria-sort") is None)
+    assert column() == printed
+
+
+def test_details_on_hover_and_by_keyboard(opened: Any) -> None:
+    from selenium.webdriver import ActionChains
+    from selenium.webdriver.common.keys import Keys
+
+    tip = opened.find_element("id", "tip")
+    assert not tip.is_displayed()
+    stops = opened.find_elements("css selector", "#table2 td[tabindex='0']")
+    assert len(stops) == 1  # one stop of the Tab key for the whole table
+    cell = opened.find_element("css selector", f"#table2 td[data-key='{BERT}|dev|pkd|cola']")
+    opened.execute_script("arguments[0].scrollIntoView({block: 'center'})", cell)
+    drawn(opened)  # scrolling hides the details
+    ActionChains(opened).move_to_element(cell).perform()
+    soon(opened, tip.is_displayed)
+    assert "PKD, CoLA" in tip.text and "the paper prints" in tip.text
+    opened.execute_script("arguments[0].focus({preventScroll: true})", cell)
+    ActionChains(opened).send_keys(Keys.ARROW_RIGHT).perform()
+    soon(opened, lambda: opened.switch_to.active_element.get_attribute("data-key") == f"{BERT}|dev|pkd|sst2")
+    assert tip.is_displayed() and "PKD, SST-2" in tip.text
+    ActionChains(opened).send_keys(Keys.ESCAPE).perform()
+    soon(opened, lambda: not tip.is_displayed())
+
+
+@pytest.mark.parametrize("width", SIZES)
+def test_only_tables_and_figures_scroll_sideways(browser: Any, made: Folder, width: str) -> None:
+    size(browser, width)
+    visit(browser, made)
+    browser.execute_script("document.querySelectorAll('details').forEach((d) => { d.open = true; })")
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= SIZES[width][0]
+
+
+def test_dark_and_light_differ_and_text_is_legible(browser: Any, made: Folder) -> None:
+    found = {}
+    for scheme in ("light", "dark"):
+        feature = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", feature)
+        visit(browser, made)
+        colours = browser.execute_script(
+            "const b = getComputedStyle(document.body), t = document.querySelector('#curves0 svg text');"
+            " return [b.backgroundColor, b.color, getComputedStyle(t).fill]"
+        )
+        found[scheme] = [[int(v) for v in re.findall(r"\d+", c)[:3]] for c in colours]
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+    assert found["light"] != found["dark"]
+    for page_colour, ink, drawn in found.values():
+        assert drawn == ink  # a figure's text takes the page's colour
+        assert abs(sum(page_colour) - sum(ink)) > 450
+
+
+def test_filter_of_the_runs(opened: Any) -> None:
+    opened.execute_script("document.querySelectorAll('details').forEach((d) => { d.open = true; })")
+    field = opened.find_element("css selector", "input[data-filter=runs]")
+    field.send_keys("rail-kd")
+    script = "return [...document.querySelectorAll('#runs tbody tr')].filter((r) => !r.hidden).length"
+    rail = sum(len(p.get("tasks", GLUE)) * 3 for p in spec()["pairs"].values() for m in p["methods"] if "rail" in m)
+    soon(opened, lambda: opened.execute_script(script) <= rail)  # each letter leaves fewer
+    assert opened.execute_script(script) == rail
+
+
+def test_verdicts_and_audit(opened: Any) -> None:
+    content = opened.find_element("id", "verdicts").text
+    assert "1 reproduced" in content and "1 not run" in content
+    assert "“RAIL-KD <i>outperforms</i> PKD & ALP-KD”" in content
+    faster = opened.find_element("id", "faster").text
+    assert faster.startswith("contradicted Section 4.3, Table 2") and "1.42×, 95 % interval 1.30× to 1.55×" in faster
+    spread = opened.find_element("id", "spread").text
+    assert "−1.23 points, 95 % interval −2.50 to 0.03 points; the paper: +0.70 points" in spread
+    assert "About 11 seeds would decide it" in spread
+    assert "Needs CoDIR." in opened.find_element("id", "absent").text
+    x = [
+        float(opened.find_element("css selector", f"#faster svg {part}").get_attribute(name))
+        for part, name in ((".range", "x1"), (".estimate", "cx"), (".range", "x2"))
+    ]
+    assert x[0] < x[1] < x[2]
+    low, high = x[0] - x[1], x[2] - x[1]
+    assert low / high == pytest.approx(math.log(1.3 / 1.42) / math.log(1.55 / 1.42), rel=0.02)  # ratios: log scale
+    audit = opened.find_element("id", "audit").text
+    assert (
+        "2 averages and statements recomputed" in audit and "Table 2, TEST, PKD: The mean of the row is 78.1." in audit
+    )
+
+
+def test_without_verdicts_the_sections_are_left_out(small: Folder) -> None:
+    benchmark = read(small.file)
+    text = html_page.compose(benchmark, load.read(benchmark, small.results), small.results)
+    assert 'id="verdicts"' not in text and 'id="audit"' not in text and 'id="draws"' not in text
+    assert 'id="table2"' in text and 'id="table3"' not in text
+    small.results.joinpath("claims.json").write_text("{")
+    with pytest.raises(UserError, match="claims.json: cannot be read as JSON"):
+        html_page.compose(benchmark, load.read(benchmark, small.results), small.results)
+
+
+def test_data_is_escaped_and_missing_runs_are_named(small: Folder) -> None:
+    small.spec["title"] = "<script>alert(1)</script> & co"
+    small.spec["methods"]["pkd"] = {"title": "<img src=x onerror=alert(1)>\"'"}
+    small.save()
+    small.path(BERT, "no_kd", "mnli", 2).unlink()
+
+    def hostile(record: dict[str, Any]) -> None:
+        record["provenance"]["processor"] = "</script><b>CPU"
+
+    small.edit(hostile, BERT, "pkd", "cola", 1)
+    benchmark = read(small.file)
+    text = html_page.compose(benchmark, load.read(benchmark, small.results), small.results)
+    assert "<script>alert" not in text and "<img" not in text and "<b>CPU" not in text
+    assert "&lt;script&gt;alert(1)&lt;/script&gt; &amp; co" in text
+    assert "bert12-distilbert6, w/o KD: mnli (seed 2)" in text
+    assert "11 of 12 student runs" in text
+
+
+def test_interval_of_the_mean_is_students() -> None:
+    low, high = summaries.mean_interval(10.0, 2.0, 4)
+    expected = scipy_stats.t.interval(0.95, 3, loc=10, scale=1)
+    assert (low, high) == pytest.approx(expected)
+
+
+def test_curves_trade_off_and_draws_come_from_the_records(made: Folder) -> None:
+    benchmark = read(made.file)
+    runs = load.read(benchmark, made.results)
+    pair = benchmark.pairs[0]
+    curve = report_plots.curve_data(benchmark, runs, pair, "pkd", "cola")
+    expected = [[100 * e["dev"]["matthews"] for e in made.read(BERT, "pkd", "cola", s)["epochs"]] for s in (1, 2, 3)]
+    assert curve is not None and curve == pytest.approx(np.array(expected))
+    large = report_plots.curve_data(benchmark, runs, benchmark.pairs[1], "pkd", "cola")
+    assert large is not None and large.shape == (3, 2)  # one run stopped after two epochs
+
+    points = {p["method"]: p for p in report_plots.trade_off(benchmark, runs, pair, "test")}
+    assert "codir" not in points  # no STS-B, so its average would not compare
+    seconds = [made.read(BERT, "pkd", t, s)["cost"]["train_seconds"] for t in GLUE for s in (1, 2, 3)]
+    assert points["pkd"]["seconds"] == pytest.approx(sum(seconds) / 3)
+    assert points["pkd"]["mean"] == pytest.approx(
+        statistics.mean(v for t in GLUE for v in scores(made, BERT, "pkd", t, "test"))
+    )
+    for p in points.values():
+        beaten = any(o["seconds"] < p["seconds"] and o["mean"] > p["mean"] for o in points.values())
+        assert p["front"] is not beaten
+
+    drawn = report_plots.drawn_layers(benchmark, runs, pair, "rail_kd_l")
+    assert drawn is not None and drawn[1] == 8 * 3 * 3  # tasks, seeds, epochs
+    counts = drawn[0] * 0
+    for task in GLUE:
+        for seed in (1, 2, 3):
+            for layers in made.read(BERT, "rail_kd_l", task, seed)["method_record"]["layers"]:
+                for i, layer in enumerate(layers):
+                    counts[i, layer - 1] += 1
+    assert (drawn[0] == counts).all()
+    assert report_plots.drawn_layers(benchmark, runs, pair, "pkd") is None
+
+
+def test_costs_on_different_devices_are_not_placed_together(made: Folder, folder: Folder) -> None:
+    folder.edit(lambda r: r["cost"].update(device="gpu"), BERT, "pkd", "cola", 1)
+    benchmark = read(folder.file)
+    runs = load.read(benchmark, folder.results)
+    assert report_plots.trade_off(benchmark, runs, benchmark.pairs[0], "test") == []
+
+
+def test_equal_records_give_an_equal_page(small: Folder) -> None:
+    benchmark = read(small.file)
+    first, second = (html_page.compose(benchmark, load.read(benchmark, small.results), small.results) for _ in range(2))
+    assert first == second
+    assert str(Path.home()) not in first and str(small.root) not in first

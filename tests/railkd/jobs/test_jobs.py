@@ -1,0 +1,429 @@
+"""Jobs: records that can be trusted, seeds that are not trained twice, and what must be trained anew."""
+
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from safetensors.numpy import load_file
+
+from railkd import cli
+from railkd.benchmark import config
+from railkd.benchmark.paths import Layout
+from railkd.benchmark.specification import Cell
+from railkd.errors import Diverged, UserError
+from railkd.evaluation.scoring import scores_of
+from railkd.jobs import distillation, fine_tuning, model_sizes, preparing
+from railkd.records import hashes, run_record, sealed_files
+from railkd.tasks import TASKS
+
+CPU = torch.device("cpu")
+CELL = Cell("distilbert2", "rail_kd_l", "mrpc")
+
+
+@pytest.fixture
+def bench(pipeline: Any, tmp_path: Path) -> Callable[..., tuple[config.Benchmark, Layout]]:
+    """The pipeline's benchmark with changes to its content, and a copy of its results that a test may change."""
+    shutil.copytree(pipeline.layout.root, tmp_path / "results")
+
+    def make(edit: Callable[[dict[str, Any]], Any] = lambda spec: None) -> tuple[config.Benchmark, Layout]:
+        spec = yaml.safe_load(pipeline.benchmark.path.read_text())
+        edit(spec)
+        path = tmp_path / "tiny.yaml"
+        path.write_text(yaml.safe_dump(spec, sort_keys=False))
+        return config.load(path), Layout(tmp_path / "results")
+
+    return make
+
+
+def distil(made: tuple[config.Benchmark, Layout], seeds: list[int], cell: Cell = CELL, **options: Any) -> list[str]:
+    lines: list[str] = []
+    distillation.distil(*made, cell, seeds, CPU, lines.append, **options)
+    return lines
+
+
+def test_records_are_valid_and_predictions_give_the_scores(bench: Any, pipeline: Any) -> None:
+    benchmark, layout = bench()
+    lines = distil((benchmark, layout), [1, 2])
+    assert sum("epoch 2/2" in line for line in lines) == 2
+    data = pipeline.prepared("mrpc")
+    found = []
+    for seed in (1, 2):
+        path = layout.run(CELL, seed)
+        record = run_record.read(path)
+        found.append(record)
+        assert run_record.problems(record) == [] and record["seed"] == seed and record["stage"] == "distil"
+        predictions = path.with_name(record["predictions"]["file"])
+        assert hashes.sha256_file(predictions) == record["predictions"]["sha256"]
+        logits = load_file(predictions)
+        assert set(logits) == set(record["scores"]) == set(record["baselines"]) == {"dev", "test"}
+        for split, values in logits.items():
+            assert scores_of(data, split, values) == record["scores"][split]
+            assert len(values) == record["examples"][split]
+        assert record["examples"]["train"] == len(data.splits["train"])
+        best = record["epochs"][record["best_epoch"] - 1]
+        assert best["dev"] == record["scores"]["dev"]
+        assert record["config"] == benchmark.run_config(*CELL) and record["cost"]["regime"] == "cached"
+        weights = layout.teacher("bert4", "mrpc") / "model.safetensors"
+        assert record["fingerprints"]["teacher"] == hashes.sha256_file(weights)
+        assert record["fingerprints"]["data"] == data.facts["sha256"]
+        assert record["method_record"] and str(layout.root) not in path.read_text()
+        assert record["provenance"]["initialisation"] == "checkpoint distilbert2"
+    assert found[0]["config_hash"] == found[1]["config_hash"]
+    assert found[0]["scores"] != found[1]["scores"] or found[0]["epochs"] != found[1]["epochs"]
+    assert [p for p in (layout.root / ".kept").rglob("*") if p.is_file()] == []
+    teacher = run_record.read(layout.teacher("bert4", "mrpc") / "record.json")
+    assert teacher["stage"] == "teacher" and teacher["student"] == teacher["teacher"] == "bert4"
+
+
+def test_a_seed_alone_gives_what_it_gives_in_a_group(bench: Any) -> None:
+    made = bench()
+    distil(made, [1, 2])
+    layout = made[1]
+    group = load_file(layout.run(CELL, 2).with_suffix(".safetensors"))
+    layout.run(CELL, 2).unlink()
+    distil(made, [2])
+    alone = load_file(layout.run(CELL, 2).with_suffix(".safetensors"))
+    assert all(np.array_equal(group[k], alone[k]) for k in group)
+
+
+def killed(made: tuple[config.Benchmark, Layout], monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Trains seed 1, dies in seed 2; then the workflow deletes the job's outputs. Returns seed 1's record."""
+    real, seen = distillation.train, []
+
+    def train(*arguments: Any) -> Any:
+        seen.append(arguments[5])
+        if arguments[5] == 2:
+            raise KeyboardInterrupt
+        return real(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(distillation, "train", train)
+        with pytest.raises(KeyboardInterrupt):
+            distil(made, [1, 2])
+    path = made[1].run(CELL, 1)
+    assert seen == [1, 2] and run_record.read(path)["seed"] == 1 and not made[1].run(CELL, 2).exists()
+    return path
+
+
+def trained_seeds(made: tuple[config.Benchmark, Layout], monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    real, seen = distillation.train, []
+
+    def train(*arguments: Any) -> Any:
+        seen.append(arguments[5])
+        return real(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(distillation, "train", train)
+        distil(made, [1, 2])
+    return seen
+
+
+def test_a_killed_job_keeps_the_seeds_it_finished(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = bench()
+    path = killed(made, monkeypatch)
+    before = path.read_bytes(), path.with_suffix(".safetensors").read_bytes()
+    path.unlink()
+    path.with_suffix(".safetensors").unlink()
+    assert trained_seeds(made, monkeypatch) == [2]
+    assert (path.read_bytes(), path.with_suffix(".safetensors").read_bytes()) == before
+    assert run_record.read(made[1].run(CELL, 2))["seed"] == 2
+    assert trained_seeds(made, monkeypatch) == [1, 2]  # a finished job that is run again is meant to train
+
+
+CHANGES: dict[str, Callable[[dict[str, Any]], Any]] = {
+    "option": lambda spec: spec["methods"]["rail_kd_l"].update(rail_weight=0.5),
+    "training": lambda spec: spec["training"]["student"].update(learning_rate=1e-3),
+}
+
+
+@pytest.mark.parametrize("change", ["option", "training", "source", "predictions", "half a record", "no sha"])
+def test_what_changed_is_trained_anew(bench: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, change: str) -> None:
+    made = bench()
+    kept = made[1].kept(killed(made, monkeypatch))
+    if change in CHANGES:
+        made = bench(CHANGES[change])
+    elif change == "source":
+        other = tmp_path / "edited.py"
+        first, *rest = distillation.source_files("rail_kd_l")
+        other.write_text(first.read_text() + "\n# edited\n")
+        monkeypatch.setattr(distillation, "source_files", lambda name: [other, *rest])
+    elif change == "predictions":
+        content = bytearray(kept.with_suffix(".safetensors").read_bytes())
+        content[-1] ^= 1
+        kept.with_suffix(".safetensors").unlink()
+        kept.with_suffix(".safetensors").write_bytes(bytes(content))
+    elif change == "half a record":
+        text = kept.read_text()
+        kept.unlink()
+        kept.write_text(text[: len(text) // 2])
+    else:
+        record = sealed_files.read_json(kept)
+        kept.unlink()
+        sealed_files.write_json(kept, sealed_files.sealed({**record, "predictions": {}}))
+    assert trained_seeds(made, monkeypatch) == [1, 2]
+
+
+def test_a_loss_that_is_not_finite_names_the_run_and_stops_no_other(
+    bench: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, original = bench(), distillation.train
+
+    def fail(*arguments: Any) -> Any:
+        if arguments[5] == 1:
+            raise Diverged("loss is not finite at step 3")
+        return original(*arguments)
+
+    monkeypatch.setattr(distillation, "train", fail)
+    with pytest.raises(UserError, match="^distilbert2 rail_kd_l mrpc seed 1: loss is not finite at step 3$"):
+        distil(made, [1, 2])
+    paths = [made[1].run(CELL, seed) for seed in (1, 2)]
+    assert [path.is_file() for path in paths] == [False, True]
+    paths[1].unlink()  # as the workflow does with the outputs of a job that failed
+    monkeypatch.undo()
+    assert trained_seeds(made, monkeypatch) == [1]
+
+
+@pytest.mark.parametrize("task", ["mrpc", "stsb"])
+def test_rail_kd_whose_loss_is_not_finite_costs_no_neighbour(
+    bench: Any, monkeypatch: pytest.MonkeyPatch, task: str
+) -> None:
+    """What it accumulates for its record is not finite either, and has no eigenvalues: the loss is looked at first."""
+    from railkd.methods.rail_kd_l import RailKDLayerwise
+
+    made, original, cell = bench(), RailKDLayerwise.terms, CELL._replace(task=task)
+    seeds: list[int] = []
+
+    def spoiled(self: Any, batch: Any, student: Any, teacher: Any) -> Any:
+        found = original(self, batch, student, teacher)
+        if seeds[-1] == 1:
+            assert self.spectrum is not None
+            self.spectrum.moment_GUU.fill_(float("nan"))
+            found["rail"] = found["rail"] * float("nan")
+        return found
+
+    real = distillation.train
+
+    def train(*arguments: Any) -> Any:
+        seeds.append(arguments[5])
+        return real(*arguments)
+
+    monkeypatch.setattr(RailKDLayerwise, "terms", spoiled)
+    monkeypatch.setattr(distillation, "train", train)
+    said = f"^distilbert2 rail_kd_l {task} seed 1: loss is not finite at step 1: total nan, .*, rail nan; last"
+    with pytest.raises(Diverged, match=said):
+        distil(made, [1, 2], cell)
+    assert seeds == [1, 2] and run_record.read(made[1].run(cell, 2))["method_record"]["effective_rank"]
+    assert not made[1].run(cell, 1).exists()
+
+
+def test_bookkeeping_that_fails_is_one_line_and_costs_no_neighbour(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from railkd.methods.parts.projection import Spectrum
+
+    made, original, calls = bench(), Spectrum.summary, []
+
+    def fail(self: Any) -> Any:
+        calls.append(1)
+        if len(calls) == 1:
+            raise torch.linalg.LinAlgError("linalg.eigh: the algorithm failed to converge")
+        return original(self)
+
+    monkeypatch.setattr(Spectrum, "summary", fail)
+    said = r"rail\.py:\d+: RailKDLayerwise\.end_epoch\(\) raises _?LinAlgError: linalg"
+    with pytest.raises(Diverged, match=r"^distilbert2 rail_kd_l mrpc seed 1: \S*" + said):
+        distil(made, [1, 2])
+    assert [made[1].run(CELL, seed).exists() for seed in (1, 2)] == [False, True]
+
+
+def test_two_stages_in_one_epoch_are_refused_before_any_compute(bench: Any) -> None:
+    for epochs, grid, refused in ((1, None, True), (2, None, False), (2, [1, 2], True), (1, [3], False)):
+
+        def edit(spec: dict[str, Any], epochs: int = epochs, grid: Any = grid) -> None:
+            spec["training"]["student"]["epochs"] = epochs
+            spec["pairs"] = {"bert2": {"teacher": "bert4", "student": "bert2", "methods": ["tinybert"]}}
+            if grid:
+                spec["search"] = {"seed": 0, "grid": {"epochs": grid}}
+
+        if refused:
+            with pytest.raises(UserError, match="first_stage: two stages need at least 2 epochs, this run has 1"):
+                cli.check(*bench(edit))
+        else:
+            cli.check(*bench(edit))
+
+
+def test_live_regime_and_saved_students(bench: Any) -> None:
+    def edit(spec: dict[str, Any]) -> None:
+        spec["training"]["student"].update(regime="live", epochs=1)
+        spec["save_students"] = True
+
+    made = bench(edit)
+    distil(made, [1])
+    path = made[1].run(CELL, 1)
+    assert run_record.read(path)["cost"]["regime"] == "live" and (path.with_suffix("") / "model.safetensors").is_file()
+    distil(made, [1], CELL._replace(method="no_kd"))
+    assert run_record.read(made[1].run(CELL._replace(method="no_kd"), 1))["cost"]["regime"] == "none"
+
+
+def test_search_selects_the_best_point_on_dev(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def edit(spec: dict[str, Any]) -> None:
+        spec["search"] = {"seed": 0, "grid": {"learning_rate": [1e-3, 2e-3], "epochs": [1, 2]}}
+
+    benchmark, layout = bench(edit)
+    for point in range(4):
+        distil((benchmark, layout), [0], point=point)
+        record = run_record.read(layout.point(CELL, point))
+        assert record["stage"] == "search" and record["config"]["training"]["epochs"] == point % 2 + 1
+    scores = [0.2, 0.7, 0.7, 0.4]
+    for point, score in enumerate(scores):  # test scores the other way round: they must not matter
+        record = run_record.read(layout.point(CELL, point))
+        record["scores"] = {"dev": {**record["scores"]["dev"], "f1": score}, "test": {"f1": 1 - score}}
+        run_record.write(layout.point(CELL, point), record)
+    best = distillation.select(benchmark, layout, CELL)
+    assert best["index"] == 1 and best["scores"] == scores and best["metric"] == "f1"
+    assert best["point"] == benchmark.grid()[1] == {"learning_rate": 1e-3, "epochs": 2}
+    assert sealed_files.read_sealed(layout.best(CELL)) == best
+    distil((benchmark, layout), [1])
+    training = run_record.read(layout.run(CELL, 1))["config"]["training"]
+    assert (training["learning_rate"], training["epochs"]) == (1e-3, 2)
+    layout.point(CELL, 2).unlink()
+    with pytest.raises(UserError, match="point-2.json: no such file"):
+        distillation.select(benchmark, layout, CELL)
+
+
+@pytest.mark.parametrize(
+    "methods, poolings",
+    [(["no_kd", "vanilla_kd"], []), (["pkd", "no_kd"], ["cls"]), (["rail_kd_l", "rail_kd_c"], ["mean"]),
+     (["pkd", "rail_kd_c"], ["cls", "mean"])],
+)  # fmt: skip
+def test_poolings_needed(bench: Any, methods: list[str], poolings: list[str]) -> None:
+    def edit(spec: dict[str, Any]) -> None:
+        spec["pairs"] = {"p": {"teacher": "bert4", "student": "bert2", "methods": methods}}
+
+    assert model_sizes.poolings_needed(*bench(edit), "bert4", "mrpc") == poolings
+
+    def padded(spec: dict[str, Any]) -> None:
+        edit(spec)
+        spec["methods"]["rail_kd_c"]["pool_padding"] = True
+        spec["methods"]["pkd"]["external"] = True
+
+    expected = (["mean"] if "rail_kd_l" in methods else []) + (["mean_padded"] if "rail_kd_c" in methods else [])
+    assert model_sizes.poolings_needed(*bench(padded), "bert4", "mrpc") == expected
+
+
+def test_shape_reads_no_weights(make_benchmark: Any) -> None:
+    pretrain = {"family": "bert", "layers": 12, "width": 64, "heads": 2, "vocabulary": 99, "max_length": 64, "steps": 1,
+                "batch_size": 1, "learning_rate": 0.1}  # fmt: skip
+    benchmark = make_benchmark(
+        {
+            "models.mini": {"pretrain": pretrain},
+            "models.half": {"layers_of": "mini", "layers": 6, "keep": "first"},
+            "models.two": {"layers_of": "bert4", "layers": 3, "keep": "first"},
+        }
+    )
+    layout = Layout("nowhere")
+    shapes = {
+        name: model_sizes.shape(benchmark, layout, name) for name in ("mini", "half", "two", "bert4", "distilbert2")
+    }
+    assert shapes == {
+        "mini": (12, 64, 2),
+        "half": (6, 64, 2),
+        "two": (3, 32, 2),
+        "bert4": (4, 32, 2),
+        "distilbert2": (2, 16, 2),
+    }
+
+
+def test_vocabularies_must_agree(make_benchmark: Any, checkpoints: Path, tmp_path: Path) -> None:
+    benchmark = make_benchmark(
+        {"models.roberta3": {"path": str(checkpoints / "roberta3")}, "pairs.p.student": "roberta3"}
+    )
+    with pytest.raises(UserError, match="^models.roberta3: its vocabulary is not that of its teacher bert4"):
+        preparing.prepare(benchmark, Layout(tmp_path / "r"), "bert4", "mrpc")
+
+
+@pytest.mark.parametrize("key", ["data", "tokenizer", "teacher"])
+def test_signals_of_other_inputs_are_computed_anew(bench: Any, key: str) -> None:
+    made = bench()
+    folder = made[1].signals("bert4", "mrpc")
+    facts = sealed_files.read_json(folder / "signals.json")
+    assert set(facts["fingerprints"]) == {"data", "tokenizer", "teacher"} and all(facts["fingerprints"].values())
+    changed = {**facts, "fingerprints": {**facts["fingerprints"], key: "0" * 64}}
+    sealed_files.write_json(folder / "signals.json", sealed_files.sealed(changed))
+    assert f"{folder}: other {key}; computed now" in distil(made, [1])
+    assert sealed_files.read_json(folder / "signals.json") == facts  # and the same bytes again
+    assert not any("computed now" in line for line in distil(made, [2]))
+
+
+def test_signals_that_are_gone_or_too_few_are_computed_anew(bench: Any) -> None:
+    made = bench()
+    folder = made[1].signals("bert4", "mrpc")
+    shutil.rmtree(folder)
+    assert f"{folder}: not there; computed now" in distil(made, [1])
+    base = [str(made[0].path), "--results", str(made[1].root), "--teacher", "bert4", "--task", "mrpc"]
+    assert cli.main(["release", *base]) == 0 and folder.is_dir() and not list(folder.glob("*.npy"))
+    assert f"{folder}: not there; computed now" in distil(made, [2])
+    only_mean = bench(
+        lambda spec: spec["pairs"]["distilbert2"].update(methods=["rail_kd_l"]) or spec["pairs"].pop("bert2")
+    )
+    fine_tuning.signals(*only_mean, "bert4", "mrpc", CPU)
+    made = bench()
+    assert f"{folder}: without cls; computed now" in distil(made, [2])
+
+
+def test_the_live_teacher_is_loaded_once_a_job(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = bench(lambda spec: spec["training"]["student"].update(regime="live"))
+    real, loaded = fine_tuning.fine_tuned, []
+
+    def fine_tuned(*arguments: Any) -> Any:
+        loaded.append(arguments)
+        return real(*arguments)
+
+    monkeypatch.setattr(distillation, "fine_tuned", fine_tuned)
+    distil(made, [1, 2])
+    assert len(loaded) == 1
+    assert all(run_record.read(made[1].run(CELL, s))["cost"]["regime"] == "live" for s in (1, 2))
+
+
+def test_a_damaged_teacher_is_noticed(bench: Any) -> None:
+    benchmark, layout = bench()
+    weights = layout.teacher("bert4", "mrpc") / "model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(bytes(content))
+    with pytest.raises(UserError, match=r"model.safetensors: missing or not what was written \(checksum\)"):
+        fine_tuning.signals(benchmark, layout, "bert4", "mrpc", CPU)
+
+
+def test_fine_tuned_teacher_keeps_its_score(bench: Any, pipeline: Any) -> None:
+    from railkd.evaluation.scoring import logits_of
+
+    for task, outputs in (("mrpc", 2), ("stsb", 1)):
+        data = pipeline.prepared(task)
+        record = run_record.read(pipeline.layout.teacher("bert4", task) / "record.json")
+        model = pipeline.teacher(task, outputs)
+        scores = scores_of(data, "dev", logits_of(model, data.splits["dev"], data.facts["pad_id"], CPU, torch.float32))
+        assert scores == record["scores"]["dev"] and set(scores) >= set(TASKS[task].metrics)
+
+
+def test_command_line_errors_are_one_line(bench: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    benchmark, layout = bench()
+    base = [str(benchmark.path), "--results", str(layout.root)]
+    for arguments, expected in (
+        (["distil", *base, "--pair", "distilbert3", "--method", "pkd", "--task", "mrpc", "--seeds", "1"],
+         "--pair: unknown pair 'distilbert3'; did you mean 'distilbert2'?"),
+        (["prepare", *base, "--teacher", "bert4", "--task", "mprc"],
+         "--task: unknown task 'mprc'; did you mean 'mrpc'?"),
+        (["signals", *base, "--teacher", "bert2", "--task", "mrpc"], "--teacher: unknown teacher 'bert2'"),
+    ):  # fmt: skip
+        assert cli.main(arguments) == 1
+        lines = capsys.readouterr().err.splitlines()
+        assert len(lines) == 1 and lines[0].startswith(f"railkd: error: {expected}")
+    cli.check(benchmark, layout)
+    wrong = replace(benchmark, spec={**benchmark.spec, "methods": {**benchmark.spec["methods"], "pkd": {"betta": 1}}})
+    with pytest.raises(UserError, match="methods.pkd: unknown option 'betta'; did you mean 'beta'"):
+        cli.check(wrong, layout)

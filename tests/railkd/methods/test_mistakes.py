@@ -1,0 +1,274 @@
+"""A mistake in a method's file is one sentence with file, line and remedy: once, in check-method and in training."""
+
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+
+from railkd import cli
+from railkd.benchmark import config
+from railkd.benchmark.paths import Layout
+from railkd.benchmark.specification import Cell
+from railkd.errors import MethodError, UserError
+from railkd.jobs import distillation
+from railkd.methods import find
+from railkd.records import run_record
+
+CPU = torch.device("cpu")
+HEAD = "import torch\nfrom railkd.methods.base import Method, cross_entropy, kd\n\n\n"  # the class begins at line 5
+CE = "cross_entropy(student.logits_BC, batch.labels_B, self.setting.regression)"
+SUPER = "    super().__init__(setting)\n"
+START = "def __init__(self, setting):\n        super().__init__(setting)\n"
+
+
+def method(*lines: str, reads: str = "needs_logits = True") -> str:
+    """A file with a class of these lines, each indented once."""
+    return HEAD + "class MyKD(Method):\n" + "".join(f"    {line}\n" for line in (reads, *lines))
+
+
+def terms(*lines: str) -> str:
+    return "def terms(self, batch, student, teacher):\n" + "".join(f"        {line}\n" for line in lines)
+
+
+# what is wrong -> the file, and the sentence that check-method and training say of it (a pattern, after the path)
+MISTAKES: dict[str, tuple[str, str]] = {
+    "no terms": (method(), r":5: MyKD has no terms\(\); define terms\(self, batch, student, teacher\), which .*"),
+    "no dict": (
+        method(terms(f"return {CE}")),
+        r":7: MyKD\.terms\(\) returned a Tensor, expected a dict from a term's name to a scalar tensor",
+    ),
+    "no tensor": (
+        method(terms('return {"ce": 0.5}')),
+        r":7: MyKD\.terms\(\) returned a float as the term 'ce', expected a scalar tensor",
+    ),
+    "no term": (method(terms("return {}")), r":7: MyKD\.terms\(\) returned no term, expected at least one"),
+    "no scalar": (
+        method(terms('return {"ce": student.logits_BC[:, 0]}')),
+        r":7: MyKD\.terms\(\) returned a term 'ce' of the shape \(\d+,\), expected a scalar; take its mean",
+    ),
+    "no weight": (
+        method(terms(f'return {{"ce": {CE}, "mid": {CE}}}')),
+        r""":7: MyKD\.terms\(\) returned a term 'mid' without a weight; add self\.weights\["mid"\] in __init__""",
+    ),
+    "a weight that is no number": (
+        method(START + '        self.weights["ce"] = None\n', terms(f'return {{"ce": {CE}}}')),
+        r""":11: MyKD\.terms\(\) needs a number as self\.weights\["ce"\], but it is None""",
+    ),
+    "no super().__init__()": (
+        method('def __init__(self, setting):\n        self.weights = {"ce": 1.0}\n', terms(f'return {{"ce": {CE}}}')),
+        r":5: MyKD\.__init__\(\) does not call super\(\)\.__init__\(setting\) first; add it as its first line",
+    ),
+    "super().__init__() too late": (
+        method("def __init__(self, setting):\n        self.map = torch.nn.Linear(3, 3)\n", SUPER,
+               terms(f'return {{"ce": {CE}}}')),
+        r":5: MyKD\.__init__\(\) does not call super\(\)\.__init__\(setting\) first; add it as its first line",
+    ),
+    "no setting": (
+        method("def __init__(self):\n        super().__init__(None)\n", terms(f'return {{"ce": {CE}}}')),
+        r":7: MyKD\.__init__\(\) cannot be called with a setting and options \(too many positional arguments\)",
+    ),
+    "hidden layers undeclared": (
+        method(terms('mid = student.pooled("mean", [1]).square().mean()', f'return {{"ce": {CE} + mid}}')),
+        r":8: MyKD\.terms\(\): hidden layers are read, but were not kept: declare them with the property pooling .*",
+    ),
+    "a layer that is not there": (
+        method("pooling = 'cls'", terms('mid = student.pooled("cls", [99]).mean()', f'return {{"ce": {CE} + mid}}')),
+        r":9: MyKD\.terms\(\): there is no layer 99: layers are 1 to \d+, 0 the embeddings",
+    ),
+    "a pooling that does not exist": (
+        method("pooling = 'max'", terms(f'return {{"ce": {CE}}}')),
+        r":5: MyKD\.pooling is 'max', expected one of cls, mean, mean_padded, or None",
+    ),
+    "the teacher undeclared": (
+        method(terms("mid = kd(student.logits_BC, teacher.logits_BC, 1.0, False)", f'return {{"ce": {CE} + mid}}'),
+               reads="regression = True"),
+        r":8: MyKD\.terms\(\) raises AttributeError: 'NoneType' object has no attribute 'logits_BC'; the teacher "
+        r"is None where the class declares nothing that it reads of it, such as needs_logits = True",
+    ),
+    "token states of a cached teacher": (
+        method("@property", "def needs_hidden(self):\n        return True\n",
+               terms("mid = teacher.tokens(1).mean()", f'return {{"ce": {CE} + mid}}')),
+        r":12: MyKD\.terms\(\): a cache holds logits and pooled vectors alone: the method must declare live = True",
+    ),
+    "a wrong shape": (
+        method("pooling = 'cls'", terms("gap = student.pooled('cls', [1]) - teacher.pooled('cls', [1, 2])[..., :5]",
+                                        f'return {{"ce": {CE} + gap.square().mean()}}')),
+        r":9: MyKD\.terms\(\) raises RuntimeError: The size of tensor a .*; the student is \d+ wide and the teacher "
+        r"\d+, with \d+ and \d+ intermediate layers: project one side onto the other, .*",
+    ),
+    "a name that is not there": (
+        method(terms("return {'ce': crossentropy(1)}")),
+        r":8: MyKD\.terms\(\) raises NameError: name 'crossentropy' is not defined.*",
+    ),
+    "detached": (
+        method(terms(f'return {{"ce": {CE}.detach()}}')),
+        r":7: MyKD\.terms\(\) returned no term that depends on the student; is it detached, or made of numbers alone\?",
+    ),
+    "changed in place": (
+        method(terms("mid = student.logits_BC.exp()", "loss = mid.square().mean()", "mid.zero_()",
+                     f'return {{"ce": {CE} + loss}}')),
+        r":7: MyKD\.terms\(\) returned terms without a gradient: a tensor that the gradient needs was changed in "
+        r"place; change a copy",
+    ),
+    "start_epoch fails": (
+        method("def start_epoch(self, epoch, generator):\n        self.rate = 1 / epoch\n",
+               terms(f'return {{"ce": {CE}}}')),
+        r":8: MyKD\.start_epoch\(\) raises ZeroDivisionError: division by zero",
+    ),
+    "end_epoch fails": (
+        method("def end_epoch(self):\n        self.rank = torch.linalg.cholesky(-torch.eye(2))\n",
+               terms(f'return {{"ce": {CE}}}')),
+        r":8: MyKD\.end_epoch\(\) raises \w+: .*",
+    ),
+    "a history that is no JSON": (
+        method("def end_epoch(self):\n        self.history['mean'] = [torch.ones(())]\n",
+               terms(f'return {{"ce": {CE}}}')),
+        r":5: MyKD: history\['mean'\] cannot be written as JSON \(.*\); expected finite numbers, .*",
+    ),
+    "a record that is not finite": (
+        method("def record(self):\n        return {'rank': float('nan')}\n", terms(f'return {{"ce": {CE}}}')),
+        r":5: MyKD: record\(\)\['rank'\] cannot be written as JSON \(.*\); expected finite numbers, .*",
+    ),
+    "no Method": (
+        HEAD + "class MyKD:\n    pass\n",
+        r":5: MyKD is no Method; derive it from the Method of railkd\.methods\.base, as in class MyKD\(Method\)",
+    ),
+    "a fact of another kind": (
+        method("complexity = 3", terms(f'return {{"ce": {CE}}}')),
+        r":5: MyKD\.complexity is 3, expected a text",
+    ),
+    "a default that is no JSON": (
+        method("def __init__(self, setting, of=torch.float32):\n        super().__init__(setting)\n",
+               terms(f'return {{"ce": {CE}}}')),
+        r":5: MyKD: the default of the option 'of', torch\.float32, cannot be written as JSON; expected .*",
+    ),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def small(pipeline: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], Path]:
+    """A benchmark of one method on one task, and the results that a run of it reads."""
+    root = tmp_path_factory.mktemp("small")
+    shutil.copytree(pipeline.layout.root, root / "results", ignore=shutil.ignore_patterns("runs", ".kept", "stsb*"))
+    spec = yaml.safe_load(pipeline.benchmark.path.read_text())
+    spec["data"]["tasks"] = ["mrpc"]
+    spec["training"]["student"] = {**spec["training"]["student"], "epochs": 1}
+    return spec, root / "results"
+
+
+def benchmark_of(small: tuple[dict[str, Any], Path], folder: Path, name: str) -> config.Benchmark:
+    spec = {**small[0], "methods": {"my_kd": {"method": name}}}
+    spec["pairs"] = {"bert2": {"teacher": "bert4", "student": "bert2", "methods": ["my_kd"]}}
+    path = folder / "tiny.yaml"
+    path.write_text(yaml.safe_dump(spec))
+    return config.load(path)
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_is_told_once_and_alike(
+    mistake: str, small: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    content, pattern = MISTAKES[mistake]
+    monkeypatch.chdir(tmp_path)
+    Path("my_kd.py").write_text(content)
+    sentence = re.compile(r"my_kd\.py" + pattern)
+    cached_only = mistake == "token states of a cached teacher"  # check-method's teacher is a live one
+    assert cli.main(["check-method", "my_kd.py:MyKD"]) == 1
+    said = capsys.readouterr()
+    if cached_only:
+        told = [line for line in said.out.splitlines() if line.startswith("FAIL")]
+        assert len(told) == 1 and sentence.fullmatch(told[0].removeprefix("FAIL cached = live: "))
+    else:
+        assert said.out == "" and said.err.count("\n") == 1
+        assert sentence.fullmatch(said.err.removeprefix("railkd: error: ").strip()), said.err
+    with pytest.raises(UserError) as caught:
+        made = benchmark_of(small, tmp_path, "my_kd.py:MyKD")
+        distillation.distil(made, Layout(small[1]), Cell("bert2", "my_kd", "mrpc"), [1, 2], CPU, lambda line: None)
+    text = str(caught.value).removeprefix("bert2 my_kd mrpc seed 1, 2: ")
+    assert sentence.fullmatch(text), text
+    if "seed" not in str(caught.value):  # what needs no run is seen before any
+        with pytest.raises(UserError, match=re.escape(text)):
+            cli.check(benchmark_of(small, tmp_path, "my_kd.py:MyKD"), Layout(small[1]))
+
+
+def test_a_number_that_is_not_finite_is_no_matter_of_precision(
+    small: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("my_kd.py").write_text(method(terms(f'return {{"ce": {CE} * float("nan")}}')))
+    assert cli.main(["check-method", "my_kd.py:MyKD"]) == 1
+    said = capsys.readouterr()
+    assert said.out == "" and said.err.count("\n") == 1 and "compute it in float32" not in said.err
+    assert "my_kd.py:7: MyKD.terms() returned a term 'ce' that is nan in the first step, in float32" in said.err
+    made = benchmark_of(small, tmp_path, "my_kd.py:MyKD")
+    with pytest.raises(UserError, match="loss is not finite at step 1: .*look at my_kd.py:7: MyKD.terms"):
+        distillation.distil(made, Layout(small[1]), Cell("bert2", "my_kd", "mrpc"), [1], CPU, lambda line: None)
+
+
+def test_a_stage_without_its_terms(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("staged.py").write_text(
+        "from railkd.stages import TwoStage\n\n\nclass Staged(TwoStage):\n    needs_logits = True\n\n"
+        '    def __init__(self, setting):\n        super().__init__(setting, {"a": 1.0}, 1.0, 0.0, 1.0, 0.5)\n'
+    )
+    assert cli.main(["check-method", "staged.py"]) == 1
+    assert capsys.readouterr().err == "railkd: error: staged.py:4: Staged has no first_terms(); define it\n"
+
+
+def test_a_file_without_a_class_named(
+    small: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """``good.py`` is its only Method class, on the command line and in a benchmark file."""
+    monkeypatch.chdir(tmp_path)
+    good = method(terms(f'return {{"ce": {CE}}}'), reads="title = 'Good'")
+    Path("good.py").write_text(good.replace("MyKD", "Good"))
+    assert cli.main(["check-method", "good.py"]) == 0 and "FAIL" not in capsys.readouterr().out
+    made, layout = benchmark_of(small, tmp_path, "good.py"), Layout(small[1])
+    distillation.distil(made, layout, Cell("bert2", "my_kd", "mrpc"), [3], CPU, lambda line: None)
+    record = run_record.read(layout.run(Cell("bert2", "my_kd", "mrpc"), 3))
+    assert record["config"]["method"] == {"method": "good.py"} and record["method_class"]["title"] == "Good"
+    Path("two.py").write_text(good + good.replace("MyKD", "Other"))
+    assert cli.main(["check-method", "two.py"]) == 1
+    assert "expected exactly one Method class, found ['MyKD', 'Other']; name one, as in two.py:MyKD" in (
+        capsys.readouterr().err
+    )
+
+
+@pytest.mark.parametrize("content", ["import not_there_\n", "1 / 0\n", "import sys\nsys.exit(3)\n", "class (\n"])
+def test_a_file_that_cannot_be_imported(
+    content: str, small: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("bad.py").write_text(content)
+    assert cli.main(["check-method", "bad.py:Bad"]) == 1
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and "bad.py" in error
+    assert cli.main(["check", str(benchmark_of(small, tmp_path, "bad.py:Bad").path)]) == 1
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and "methods.my_kd: " in error and "bad.py" in error
+
+
+def test_a_failure_of_the_machine_is_not_the_methods(small: Any, tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("my_kd.py").write_text(method(terms("raise torch.OutOfMemoryError('CUDA out of memory')")))
+    made = benchmark_of(small, tmp_path, "my_kd.py:MyKD")
+    with pytest.raises(torch.OutOfMemoryError):
+        distillation.distil(made, Layout(small[1]), Cell("bert2", "my_kd", "mrpc"), [1], CPU, lambda line: None)
+
+
+def test_a_helper_in_a_file_with_dataclasses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Dataclasses with annotations as text look their module up by name."""
+    monkeypatch.chdir(tmp_path)
+    lines = (
+        "from __future__ import annotations\nfrom dataclasses import dataclass, field\n\n\n@dataclass\nclass Part:\n"
+    )
+    lines += "    kept: list[int] = field(default_factory=list)\n\n\n" + HEAD + "class MyKD(Method):\n"
+    Path("my_kd.py").write_text(lines + "    " + terms(f'return {{"ce": {CE}}}'))
+    assert find("my_kd.py").__name__ == "MyKD"
+    Path("my_kd.py").write_text(lines.replace("class MyKD(Method):", "class Other:") + "    pass\n")
+    with pytest.raises(MethodError, match=r"^my_kd.py:\d+: \w+ is no Method"):
+        find("my_kd.py")

@@ -1,0 +1,77 @@
+"""``railkd plan``: counts that can be checked by hand, and no hub."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from railkd.benchmark import config
+from railkd.benchmark.paths import Layout
+from railkd.data.preparation import load
+from railkd.planning import plan
+from railkd.planning.untrained_models import PUBLISHED, configuration, made_up
+
+CPU = torch.device("cpu")
+ROOT = Path(__file__).parents[3]
+
+
+def test_runs_hours_and_disk(pipeline: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plan, "SECONDS", 0.5)
+    lines: list[str] = []
+    found = plan.plan(pipeline.benchmark, pipeline.layout, CPU, lines.append)
+    assert found["runs"] == 2 * 2 * (13 + 12) and found["teachers"] == 2 and found["points"] == 0  # CoDIR: no STS-B
+    sizes = [len(load(pipeline.layout.prepared("bert4", task)).splits["train"]) for task in ("mrpc", "stsb")]
+    on_disk = sum(
+        f.stat().st_size
+        for task in ("mrpc", "stsb")
+        for f in pipeline.layout.signals("bert4", task).glob("*.npy")
+        if not f.name.startswith("probe")
+    )
+    headers = 128 * sum(
+        1 for t in ("mrpc", "stsb") for f in pipeline.layout.signals("bert4", t).glob("*.npy") if "probe" not in f.name
+    )
+    assert found["disk"]["signals"] == on_disk - headers
+    assert min(found["hours"][part] for part in ("students", "teachers", "signals")) > 0
+    assert lines[0] == f"training examples: MRPC {sizes[0]}, STS-B {sizes[1]}"
+    fresh = Layout(tmp_path)  # nothing prepared: the mirror's files say how many there are
+    counted = [plan.examples(pipeline.benchmark, fresh, task) for task in ("mrpc", "stsb")]
+    assert counted == pytest.approx(sizes, abs=2)  # what is held out is rounded in each class
+
+
+def test_hours_are_those_of_the_measured_steps(pipeline: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With steps of .5 s and forward passes of .25 s an example, whatever this machine measures: two epochs each."""
+    costs = {name: {"step": 0.5, "forward": 0.25, "bytes": 4.0} for name in ("bert4", "bert2", "distilbert2")}
+    monkeypatch.setattr(plan, "calibrate", lambda *_: costs)
+    hours = plan.plan(pipeline.benchmark, pipeline.layout, CPU, lambda line: None)["hours"]
+    mrpc, stsb = (plan.examples(pipeline.benchmark, pipeline.layout, task) for task in ("mrpc", "stsb"))
+    assert 3600 * hours["signals"] == pytest.approx((mrpc + stsb) * 0.25)
+    assert 3600 * hours["teachers"] == pytest.approx((mrpc + stsb) * 2 * 0.5)
+    every = mrpc * (13 * 0.5 + 5 * 0.25) + stsb * (12 * 0.5 + 5 * 0.25)  # five run the teacher live; CoDIR: no STS-B
+    assert 3600 * hours["students"] == pytest.approx(2 * 2 * 2 * every)  # pairs, seeds, epochs
+
+
+def test_the_papers_shapes_need_no_hub(monkeypatch: pytest.MonkeyPatch) -> None:
+    benchmark = config.load(ROOT / "benchmarks" / "paper.yaml")
+    lines: list[str] = []
+    shapes = {}
+    for name in benchmark.models:
+        found = configuration(benchmark, Layout("nowhere"), name, lines.append)
+        shapes[name] = (found.num_hidden_layers, found.hidden_size, found.vocab_size)
+    assert shapes == {
+        "bert12": (12, 768, 30522),
+        "roberta12": (12, 768, 50265),
+        "roberta24": (24, 1024, 50265),
+        "distilbert6": (6, 768, 30522),
+        "distilroberta6": (6, 768, 50265),
+    }
+    assert len(lines) == 5 and all("the hub was not asked" in line for line in lines)
+    assert {m["hub"] for m in config.load(ROOT / "benchmarks" / "small.yaml").models.values()} <= PUBLISHED.keys()
+
+
+def test_made_up_text_has_the_asked_lengths() -> None:
+    data = made_up(4000, 40, 128, 30522, 0)
+    lengths = data.splits["train"].lengths.float()
+    assert 38 < lengths.mean() < 41 and lengths.max() <= 128 and lengths.min() >= 6
+    assert torch.equal(made_up(4000, 40, 128, 30522, 0).splits["train"].tokens, data.splits["train"].tokens)
+    assert data.splits["train"].tokens.max() < 30522 and data.splits["train"].tokens.min() >= 5

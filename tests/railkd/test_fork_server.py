@@ -1,0 +1,116 @@
+"""A step run in a fork of the warm process is the step run in a process of its own."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+import yaml
+
+ROOT = Path(__file__).parent.parent.parent
+STEP = [sys.executable, "-m", "railkd"]
+
+
+@pytest.fixture(scope="module", params=["short", "longer than a socket's name"])
+def address(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    folder = tmp_path_factory.mktemp("warm")
+    if request.param != "short":
+        folder = folder / ("long" * 20) / ("long" * 20)
+        folder.mkdir(parents=True)
+    place = str(folder / "socket")
+    server = subprocess.Popen([sys.executable, "-m", "railkd.fork_server", place], cwd=ROOT)
+    until(lambda: Path(place).exists(), "the process listens")
+    yield place
+    server.kill()
+    server.wait()
+
+
+def until(seen: Callable[[], object], what: str) -> None:
+    """Waits for something to come about, however busy the machine is; ten minutes are a failure."""
+    end = time.monotonic() + 600
+    while not seen():
+        assert time.monotonic() < end, f"not in ten minutes: {what}"
+        time.sleep(0.05)
+
+
+def run(address: str | None, *argv: str, folder: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    environment.pop("RAILKD_WARM", None)
+    if address:
+        environment["RAILKD_WARM"] = address
+    return subprocess.run([*STEP, *argv], capture_output=True, text=True, env=environment, cwd=folder, timeout=600)
+
+
+def test_same_words_and_status_as_a_process_of_its_own(address: str, tmp_path: Path) -> None:
+    for argv in (["record", "none.json"], ["check", str(ROOT / "tests/micro.yaml")], ["record"]):
+        warm, cold = run(address, *argv, folder=tmp_path), run(None, *argv, folder=tmp_path)
+        assert (warm.returncode, warm.stdout, warm.stderr) == (cold.returncode, cold.stdout, cold.stderr), argv
+
+
+def test_without_the_process_the_step_runs_itself(tmp_path: Path) -> None:
+    done = run(str(tmp_path / "nobody"), "record", "none.json")
+    assert done.returncode == 1 and "none.json: no such file" in done.stderr
+
+
+START = "from railkd import warm; import os, subprocess, sys; warm.start(); "
+START += "print(subprocess.run([sys.executable, '-m', 'railkd', 'record', 'none.json']).returncode)"
+
+
+@pytest.mark.parametrize("place", ["long", "missing", "a file"])
+def test_no_folder_for_temporary_files_stops_a_workflow(tmp_path: Path, place: str) -> None:
+    """Nor is there a word of it: of a long name the process is used, without a folder the step runs by itself."""
+    folder = tmp_path / "/".join(["t" * 60] * 3)
+    if place == "long":
+        folder.mkdir(parents=True)
+    elif place == "a file":
+        folder.parent.mkdir(parents=True)
+        folder.write_bytes(b"")
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(folder)}
+    done = subprocess.run(
+        [sys.executable, "-c", START], capture_output=True, text=True, env=environment, cwd=tmp_path, timeout=120
+    )
+    assert (done.stdout, done.stderr) == ("1\n", "railkd: error: none.json: no such file\n")
+
+
+@pytest.mark.parametrize("when", ["before it takes the step", "before it binds"])
+def test_a_process_that_ends_early_leaves_the_step_to_its_asker(tmp_path: Path, when: str) -> None:
+    """Such as one whose libraries cannot be imported; it says nothing itself."""
+    (tmp_path / "broken" / "transformers").mkdir(parents=True)
+    (tmp_path / "broken" / "transformers" / "__init__.py").write_text("raise OSError('broken on purpose')")
+    environment = {**os.environ, "PYTHONPATH": f"{tmp_path / 'broken'}:{ROOT}"}
+    place = tmp_path / ("socket" if when == "before it takes the step" else "no folder/socket")
+    server = subprocess.Popen(
+        [sys.executable, "-m", "railkd.fork_server", str(place)],
+        env=environment,
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    for _ in range(600):
+        if place.exists() or server.poll() is not None:
+            break
+        time.sleep(0.02)
+    done = run(str(place), "record", "none.json", folder=tmp_path)
+    assert (done.returncode, done.stderr) == (1, "railkd: error: none.json: no such file\n")
+    assert server.communicate(timeout=60)[1] == "" and server.returncode == 1
+
+
+def test_a_step_dies_with_its_asker(address: str, tmp_path: Path) -> None:
+    """The step would go on for minutes; it is found by its results folder, and is there no more."""
+    results, benchmark = tmp_path / "results", tmp_path / "long.yaml"
+    spec = yaml.safe_load((ROOT / "benchmarks" / "mini.yaml").read_text())
+    spec["data"]["sizes"] = {"train": 200, "corpus_sentences": 2_000_000}  # the corpus comes last
+    benchmark.write_text(yaml.safe_dump(spec))
+    environment = {**os.environ, "RAILKD_WARM": address, "PYTHONPATH": str(ROOT)}
+    asker = subprocess.Popen([*STEP, "data", str(benchmark), "--results", str(results)], env=environment, cwd=ROOT)
+    (server,) = [p for p in psutil.Process().children() if address in p.cmdline()]
+    until(lambda: list(results.rglob("*.parquet")), "the step's first file")
+    assert len(server.children()) == 1 and asker.poll() is None
+    asker.kill()
+    asker.wait()
+    until(lambda: not server.children(), "the step ends")
+    assert server.is_running() and not (results / "data/corpus/corpus.parquet").exists()

@@ -1,0 +1,113 @@
+"""`railkd verify` finds each thing that does not hold, by name, and nothing else."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from safetensors.numpy import load_file, save_file
+
+from railkd import cli
+from railkd.benchmark import config
+from railkd.benchmark.paths import Layout
+from railkd.benchmark.specification import Cell
+from railkd.jobs import distillation
+from railkd.records import hashes, sealed_files
+
+CPU = torch.device("cpu")
+CELL = Cell("distilbert2", "no_kd", "mrpc")
+
+
+@pytest.fixture(scope="module")
+def finished(pipeline: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A benchmark of two methods, one task and one seed, and its complete results."""
+    folder = tmp_path_factory.mktemp("verify")
+    shutil.copytree(pipeline.layout.root, folder / "results", ignore=shutil.ignore_patterns("runs", ".kept"))
+    spec = yaml.safe_load(pipeline.benchmark.path.read_text())
+    spec["seeds"] = [1]
+    spec["pairs"] = {"distilbert2": {**spec["pairs"]["distilbert2"], "methods": ["no_kd", "pkd"], "tasks": ["mrpc"]}}
+    path = folder / "tiny.yaml"
+    path.write_text(yaml.safe_dump(spec, sort_keys=False))
+    benchmark, layout = config.load(path), Layout(folder / "results")
+    for method in ("no_kd", "pkd"):
+        distillation.distil(benchmark, layout, CELL._replace(method=method), [1], CPU, lambda line: None)
+    shutil.rmtree(layout.root / "teachers" / "bert4" / "stsb")
+    return path, layout.root
+
+
+@pytest.fixture
+def copy(finished: tuple[Path, Path], tmp_path: Path) -> tuple[Path, Layout]:
+    shutil.copytree(finished[1], tmp_path / "results")
+    return Path(shutil.copy(finished[0], tmp_path)), Layout(tmp_path / "results")
+
+
+def verify(copy: tuple[Path, Layout], capsys: Any) -> tuple[int, list[str], str]:
+    status = cli.main(["verify", str(copy[0]), "--results", str(copy[1].root)])
+    said = capsys.readouterr()
+    return status, said.out.splitlines(), said.err
+
+
+def test_what_was_run_holds(copy: Any, capsys: Any) -> None:
+    status, lines, error = verify(copy, capsys)
+    assert status == 0 and not error and lines == [
+        f"{copy[1].root}: 3 records, every score recomputed from its predictions: all hold"
+    ]  # fmt: skip
+
+
+def edit(path: Path, change: Callable[[dict[str, Any]], Any]) -> None:
+    record = json.loads(path.read_text())
+    change(record)
+    path.unlink()
+    sealed_files.write_json(path, sealed_files.sealed(record))
+
+
+def swap_predictions(path: Path) -> None:
+    """Other predictions with a right checksum: only the scores give them away."""
+    file = path.with_suffix(".safetensors")
+    logits = load_file(file)
+    file.unlink()
+    save_file({k: -v for k, v in logits.items()}, file)
+    edit(path, lambda r: r["predictions"].update(sha256=hashes.sha256_file(file)))
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.unlink()
+    path.write_bytes(bytes(content))
+
+
+DAMAGE: dict[str, tuple[Callable[[Path, Layout], Any], str]] = {
+    "record gone": (lambda run, _: run.unlink(), "seed-1.json: missing"),
+    "predictions gone": (lambda run, _: run.with_suffix(".safetensors").unlink(), "seed-1.safetensors: missing"),
+    "predictions flipped": (lambda run, _: flip(run.with_suffix(".safetensors")), "not what was written (checksum"),
+    "other predictions": (lambda run, _: swap_predictions(run), "on dev is"),
+    "a better score": (lambda run, _: edit(run, lambda r: r["scores"]["test"].update(f1=0.9)), "f1 on test is 0.9"),
+    "half a record": (lambda run, _: run.write_text(run.read_text()[:99]), "cannot be read as JSON"),
+    "wrong place": (lambda run, _: edit(run, lambda r: r.update(seed=2)), "'seed' is 2, expected 1"),
+    "edited config": (lambda run, _: edit(run, lambda r: r["config"].update(x=1)), "config_hash does not match"),
+    "other teacher": (lambda _, at: flip(at.teacher("bert4", "mrpc") / "model.safetensors"), "its teacher was another"),
+    "other data": (lambda _, at: flip(at.prepared("bert4", "mrpc")), "its scores cannot be recomputed"),
+    "stray record": (lambda run, _: shutil.copy(run, run.with_name("seed-9.json")), "seed-9.json: no run of"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", DAMAGE)
+def test_what_does_not_hold_is_named(copy: Any, capsys: Any, name: str) -> None:
+    damage, expected = DAMAGE[name]
+    damage(copy[1].run(CELL, 1), copy[1])
+    status, lines, error = verify(copy, capsys)
+    assert status == 1 and len(error.splitlines()) == 1 and "do not hold" in error
+    assert lines and any(expected in line for line in lines), lines
+
+
+def test_another_configuration_is_named(copy: Any, capsys: Any) -> None:
+    spec = yaml.safe_load(copy[0].read_text())
+    spec["training"] = {**spec["training"], "student": {**spec["training"]["student"], "learning_rate": 1e-4}}
+    copy[0].write_text(yaml.safe_dump(spec))
+    status, lines, _ = verify(copy, capsys)
+    assert status == 1 and len(lines) == 2 and all("(training differ)" in line for line in lines)
