@@ -102,11 +102,11 @@ def test_a_method_is_a_file_and_a_line_and_an_outsider_is_a_rule(micro, tmp_path
     (tmp_path / "outsider.smk").write_text(
         "rule outsider:\n"
         "    input:\n"
-        '        L.run(Cell("{pair}", "no_kd", "{task}"), "{seed}"),\n'
+        '        run_record("{pair}", "no_kd", "{task}", "{seed}"),\n'
         "    output:\n"
-        '        L.run(Cell("{pair}", "outsider", "{task}"), "{seed}"),\n'
+        '        "results/micro/runs/{pair}/outsider/{task}/seed-{seed}.json",\n'
         "    log:\n"
-        '        L.root / "logs" / "outsider" / "{pair}-{task}-{seed}.log",\n'
+        '        "results/micro/logs/outsider/{pair}-{task}-{seed}.log",\n'
         "    shell:\n"
         f'        "{sys.executable} {tmp_path / "outsider.py"} {{input}} {{output}} > {{log}} 2>&1"\n'
     )

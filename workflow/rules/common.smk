@@ -110,6 +110,19 @@ def released_signals():
     return [] if KEEP else [L.released(teacher, task) for teacher, task in TEACHERS]
 
 
+# --- what a rule of your own may use: these two, and the constraints of the wildcards below ---
+
+
+def run_record(pair, method, task, seed):
+    """The path of a run's record; each part may be a wildcard such as "{seed}"."""
+    return str(L.run(Cell(pair, method, task), seed))
+
+
+def teacher_record(teacher, task):
+    """The path of a fine-tuned teacher's record; each part may be a wildcard."""
+    return str(L.teacher(teacher, task) / "record.json")
+
+
 # --- inputs of rules, as functions of the wildcards ---
 
 
