@@ -3,6 +3,7 @@
 import argparse
 import errno
 import os
+import signal
 import sys
 import time
 from collections.abc import Iterable
@@ -338,6 +339,10 @@ def main(argv: list[str] | None = None) -> int:
             return status
     try:
         _run(_parser().parse_args(argv))
+        sys.stdout.flush()
+    except BrokenPipeError:  # whoever read the output, such as head, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
     except UserError as error:
         print(f"railkd: error: {error}", file=sys.stderr)
         return 1

@@ -5,14 +5,18 @@
 
 import os
 import shutil
+import sys
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 from typing import Any
+from unittest.mock import patch
 
 import yaml
+
+from railkd import survey
 
 ROOT = Path(__file__).parent.parent
 PAIR = "bert4-distilbert2"
@@ -59,6 +63,8 @@ class Folder:
     file: str = "micro.yaml"
     given: dict[str, str] = field(default_factory=dict)  # further --config keys
     cores: int = 1
+    python: str = sys.executable  # of the environment
+    edited: str = ""  # a method whose source is another now
     working: Path | None = None  # the working folder, if not the place
 
     def at(self, name: str) -> Path:
@@ -71,6 +77,15 @@ class Folder:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(f"# edited\n{yaml.safe_dump(self.spec, sort_keys=False)}")
         benchmark = self.file if self.working is None else path
+        known = survey.source_files
+
+        def source_files(name: str) -> list[Path]:
+            return [path] if name == self.edited else known(name)
+
+        with patch.object(sys, "executable", self.python), patch.object(survey, "source_files", source_files):
+            return self._jobs(benchmark)
+
+    def _jobs(self, benchmark: Path | str) -> dict[str, int]:
         return jobs(benchmark, self.results, self.working or self.place, self.cores, **self.given)
 
 
@@ -167,11 +182,12 @@ ONE_CELL = {"signals": 1, "release": 1, "distil_rail_kd_l": 1, **SHOWN}
 
 # what is done to the finished micro benchmark -> the edit, and the jobs that it needs
 EDITS: dict[str, tuple[Edit, dict[str, int]]] = {
-    "nothing": (lambda at: None, {}),
+    "nothing but a comment": (lambda at: None, {}),
     # the same thing, typed otherwise
     "the file under another name": (_typed(file="copy.yaml"), {}),
     "the file by another path": (_typed(file="./sub/../micro.yaml"), {}),
     "device=cpu for auto": (_typed(given={"device": "cpu"}), {}),
+    "the environment at another path": (_typed(python="/opt/elsewhere/bin/python"), {}),
     "more threads": (_typed(cores=2), {}),
     "results spelt otherwise": (_typed(results=Path("./results/../results/")), {}),
     "another working folder": (_elsewhere, {}),
@@ -193,6 +209,11 @@ EDITS: dict[str, tuple[Edit, dict[str, int]]] = {
     "a loss weight": (_put("methods.rail_kd_l.rail_weight", 0.5), RAIL),
     "an option with its default": (_put("methods.rail_kd_l.temperature", 1.0), SHOWN),
     "a method added and an option": (_both(_method_added, _option), {**RAIL, "distil_pkd": 2}),
+    "a method's file edited": (_typed(edited="rail_kd_l"), RAIL),
+    "a method's file edited and a method added": (
+        _both(_method_added, _typed(edited="rail_kd_l")),
+        {**RAIL, "distil_pkd": 2},
+    ),
     "an option, in another working folder": (_elsewhere_with_an_option, RAIL),
     "a seed added": (
         _put("seeds", [1, 2, 3]),

@@ -139,3 +139,9 @@ def test_a_terminal_without_the_character(make_spec: Any, tmp_path: Path, settin
         assert done.returncode == code and re.search(expected, said) and "Traceback" not in said, said
     tables = (tmp_path / "ergebnis-ü" / "tables" / "table2.md").read_bytes().decode()
     assert "Größer ≥ 1" in tables and "→" in tables, tables
+
+
+def test_a_reader_that_has_seen_enough_ends_a_command_without_a_word() -> None:
+    command = f"{sys.executable} -m railkd check-method vanilla_kd | head -n 1"
+    done = subprocess.run(command, shell=True, capture_output=True, text=True, cwd=ROOT)
+    assert done.stdout.startswith("ok") and done.stderr == ""
