@@ -45,9 +45,10 @@ def source_file(name: str) -> Path:
     Raises UserError for an unknown name or a missing file.
     """
     if ":" not in name and not name.endswith(".py"):
-        if name not in available():
+        path = FOLDER / f"{name}.py"
+        if name in NO_METHODS or len(name) > 60 or not name.isidentifier() or not path.is_file():
             raise unknown("method", name, available())
-        return FOLDER / f"{name}.py"
+        return path
     module = name.partition(":")[0]
     path = Path(module)
     if not module.endswith(".py"):
