@@ -56,7 +56,7 @@ def test_without_the_process_the_step_runs_itself(tmp_path: Path) -> None:
     assert done.returncode == 1 and "none.json: no such file" in done.stderr
 
 
-START = "from railkd import warm; import os, subprocess, sys; warm.start(); "
+START = "from railkd import fork_client; import os, subprocess, sys; fork_client.start(); "
 START += "print(subprocess.run([sys.executable, '-m', 'railkd', 'record', 'none.json']).returncode)"
 
 
@@ -107,7 +107,8 @@ def test_a_step_dies_with_its_asker(address: str, tmp_path: Path) -> None:
     benchmark.write_text(yaml.safe_dump(spec))
     environment = {**os.environ, "RAILKD_WARM": address, "PYTHONPATH": str(ROOT)}
     asker = subprocess.Popen([*STEP, "data", str(benchmark), "--results", str(results)], env=environment, cwd=ROOT)
-    (server,) = [p for p in psutil.Process().children() if address in p.cmdline()]
+    living = [p for p in psutil.Process().children() if p.status() != psutil.STATUS_ZOMBIE]
+    (server,) = [p for p in living if address in p.cmdline()]
     until(lambda: list(results.rglob("*.parquet")), "the step's first file")
     assert len(server.children()) == 1 and asker.poll() is None
     asker.kill()

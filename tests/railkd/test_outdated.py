@@ -151,7 +151,7 @@ def test_a_base_class_in_a_file_beside_is_source_too(tmp_path: Path) -> None:
 @pytest.fixture
 def trained(pipeline: Any, tmp_path: Path) -> Callable[..., tuple[config.Benchmark, Layout, dict[str, Any]]]:
     """One run of PKD and its record."""
-    shutil.copytree(pipeline.layout.root, tmp_path / "results")
+    shutil.copytree(pipeline.layout.root, tmp_path / "results", ignore=shutil.ignore_patterns("runs", ".kept"))
     spec = yaml.safe_load(pipeline.benchmark.path.read_text())
     spec["pairs"] = {"bert2": {**spec["pairs"]["bert2"], "methods": ["pkd"], "tasks": ["mrpc"]}}
     spec["seeds"] = [1]

@@ -212,7 +212,7 @@ def test_a_number_that_is_not_finite_is_no_matter_of_precision(
 def test_a_stage_without_its_terms(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     monkeypatch.chdir(tmp_path)
     Path("staged.py").write_text(
-        "from railkd.stages import TwoStage\n\n\nclass Staged(TwoStage):\n    needs_logits = True\n\n"
+        "from railkd.methods.parts.stages import TwoStage\n\n\nclass Staged(TwoStage):\n    needs_logits = True\n\n"
         '    def __init__(self, setting):\n        super().__init__(setting, {"a": 1.0}, 1.0, 0.0, 1.0, 0.5)\n'
     )
     assert cli.main(["check-method", "staged.py"]) == 1

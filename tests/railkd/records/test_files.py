@@ -90,7 +90,7 @@ def test_a_folder_that_cannot_be_opened_is_written(tmp_path: Path, monkeypatch: 
         files.sync(tmp_path / "shut")
 
 
-HOLD = "import sys; from pathlib import Path; from railkd import files; f = files.try_lock(Path(sys.argv[1])); "
+HOLD = "import sys; from pathlib import Path; from railkd.records import files; f = files.try_lock(Path(sys.argv[1])); "
 HOLD += "print(f is not None, flush=True); sys.stdin.read()"
 
 
