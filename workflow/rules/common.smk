@@ -110,7 +110,7 @@ def released_signals():
     return [] if KEEP else [L.released(teacher, task) for teacher, task in TEACHERS]
 
 
-# --- what a rule of your own may use: these two, and the constraints of the wildcards below ---
+# --- for rules of your own: these two functions, and the constraints of the wildcards below ---
 
 
 def run_record(pair, method, task, seed):
