@@ -20,6 +20,7 @@ from railkd.errors import UserError
 from railkd.jobs import model_sizes
 from railkd.method_sources import fingerprint, source_files
 from railkd.models import checkpoints
+from railkd.models.inspection import on_hub
 from railkd.records import hashes, run_record, sealed_files
 from railkd.records.digest_cache import Digests
 from railkd.tasks import TASKS
@@ -151,12 +152,16 @@ class Survey:
         if name not in self._models:
             self._models[name] = None
             with suppress(UserError, OSError):
+                if on_hub(self.benchmark, name):  # which is not asked; its commit is in the configuration
+                    return None
                 checkpoint = checkpoints.locate(self.benchmark, self.layout, name)
                 if Path(checkpoint.place).is_dir():
                     self._models[name] = checkpoints.fingerprint(checkpoint, None, self._digests.of)
         return self._models[name]
 
     def _tokenizer(self, name: str) -> str | None:
+        while "layers_of" in self.benchmark.models[name]:  # whose tokenizer is its parent's
+            name = self.benchmark.models[name]["layers_of"]
         if name not in self._tokenizers:
             self._tokenizers[name] = None
             with suppress(UserError, OSError):
@@ -261,7 +266,8 @@ class Survey:
         facts = self._facts.get((teacher, task), {})
         record = self._teachers.get((teacher, task), {})
         known = {"data": facts.get("sha256"), "teacher": record.get("fingerprints", {}).get("teacher")}
-        return Product("signals", outputs, inputs, lacks(folder, known, self._wanting(teacher, task)))
+        wanting = self._wanting(teacher, task) if (folder / "signals.json").is_file() else None
+        return Product("signals", outputs, inputs, lacks(folder, known, wanting))
 
     def _readers(self, teacher: str, task: str) -> list[Path]:
         return [
@@ -275,9 +281,12 @@ class Survey:
         """The pooled vectors that runs read which are still to be trained; None where there is no such run."""
         if self._renewed.isdisjoint(self._readers(teacher, task)):
             return None
+        students = [pair["student"] for pair in self.benchmark.pairs.values() if pair["teacher"] == teacher]
+        if any(on_hub(self.benchmark, model) for model in (teacher, *students)):
+            return []  # their sizes are on the hub; a run that finds a kind of vector missing adds it
         try:
             return list(model_sizes.poolings_needed(self.benchmark, self.layout, teacher, task))
-        except UserError:  # a checkpoint whose size is not known before it is fetched
+        except UserError:  # a checkpoint that cannot be read: its job will say so
             return []
 
     def _release(self, teacher: str, task: str) -> Product:

@@ -187,3 +187,29 @@ def test_what_the_file_no_longer_names_is_set_aside_and_put_back(folder: Path) -
     said.clear()
     fine_tuning.fine_tune(*_load(folder), "bert4", "mrpc", CPU, said.append)
     assert (teacher / "model.safetensors").read_bytes() == weights and said == ["bert4 mrpc: kept from before"]
+
+
+def test_the_hub_is_not_asked(make_benchmark: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor would a dry run wait for it: a survey of a benchmark whose checkpoints are there opens no connection."""
+    import socket
+
+    def connect(*_: Any) -> None:
+        raise AssertionError("a connection was opened")
+
+    monkeypatch.setattr(socket.socket, "connect", connect)
+    monkeypatch.setattr(socket, "getaddrinfo", connect)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    benchmark = make_benchmark(
+        {
+            "models.far": {"hub": "somebody/far", "revision": "a" * 40},
+            "models.near": {"layers_of": "far", "layers": 2, "keep": "first"},
+            "pairs.p.teacher": "far",
+            "pairs.p.student": "near",
+            "methods.rail_kd_l": {},
+            "pairs.p.methods": ["no_kd", "rail_kd_l"],
+        }
+    )
+    layout = Layout(tmp_path / "results")
+    for task in benchmark.tasks:
+        sealed_files.write_json(layout.signals("far", task) / "signals.json", {})
+    assert {product.why for product in Survey(benchmark, layout).products} == {"missing", "it is no store of signals"}
