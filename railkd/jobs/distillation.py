@@ -7,7 +7,7 @@ import torch
 from railkd.benchmark.paths import Layout
 from railkd.benchmark.specification import Benchmark, Cell
 from railkd.data import preparation
-from railkd.errors import Diverged, UserError
+from railkd.errors import Diverged, MethodError, UserError
 from railkd.evaluation import diagnostics
 from railkd.jobs.fine_tuning import fine_tuned, open_store
 from railkd.jobs.finished_runs import keep, restore
@@ -117,10 +117,12 @@ def distil(
         try:
             with blame(method):
                 outcome = train(model, method, source, prepared, config["training"], seed, device, say, state)
-        except UserError as error:  # the other seeds go on
+        except (Diverged, MethodError) as error:  # the other seeds go on
             failed.setdefault(str(error), []).append(seed)
             say(str(error))
             continue
+        except UserError as error:  # a full disk, say: they would fail as well
+            raise UserError(f"{prefix} {error}") from None
         outcome.cost["regime"] = regime if source is not None else "none"
         write_record(
             benchmark,
