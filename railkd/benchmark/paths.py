@@ -32,12 +32,8 @@ def checkpoint_path(benchmark: Benchmark, model: str) -> Path:
 
 
 def results_folder(benchmark: Benchmark, given: str | Path | None) -> Path:
-    """Where a benchmark's results go: one name for one folder, however it is typed. Relative below the working folder,
-    so that a moved or copied working folder finds what is in it."""
-    path = Path(given or Path("results") / benchmark.name).expanduser()
-    path = Path(os.path.normpath(path.absolute()))
-    here = Path.cwd()
-    return path.relative_to(here) if path.is_relative_to(here) else path
+    """Where a benchmark's results go: ``given``, without detours, else ``results/<name>`` in the working folder."""
+    return Path(os.path.normpath(Path(given or Path("results") / benchmark.name).expanduser()))
 
 
 class Layout:

@@ -132,15 +132,17 @@ def load_tokenizer(checkpoint: Checkpoint, where: str) -> "PreTrainedTokenizerBa
         tokenizer = AutoTokenizer.from_pretrained(
             checkpoint.place, use_fast=True, trust_remote_code=False, **checkpoint.options()
         )
-    except Exception as error:  # as above
+        auto_map, pad_id = tokenizer.init_kwargs.get("auto_map"), tokenizer.pad_token_id
+        empty = len(tokenizer) <= len(tokenizer.all_special_ids)  # what `transformers` makes of a folder without one
+    except Exception as error:  # as above; an attribute that was not set is looked for without end
         raise failed(where, checkpoint, error) from None
-    _refuse_code(where, checkpoint, "tokenizer_config.json", tokenizer.init_kwargs.get("auto_map"))
-    if len(tokenizer) <= len(tokenizer.all_special_ids):  # what `transformers` makes of a folder without one
+    _refuse_code(where, checkpoint, "tokenizer_config.json", auto_map)
+    if empty:
         raise failed(where, checkpoint, ValueError("it has no tokenizer: tokenizer.json or vocab.txt is missing"))
     if not tokenizer.is_fast:
         why = f"its tokenizer, a {type(tokenizer).__name__}, is a slow one; expected a tokenizer.json"
         raise failed(where, checkpoint, ValueError(why))
-    if tokenizer.pad_token_id is None:
+    if pad_id is None:
         why = "its tokenizer has no padding token; expected a pad_token in tokenizer_config.json"
         raise failed(where, checkpoint, ValueError(why))
     return tokenizer
