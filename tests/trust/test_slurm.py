@@ -97,11 +97,20 @@ def test_a_cluster_gives_the_tables_of_one_machine(slurm, micro, tmp_path):  # n
         path = results / part
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
     with going(results) as workflow:
-        killed = until(lambda: trainer(results, "no_kd"), workflow)
-        environment = killed.environ()
-        killed.kill()
-        (job, *_) = until(lambda: running("distil_rail_kd_l"), workflow)
-        subprocess.run(["scontrol", "requeue", job], check=True)
+        environment, requeued = {}, []
+
+        def disturbed():
+            """Both, in the order in which they come: a trainer without KD is killed, a job of RAIL-KD is requeued."""
+            if not environment and (trained := trainer(results, "no_kd")):
+                environment.update(trained.environ())
+                trained.kill()
+            if not requeued and (jobs := running("distil_rail_kd_l")):
+                subprocess.run(["scontrol", "requeue", jobs[0]], check=True)
+                requeued.append(jobs[0])
+            return environment and requeued
+
+        until(disturbed, workflow)
+        (job,) = requeued
         until(lambda: [job, "PENDING"] in queue("%i", "%T") and released(job), workflow)
         status = workflow.wait(timeout=900)
     assert status == 0, (tmp_path / "said.log").read_text()[-3000:]
