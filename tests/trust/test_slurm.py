@@ -120,8 +120,9 @@ def test_a_cluster_gives_the_tables_of_one_machine(slurm, micro, tmp_path):  # n
     jobs = queue("%i", "%T", "%k", "%l", "%b")
     print(*map(" ".join, jobs), sep="\n")
     ended = sorted(state for _, state, *_ in jobs)
-    # 2 teachers' signals and 4 cells; besides the killed one, its neighbour in the array fails, and so does the requeued
-    # one's, where they end first: the plugin (2.8) looks for the outputs of an array's first job behind each of its jobs
+    # 2 teachers' signals and 4 cells. With the killed job its neighbour in the array fails, and so does the requeued
+    # one's, where they end first: the plugin (2.8) looks for the outputs of an array's first job behind each of its
+    # jobs. They are tried again.
     assert ended in [["COMPLETED"] * 6 + ["FAILED"] * failed for failed in (1, 2, 3)]
     assert sum("_" in i for i, *_ in jobs) >= 2  # both teachers' signals at least are ready together: an array
     assert {gres for *_, gres in jobs} == {"gres:shard:1"}
