@@ -57,6 +57,7 @@ class Survey:
         self._facts: dict[tuple[str, str], dict[str, Any]] = {}
         self._teachers: dict[tuple[str, str], dict[str, Any]] = {}
         self._runs: dict[Path, str | None] = {}
+        self._readers: dict[tuple[str, str], list[Path]] = {}  # (teacher, task) -> runs, and points, that read signals
         self.products: list[Product] = []
         self._renewed: set[Path] = set()  # outputs that will be written: outdated, missing, or behind such an input
         for product in self._all():  # which looks at what is renewed so far
@@ -243,6 +244,7 @@ class Survey:
         if why is None and stage == "distil" and self.benchmark.spec.get("save_students"):
             why = _absent(path.with_suffix(""))
         self._runs[path] = why
+        self._readers.setdefault((pair["teacher"], cell.task), []).append(path)
         return Product(job, (path, path.with_suffix(".safetensors")), inputs, why)
 
     def _unselected(self, cell: Cell, grid: list[dict[str, Any]]) -> str | None:
@@ -269,17 +271,9 @@ class Survey:
         wanting = self._wanting(teacher, task) if (folder / "signals.json").is_file() else None
         return Product("signals", outputs, inputs, lacks(folder, known, wanting))
 
-    def _readers(self, teacher: str, task: str) -> list[Path]:
-        return [
-            path
-            for path in self._runs
-            if (names := path.relative_to(self.layout.root).parts)[3] == task
-            and self.benchmark.pairs[names[1]]["teacher"] == teacher
-        ]
-
     def _wanting(self, teacher: str, task: str) -> list[str] | None:
         """The pooled vectors that runs read which are still to be trained; None where there is no such run."""
-        if self._renewed.isdisjoint(self._readers(teacher, task)):
+        if self._renewed.isdisjoint(self._readers.get((teacher, task), [])):
             return None
         students = [pair["student"] for pair in self.benchmark.pairs.values() if pair["teacher"] == teacher]
         if any(on_hub(self.benchmark, model) for model in (teacher, *students)):
@@ -291,7 +285,8 @@ class Survey:
 
     def _release(self, teacher: str, task: str) -> Product:
         stamp = self.layout.released(teacher, task)
-        readers = [path for path in self._readers(teacher, task) if path.parts[len(self.layout.root.parts)] == "runs"]
+        runs = self.layout.root / "runs"
+        readers = [path for path in self._readers.get((teacher, task), []) if path.is_relative_to(runs)]
         why = None if stamp.is_file() and all(self._runs[path] is None for path in readers) else MISSING
         return Product("release", (stamp,), tuple(readers), why)
 

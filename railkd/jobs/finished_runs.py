@@ -18,7 +18,6 @@ def keep(layout: Layout, path: Path) -> None:
 def set_aside(layout: Layout, path: Path) -> None:
     """Moves the record of a run, or a teacher, that the benchmark file no longer names to where a job that is asked for
     it again finds it."""
-    source, target = (path, layout.kept(path))
     if path.name == "record.json":  # a teacher: its whole folder
         source, target = path.parent, layout.kept(path.parent)
         shutil.rmtree(target, ignore_errors=True)
