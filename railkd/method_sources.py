@@ -27,9 +27,9 @@ class Facts:
     complexity: str
     limitation: str
     needs_logits: bool
-    live: bool
+    needs_live_teacher: bool
     whole_last_layer: bool
-    mixes: bool
+    mixes_examples: bool
     regression: bool
     defaults: dict[str, Any]  # option -> its value where the benchmark file gives none
 

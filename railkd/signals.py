@@ -25,7 +25,7 @@ class Batch:
 class Signals(Protocol):
     """What a model says about a batch: the student's forward pass, or the teacher's, live or cached.
 
-    A cache holds ``logits_BC`` and ``pooled`` alone: a method that reads more says so (``live = True``).
+    A cache holds ``logits_BC`` and ``pooled`` alone: a method that reads more says so (``needs_live_teacher = True``).
     """
 
     @property
@@ -47,7 +47,7 @@ class Signals(Protocol):
         """(B, T, D): the states of a layer, 0 the embedding layer; at padding they mean nothing."""
 
     def vectors(self, part: Part, layer: int) -> Tensor:
-        """(B, T, D): a layer's queries, keys or values, its heads side by side; see ``Method.attention``."""
+        """(B, T, D): a layer's queries, keys or values, its heads side by side; see ``Method.attention_layers``."""
 
     def mixed(self, partner_B: Tensor, share: float) -> "Signals":
         """What the model says when example b's word embeddings are share·own + (1 − share)·those of partner_B[b].

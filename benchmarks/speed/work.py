@@ -80,7 +80,7 @@ def jobs(benchmark: Benchmark) -> list[Job]:
     for method in benchmark.spec["methods"]:
         if benchmark.external(method) or benchmark.method_class(method) == "no_kd":
             continue
-        if facts(benchmark.method_class(method)).live:
+        if facts(benchmark.method_class(method)).needs_live_teacher:
             continue
         own = negatives_of(benchmark, method)
         for regime in ("cached", "live"):

@@ -2,7 +2,8 @@
 
 A teacher of 12 layers and a student of 6, narrower where the method allows it, on a dozen random examples of three
 classes or of scores. A method may declare that something does not apply to it: ``pooling`` mean_padded (padding),
-``mixes`` (a batch's loss is no mean over its examples), ``live`` (nothing to cache), ``regression = False``.
+``mixes_examples`` (a batch's loss is no mean over its examples), ``needs_live_teacher`` (nothing to cache),
+``regression = False``.
 """
 
 import tempfile
@@ -147,7 +148,7 @@ def gradients(bench: Bench) -> None:
 
 def batch_split(bench: Bench) -> None:
     """The loss of a batch is the weighted mean of the losses of its parts: every reduction is a mean over examples."""
-    if getattr(bench.start(), "mixes", False):
+    if getattr(bench.start(), "mixes_examples", False):
         raise NotApplicable("declared: mixes a batch's examples")
     for epoch in (0, EPOCHS - 1):
         whole = bench.terms(bench.start(epoch).eval())  # eval: a memory bank rests between the parts
@@ -161,7 +162,7 @@ def batch_split(bench: Bench) -> None:
 def cached_is_live(bench: Bench) -> None:
     """Signals from disk, in half precision, give the loss that a live teacher gives, to a thousandth."""
     method = bench.start()
-    if getattr(method, "live", False):
+    if getattr(method, "needs_live_teacher", False):
         raise NotApplicable("declared: always live")
     batch = bench.batch(bench.rows)
     if bench.said(method, batch) is None:

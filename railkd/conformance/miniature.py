@@ -88,13 +88,13 @@ class Bench:
 
     def said(self, method: Method, batch: Batch) -> Signals | None:
         """The live teacher's signals, for a method that reads any."""
-        if not (method.needs_logits or method.needs_hidden or method.live):
+        if not (method.needs_logits or method.needs_hidden or method.needs_live_teacher):
             return None
         with torch.no_grad():
             return forward(self.teacher, batch.inputs, **self._kept(method, 1))
 
     def _kept(self, method: Method, model: int) -> dict[str, Any]:
-        layers = getattr(method, "attention", ((), ()))[model]
+        layers = getattr(method, "attention_layers", ((), ()))[model]
         return {"attention": layers} if layers else {}
 
     def loss(

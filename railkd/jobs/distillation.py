@@ -90,14 +90,14 @@ def distil(
         started = provenance.now()
         seed_global(seed, "method")  # the initialisation of the method's projections
         method = build(method_class, setting, benchmark.options(cell.method))
-        regime = "live" if method.live else config["training"]["regime"]
+        regime = "live" if method.needs_live_teacher else config["training"]["regime"]
         whole, outputs = method.whole_last_layer, prepared.task.outputs
         model = classifier.load_classifier(
             checkpoint, outputs, seed, f"models.{student}", config["training"]["dropout"], whole, log
         )
         probe.require_padding_unread(model, prepared, device, f"models.{student}")
         source: Teacher | None = None
-        if method.needs_logits or method.needs_hidden or method.live:
+        if method.needs_logits or method.needs_hidden or method.needs_live_teacher:
             source = store
             if regime == "live":
                 live = live or LiveTeacher(
@@ -106,7 +106,7 @@ def distil(
                     device,
                     config["training"]["precision"],
                     method.needs_hidden,
-                    method.attention[1],
+                    method.attention_layers[1],
                 )
                 source = live
         prefix = f"{cell.pair} {cell.method} {cell.task} seed {seed}:"

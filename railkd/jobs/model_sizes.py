@@ -57,6 +57,6 @@ def poolings_needed(benchmark: Benchmark, layout: Layout, teacher: str, task: st
             setting = setting_for(*shapes, task)
             with torch.device("meta"):
                 method = build(benchmark.method_class(cell.method), setting, benchmark.options(cell.method))
-            if method.pooling is not None and not method.live:
+            if method.pooling is not None and not method.needs_live_teacher:
                 needed.add(method.pooling)
     return sorted(needed)

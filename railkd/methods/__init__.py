@@ -14,7 +14,7 @@ from typing import Any
 from railkd.errors import MethodError, UserError, unknown
 from railkd.method_sources import Facts, source_file
 from railkd.methods.base import Method, Setting
-from railkd.methods.mistakes import blame, explained, located, located_class
+from railkd.methods.mistakes import blame, check_names, explained, located, located_class
 from railkd.signals import Pooling
 
 POOLINGS = (None, *typing.get_args(Pooling))
@@ -35,8 +35,15 @@ def _module(name: str, module_name: str, path: Path) -> types.ModuleType:
 def find(name: str) -> type[Method]:
     """The class of a method: ``pkd``, ``file.py`` (its only Method class), ``file.py:Class`` or ``module:Class``.
 
-    Raises UserError for an unknown name, a file that cannot be imported, and a class that is no Method.
+    Raises UserError for an unknown name, a file that cannot be imported, and a class that is no Method or declares
+    something under the name that it had in an earlier version.
     """
+    cls = _class(name)
+    check_names(cls)
+    return cls
+
+
+def _class(name: str) -> type[Method]:
     path = source_file(name)
     module_name, _, class_name = name.partition(":")
     try:
@@ -82,8 +89,8 @@ def options_of(cls: type[Method]) -> dict[str, inspect.Parameter]:
 def facts_of(cls: type[Method]) -> Facts:
     """What a class says of itself, inherited or not; raises MethodError for a fact of another kind than is expected."""
     stated: dict[str, Any] = {}
-    for key in ("title", "source", "layer_mapping", "complexity", "limitation", "needs_logits", "live",
-                "whole_last_layer", "mixes", "regression"):  # fmt: skip
+    for key in ("title", "source", "layer_mapping", "complexity", "limitation", "needs_logits", "needs_live_teacher",
+                "whole_last_layer", "mixes_examples", "regression"):  # fmt: skip
         stated[key] = getattr(cls, key)
         kind = type(getattr(Method, key))
         if not isinstance(stated[key], kind):
@@ -142,22 +149,39 @@ def build(name: str, setting: Setting, options: dict[str, Any], where: str = "me
     Raises UserError for an unknown, ill-typed or senseless option, and for a class that cannot be used: what a method's
     own code raises is told in one line.
     """
-    cls = find(name)
-    known = options_of(cls)
-    for key, value in options.items():
-        if key not in known:
-            raise unknown("option", key, known, f"{where}.{name}")
-        annotation = known[key].annotation
-        if not _matches(value, annotation):
-            raise UserError(f"{where}.{name}.{key}: {value!r} is not valid, expected {_spell(annotation)}")
-    for key, option in known.items():
-        if option.default is option.empty and key not in options:
-            raise UserError(f"{where}.{name}.{key}: is not given and has no default")
+    cls, place = find(name), f"{where}.{name}"
+    _check_options(cls, options, place)
     if cls.terms is Method.terms:
         raise MethodError(
             f"{located_class(cls)} has no terms(); define terms(self, batch, student, teacher), which returns the "
             "loss terms by name"
         )
+    method = _initialised(cls, setting, options, place)
+    _check_base(method)
+    with blame(method):
+        if method.pooling not in POOLINGS:
+            kinds = ", ".join(map(str, POOLINGS[1:]))
+            raise MethodError(f"{located_class(cls)}.pooling is {method.pooling!r}, expected one of {kinds}, or None")
+        _ = method.needs_hidden, method.attention_layers, method.trains_classifier
+    return method
+
+
+def _check_options(cls: type[Method], options: dict[str, Any], place: str) -> None:
+    """Raises UserError for an option that the class has not, or of another type, and for one that is not given."""
+    known = options_of(cls)
+    for key, value in options.items():
+        if key not in known:
+            raise unknown("option", key, known, place)
+        annotation = known[key].annotation
+        if not _matches(value, annotation):
+            raise UserError(f"{place}.{key}: {value!r} is not valid, expected {_spell(annotation)}")
+    for key, option in known.items():
+        if option.default is option.empty and key not in options:
+            raise UserError(f"{place}.{key}: is not given and has no default")
+
+
+def _initialised(cls: type[Method], setting: Setting, options: dict[str, Any], place: str) -> Method:
+    """A method whose ``__init__`` has run; what goes wrong in it is a UserError of one line."""
     method = cls.__new__(cls)
     try:
         inspect.signature(cls.__init__).bind(method, setting, **options)
@@ -166,21 +190,15 @@ def build(name: str, setting: Setting, options: dict[str, Any], where: str = "me
     try:
         cls.__init__(method, setting, **options)
     except UserError as error:
-        raise UserError(f"{where}.{name}.{error}") from None
+        raise UserError(f"{place}.{error}") from None
     except Exception as error:
         _check_base(method)
         if isinstance(error, RuntimeError | ArithmeticError | MemoryError):  # a size that no machine has
-            raise UserError(f"{where}.{name}: cannot be built with {options} ({str(error)[:200]})") from None
+            raise UserError(f"{place}: cannot be built with {options} ({str(error)[:200]})") from None
         text = explained(error, cls)
         if text is None:
             raise
         raise MethodError(text) from error
-    _check_base(method)
-    with blame(method):
-        if method.pooling not in POOLINGS:
-            kinds = ", ".join(map(str, POOLINGS[1:]))
-            raise MethodError(f"{located_class(cls)}.pooling is {method.pooling!r}, expected one of {kinds}, or None")
-        _ = method.needs_hidden, method.attention, method.ready
     return method
 
 

@@ -56,9 +56,9 @@ class Method(nn.Module):
 
     title: ClassVar[str] = ""  # of its rows; empty: its name in the benchmark file
     needs_logits: ClassVar[bool] = False  # reads the teacher's logits
-    live: ClassVar[bool] = False  # reads tokens, vectors or mixed: the teacher runs in each step, whatever the regime
+    needs_live_teacher: ClassVar[bool] = False  # reads tokens, vectors or mixed, which no cache holds
     whole_last_layer: ClassVar[bool] = False  # reads more of the last layer than its first position
-    mixes: ClassVar[bool] = False  # mixes a batch's examples: a batch's loss is not the mean of its halves'
+    mixes_examples: ClassVar[bool] = False  # mixes a batch's examples: its loss is not the mean of its halves'
     source: ClassVar[str] = ""  # paper and equation
     regression: ClassVar[bool] = True  # False: undefined for STS-B; the cell becomes a dash with a footnote
     # the row of Table 1; empty for methods that are no row of it
@@ -88,7 +88,7 @@ class Method(nn.Module):
         return self.pooling is not None
 
     @property
-    def attention(self) -> tuple[Sequence[int], Sequence[int]]:
+    def attention_layers(self) -> tuple[Sequence[int], Sequence[int]]:
         """Layers of student and teacher, 1-based, whose ``vectors`` the method reads."""
         return (), ()
 
@@ -96,7 +96,7 @@ class Method(nn.Module):
         """Called with ``epochs`` set, before anything is computed; raises UserError for a run it cannot train in."""
 
     @property
-    def ready(self) -> bool:
+    def trains_classifier(self) -> bool:
         """False in a stage that trains no classifier: its epochs are neither chosen nor a reason to stop early."""
         return True
 

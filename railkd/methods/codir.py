@@ -51,7 +51,7 @@ class CoDIR(Method):
     first_C: Tensor  # where each class starts in it
     count_C: Tensor
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  each argument is an option of the benchmark file
         self,
         setting: Setting,
         alpha: float = 0.5,

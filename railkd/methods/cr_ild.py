@@ -35,15 +35,15 @@ class CRILD(TwoStage):
 
     title = "CR-ILD"
     needs_logits = True
-    live = True
+    needs_live_teacher = True
     whole_last_layer = True
-    mixes = True
+    mixes_examples = True
     source = "Ko et al. (2023), CR-ILD"
     layer_mapping = "Last layer"
     complexity = "O(1)"
     limitation = "Teacher twice in every step"
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  each argument is an option of the benchmark file
         self,
         setting: Setting,
         mixed_weight: float = 1.0,

@@ -24,7 +24,7 @@ class DistilBERTCosine(Method):
 
     title = "DistilBERT-cos"
     needs_logits = True
-    live = True
+    needs_live_teacher = True
     whole_last_layer = True
     source = "Sanh et al. (2019), sec. 3; weights from the released script"
     layer_mapping = "Last layer"

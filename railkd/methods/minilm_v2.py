@@ -36,7 +36,7 @@ class MiniLMv2(Method):
 
     title = "MiniLMv2"
     needs_logits = True
-    live = True
+    needs_live_teacher = True
     whole_last_layer = True
     source = "Wang et al. (2021), sec. 3"
     layer_mapping = "One layer"
@@ -73,7 +73,7 @@ class MiniLMv2(Method):
         self.relation_heads = relation_heads
 
     @property
-    def attention(self) -> tuple[list[int], list[int]]:
+    def attention_layers(self) -> tuple[list[int], list[int]]:
         """The student's last layer and the teacher's chosen one."""
         return [self.setting.student_layers], [self.teacher_layer]
 

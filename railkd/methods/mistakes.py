@@ -23,6 +23,12 @@ BACKWARD = {  # in an exception of the backward pass -> what the method did
     "modified by an inplace operation": "a tensor that the gradient needs was changed in place; change a copy",
     "second time": "a tensor kept from an earlier step still has its graph; keep its .detach()",
 }
+RENAMED = {  # what a method's class declared in earlier versions -> the name that it has now
+    "attention": "attention_layers",
+    "live": "needs_live_teacher",
+    "mixes": "mixes_examples",
+    "ready": "trains_classifier",
+}
 SHAPES = ("size", "shape", "dimension", "mat1 and mat2", "out of range", "out of bounds")  # in errors about tensors
 
 
@@ -43,6 +49,19 @@ def located_class(cls: type) -> str:
 def _shown(path: str) -> str:
     near = os.path.relpath(path)
     return path if near.startswith(os.pardir) else near
+
+
+def check_names(cls: "type[Method]") -> None:
+    """Raises MethodError when a class, or one that it inherits from, declares something under its earlier name.
+
+    A function of such a name is the class's own affair: what was renamed are constants and properties.
+    """
+    for base in cls.__mro__:
+        if base.__module__ == "railkd.methods.base":
+            return
+        for old, new in RENAMED.items():
+            if old in vars(base) and not inspect.isfunction(vars(base)[old]):
+                raise MethodError(f"{located_class(base)} declares '{old}', which is called '{new}' now; rename it")
 
 
 def check_terms(method: "Method", terms: Any) -> None:
@@ -164,7 +183,7 @@ def _remedy(error: Exception, text: str, method: "Method | None") -> str:
     setting = vars(method).get("setting") if method is not None else None
     if method is None or setting is None:
         return ""
-    silent = not (method.needs_logits or method.live or "pooling" in vars(type(method)))
+    silent = not (method.needs_logits or method.needs_live_teacher or "pooling" in vars(type(method)))
     if silent and (isinstance(error, AssertionError) or "'NoneType'" in text):
         return "; the teacher is None where the class declares nothing that it reads of it, such as needs_logits = True"
     if any(sign in text.lower() for sign in SHAPES):

@@ -25,8 +25,8 @@ class MixKD(Method):
 
     title = "MixKD"
     needs_logits = True
-    live = True
-    mixes = True
+    needs_live_teacher = True
+    mixes_examples = True
     source = "Liang et al. (2021), sec. 3"
     layer_mapping = "None"
     complexity = "O(1)"

@@ -1,8 +1,6 @@
 """RAIL-KD, concatenated form: one distance for all layers together."""
 
-from railkd.methods.base import Setting
-from railkd.methods.parts.mapping import RailMap
-from railkd.methods.parts.rail import Projection, Rail, RailPooling
+from railkd.methods.parts.rail import Rail
 
 
 class RailKDConcatenated(Rail):
@@ -20,29 +18,3 @@ class RailKDConcatenated(Rail):
     title = "RAIL-KD^c"
     source = "Haidar et al. (2022), Eq. 3 and 4"
     concatenated = True
-
-    def __init__(
-        self,
-        setting: Setting,
-        ce_weight: float = 1 / 3,
-        kd_weight: float = 1 / 3,
-        rail_weight: float = 1 / 3,
-        temperature: float = 1.0,
-        projection_dim: int = 128,
-        mapping: RailMap | list[int] = "random_sorted",
-        projection: Projection = "learned",
-        pooling: RailPooling = "mean",
-        pool_padding: bool = False,
-    ) -> None:
-        super().__init__(
-            setting,
-            ce_weight,
-            kd_weight,
-            rail_weight,
-            temperature,
-            projection_dim,
-            mapping,
-            projection,
-            pooling,
-            pool_padding,
-        )

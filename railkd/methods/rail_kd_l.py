@@ -1,6 +1,9 @@
 """RAIL-KD, layer-wise form: one distance per student layer."""
 
-from railkd.methods.base import Setting
+import torch
+
+from railkd.errors import UserError
+from railkd.methods.base import Setting, check_range
 from railkd.methods.parts.mapping import RailMap
 from railkd.methods.parts.rail import Projection, Rail, RailPooling
 
@@ -22,7 +25,7 @@ class RailKDLayerwise(Rail):
     source = "Haidar et al. (2022), Eq. 2 and 4"
     concatenated = False
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  each argument is an option of the benchmark file
         self,
         setting: Setting,
         ce_weight: float = 1 / 3,
@@ -38,14 +41,23 @@ class RailKDLayerwise(Rail):
     ) -> None:
         super().__init__(
             setting,
-            ce_weight,
-            kd_weight,
-            rail_weight,
-            temperature,
-            projection_dim,
-            mapping,
-            projection,
-            pooling,
-            pool_padding,
-            layer_weights,
+            ce_weight=ce_weight,
+            kd_weight=kd_weight,
+            rail_weight=rail_weight,
+            temperature=temperature,
+            projection_dim=projection_dim,
+            mapping=mapping,
+            projection=projection,
+            pooling=pooling,
+            pool_padding=pool_padding,
         )
+        if layer_weights is not None:
+            self._weigh(layer_weights)
+
+    def _weigh(self, layer_weights: list[float]) -> None:
+        layers = len(self.group_weight_G)
+        if len(layer_weights) != layers:
+            raise UserError(f"layer_weights: {layer_weights} has {len(layer_weights)} weights, expected {layers}")
+        for weight in layer_weights:
+            check_range("layer_weights", weight)
+        self.group_weight_G.copy_(torch.tensor(layer_weights))

@@ -35,7 +35,7 @@ class TinyBERT(TwoStage):
 
     title = "TinyBERT"
     needs_logits = True
-    live = True
+    needs_live_teacher = True
     whole_last_layer = True
     source = "Jiao et al. (2020), Eq. 7-11"
     layer_mapping = "Uniform"
@@ -52,11 +52,11 @@ class TinyBERT(TwoStage):
         temperature: float = 1.0,
         first_stage: float = 0.5,
     ) -> None:
-        weights = {"hidden": hidden_weight, "attention": attention_weight}
+        weights = {"hidden": hidden_weight}
+        if attention_weight != 0:
+            weights["attention"] = attention_weight
         super().__init__(setting, weights, ce_weight, kd_weight, temperature, first_stage)
-        if attention_weight == 0:
-            del self.first_weights["attention"], self.weights["attention"]
-        elif setting.student_heads != setting.teacher_heads:
+        if attention_weight != 0 and setting.student_heads != setting.teacher_heads:
             raise UserError(
                 f"attention_weight: the scores of {setting.teacher_heads} teacher heads and {setting.student_heads} "
                 "student heads cannot be compared, expected equal numbers (0 leaves the scores out)"
@@ -73,7 +73,7 @@ class TinyBERT(TwoStage):
         return True
 
     @property
-    def attention(self) -> tuple[list[int], list[int]]:
+    def attention_layers(self) -> tuple[list[int], list[int]]:
         """All student layers, and the teacher's that they read."""
         if "attention" not in self.first_weights:
             return [], []

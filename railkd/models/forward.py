@@ -57,8 +57,8 @@ class Forward:
         made_BTD = self._attention.get((part, layer))
         if made_BTD is None or made_BTD.shape[:2] != self.mask_BT.shape:  # a narrowed layer makes a query alone
             raise Undeclared(
-                f"the {part} vectors of layer {layer} were not kept: name it in the property attention, and declare "
-                "whole_last_layer = True if it is the last"
+                f"the {part} vectors of layer {layer} were not kept: name it in the property attention_layers, and "
+                "declare whole_last_layer = True if it is the last"
             )
         return made_BTD
 

@@ -323,14 +323,14 @@ def _pretrained(benchmark: Benchmark, model: str) -> dict[str, Any] | None:
 
 def require_readable(seen: dict[str, Seen], method: Method, teacher: str, student: str, where: str) -> None:
     """Raises UserError when a method reads what a model of its pair has not: attention vectors, mixed inputs."""
-    for model, layers in zip((student, teacher), method.attention, strict=True):
+    for model, layers in zip((student, teacher), method.attention_layers, strict=True):
         if model not in seen:
             continue
         if layers and seen[model].unreadable:
             raise UserError(
                 f"{where}: reads queries, keys and values, which models.{model} has not ({seen[model].unreadable})"
             )
-        if method.mixes and seen[model].unmixable:
+        if method.mixes_examples and seen[model].unmixable:
             raise UserError(f"{where}: mixes word embeddings, for which models.{model} is not: {seen[model].unmixable}")
 
 

@@ -169,7 +169,7 @@ def _run(
     spec = benchmark.pairs[cell.pair]
     settings = {**benchmark.training("student", spec["student"], cell.task), **point}
     name = benchmark.method_class(cell.method)
-    live = name != "no_kd" and (settings["regime"] == "live" or facts(name).live)
+    live = name != "no_kd" and (settings["regime"] == "live" or facts(name).needs_live_teacher)
     step = cost[spec["student"]]["step"] + (cost[spec["teacher"]]["forward"] if live else 0.0)
     return sizes[cell.task] * settings["epochs"] * step
 

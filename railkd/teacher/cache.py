@@ -38,7 +38,7 @@ SEEN = "seen.json"  # in a store: what its files looked like when their checksum
 
 
 def _not_cached() -> NoReturn:
-    raise Undeclared("a cache holds logits and pooled vectors alone: the method must declare live = True")
+    raise Undeclared("a cache holds logits and pooled vectors alone: the method must declare needs_live_teacher = True")
 
 
 class Cached:

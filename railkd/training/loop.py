@@ -106,7 +106,7 @@ class Steps:
         batch = Batch(extra["rows"], extra["labels"], inputs)
         signals = self.teacher.signals(batch) if self.teacher is not None else None
         with autocast(self.device, self.dtype):
-            student = forward(self.model, inputs, self.hidden, self.method.attention[0])
+            student = forward(self.model, inputs, self.hidden, self.method.attention_layers[0])
             loss, terms = self.method.loss(batch, student, signals)
         if not self.done:
             check_trains(self.method, loss)
@@ -220,12 +220,12 @@ def train(
         )
         shown = dev[task.shown]
         log(f"epoch {epoch + 1}/{epochs} loss {losses[:, 0].mean():.3f} dev {task.shown} {shown:.3f}")
-        if method.ready and shown > best_score:
+        if method.trains_classifier and shown > best_score:
             best_score, outcome.best_epoch, best_shrink = shown, epoch + 1, step.shrink
             outcome.dev_logits = logits
             if epoch + 1 < epochs:
                 best_state = copy.deepcopy(model.state_dict())
-        elif method.ready and epoch + 1 - outcome.best_epoch >= (settings["patience"] or math.inf):
+        elif method.trains_classifier and epoch + 1 - outcome.best_epoch >= (settings["patience"] or math.inf):
             break
         if state and state.due and epoch + 1 < epochs:
             facts = {

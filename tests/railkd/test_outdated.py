@@ -57,12 +57,14 @@ def mine(tmp_path: Path) -> str:
 
 def test_facts_are_the_classs_inherited_ones_too(mine: str) -> None:
     found = facts(mine)
-    assert (found.complexity, found.regression, found.live) == ("O(1)", False, False)
+    assert (found.complexity, found.regression, found.needs_live_teacher) == ("O(1)", False, False)
     assert found.summary == "One sentence." and found.title == ""
     assert found.defaults == {"alpha": 0.5, "beta": 1.0, "names": None}
     for name in ("rail_kd_l", "rail_kd_c"):
         assert facts(name).complexity == "O(m)" and facts(name).limitation == "-"
-    assert facts("rail_kd_c").title == "RAIL-KD^c" and facts("cr_ild").live and not facts("codir").regression
+    assert (
+        facts("rail_kd_c").title == "RAIL-KD^c" and facts("cr_ild").needs_live_teacher and not facts("codir").regression
+    )
 
 
 def test_a_subclass_of_codir_is_not_run_on_scores(make_benchmark: Any, tmp_path: Path) -> None:

@@ -56,19 +56,18 @@ class Rail(Method):
     group_weight_G: Tensor
     start_GDU: Tensor  # the teacher's maps before training
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  each argument is an option of the benchmark file
         self,
         setting: Setting,
-        ce_weight: float,
-        kd_weight: float,
-        rail_weight: float,
-        temperature: float,
-        projection_dim: int,
-        mapping: RailMap | list[int],
-        projection: Projection,
-        pooling: RailPooling,
-        pool_padding: bool,
-        layer_weights: list[float] | None = None,
+        ce_weight: float = 1 / 3,
+        kd_weight: float = 1 / 3,
+        rail_weight: float = 1 / 3,
+        temperature: float = 1.0,
+        projection_dim: int = 128,
+        mapping: RailMap | list[int] = "random_sorted",
+        projection: Projection = "learned",
+        pooling: RailPooling = "mean",
+        pool_padding: bool = False,
     ) -> None:
         super().__init__(setting)
         check_range("ce_weight", ce_weight)
@@ -89,28 +88,25 @@ class Rail(Method):
             self.layers = fixed_layers(mapping, setting)
         self.counts_MN = [[0] * n for _ in range(m)]  # of random_sorted_step, over the run
 
-        groups, stacked = (1, m) if self.concatenated else (m, 1)
-        if layer_weights is not None:
-            if len(layer_weights) != groups:
-                raise UserError(f"layer_weights: {layer_weights} has {len(layer_weights)} weights, expected {groups}")
-            for weight in layer_weights:
-                check_range("layer_weights", weight)
-        weight_G = torch.tensor(layer_weights or [1.0] * groups, dtype=torch.float32)
-        self.register_buffer("group_weight_G", weight_G, persistent=False)
-
-        d_S, d_T, u = setting.student_width, setting.teacher_width, projection_dim
+        self.register_buffer("group_weight_G", torch.ones(1 if self.concatenated else m), persistent=False)
         self.student_map: nn.Module = nn.Identity()
         self.teacher_map: nn.Module = nn.Identity()
         self.spectrum: Spectrum | None = None
+        self._make_maps(projection, projection_dim)
+
+    def _make_maps(self, projection: Projection, width: int) -> None:
+        """The maps of both models to ``width`` dimensions, and the measure of what they keep."""
+        d_S, d_T, m = self.setting.student_width, self.setting.teacher_width, len(self.setting.student_intermediate)
+        groups, stacked = (1, m) if self.concatenated else (m, 1)
         if projection == "none":
             if d_S != d_T:
                 raise UserError(f"projection: none needs equal widths, the teacher has {d_T} and the student {d_S}")
-        else:
-            self.student_map = LayerLinear(groups, stacked * d_S, u, trained=projection != "frozen_random")
-            self.teacher_map = LayerLinear(groups, stacked * d_T, u, trained=projection == "learned")
-            self.spectrum = Spectrum(groups, u)
-            # no part of the state: a run that resumes has the same start, from its seed
-            self.register_buffer("start_GDU", self.teacher_map.weight.detach().clone(), persistent=False)
+            return
+        self.student_map = LayerLinear(groups, stacked * d_S, width, trained=projection != "frozen_random")
+        self.teacher_map = LayerLinear(groups, stacked * d_T, width, trained=projection == "learned")
+        self.spectrum = Spectrum(groups, width)
+        # no part of the state: a run that resumes has the same start, from its seed
+        self.register_buffer("start_GDU", self.teacher_map.weight.detach().clone(), persistent=False)
 
     @property
     def pooling(self) -> Pooling:

@@ -43,7 +43,7 @@ class TwoStage(Method):
         self.first, self.first_epochs = True, 1
 
     @property
-    def ready(self) -> bool:
+    def trains_classifier(self) -> bool:
         """From the second stage on."""
         return not self.first
 

@@ -251,7 +251,7 @@ def test_every_check_has_a_mutant() -> None:
 
 def test_declared_exceptions_are_said(tmp_path: Path) -> None:
     mixing = MUTANTS["batch-split invariance"][1][0].replace(
-        "Mutant(VanillaKD):", "Mutant(VanillaKD):\n    mixes = True"
+        "Mutant(VanillaKD):", "Mutant(VanillaKD):\n    mixes_examples = True"
     )
     (tmp_path / "mutant.py").write_text(HEAD + mixing)
     lines = [str(r) for r in check(f"{tmp_path / 'mutant.py'}:Mutant")]

@@ -127,7 +127,7 @@ def test_tinybert_by_hand(small, attention_weight):
     if attention_weight:
         assert terms["attention"].item() == pytest.approx(attention(1, 2) + attention(2, 4), rel=1e-4)
     else:
-        assert set(terms) == set(method.weights) == {"hidden"} and method.attention == ([], [])
+        assert set(terms) == set(method.weights) == {"hidden"} and method.attention_layers == ([], [])
 
 
 @pytest.mark.parametrize(("heads", "layer"), [(1, None), (2, 3)])
@@ -151,7 +151,7 @@ def test_minilm_v2_by_hand(small, heads, layer):
             examples.append(average(found))
         total += average(examples)
     assert method.terms(batch, student, teacher)["relation"].item() == pytest.approx(total, rel=1e-4)
-    assert method.record()["relation_heads"] == heads and method.attention == ([2], [layer or 4])
+    assert method.record()["relation_heads"] == heads and method.attention_layers == ([2], [layer or 4])
 
 
 def test_minilm_v2_takes_the_most_relation_heads_up_to_48(make_setting):
@@ -266,7 +266,7 @@ def test_stages_split_the_epochs(case, name, epochs, share, first):
     method.start_training(torch.Generator())
     for epoch in range(epochs):
         method.start_epoch(epoch, torch.Generator().manual_seed(epoch))
-        assert method.ready == (epoch >= first)
+        assert method.trains_classifier == (epoch >= first)
         expected = set(OWN[name]) if epoch < first else {"ce", "kd"}
         assert set(method.terms(batch, student, teacher)) == set(method.weights) == expected
     assert method.record()["stage"] == [1] * first + [2] * (epochs - first)
@@ -294,7 +294,7 @@ def test_a_batch_is_the_mean_of_its_halves_unless_it_is_mixed(case, name):
     for rows in (slice(0, 2), slice(2, 4), slice(4, 6)):
         part = Batch(batch.index_B[rows], batch.labels_B[rows], {})
         halves.append(started(name, setting).loss(part, student.rows(rows), teacher.rows(rows))[0].item())
-    assert (sum(halves) / 3 == pytest.approx(whole, rel=1e-5)) != find(name).mixes
+    assert (sum(halves) / 3 == pytest.approx(whole, rel=1e-5)) != find(name).mixes_examples
 
 
 @pytest.mark.parametrize("name", LIVE)
@@ -352,7 +352,7 @@ def test_a_seed_decides_every_bit(case, name):
     setting, batch, student, teacher = case()
     first, again, other = (started(name, setting, seed=s).loss(batch, student, teacher)[0].item() for s in (0, 0, 1))
     assert first == again
-    drawn = find(name).mixes or any(True for _ in build(name, setting, {}).parameters())
+    drawn = find(name).mixes_examples or any(True for _ in build(name, setting, {}).parameters())
     assert (first != other) == drawn
 
 
@@ -395,7 +395,14 @@ def test_regression_works(case, name):
 @pytest.mark.parametrize("name", LIVE)
 def test_what_a_method_says_of_itself(make_setting, name):
     cls = find(name)
-    assert cls.live and cls.source and cls.layer_mapping and cls.complexity and cls.limitation and cls.needs_logits
+    assert (
+        cls.needs_live_teacher
+        and cls.source
+        and cls.layer_mapping
+        and cls.complexity
+        and cls.limitation
+        and cls.needs_logits
+    )
     assert build(name, make_setting(), {}).pooling is None
     assert cls.whole_last_layer == (name != "mixkd")
 

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from railkd.errors import UserError
-from railkd.method_sources import source_files
+from railkd.method_facts import facts
+from railkd.method_sources import available, source_files
 from railkd.methods import build
 
 ELSEWHERE = "is out of range, expected a number"
@@ -125,14 +126,27 @@ def test_defaults_are_the_published_ones(make_setting):
         "codir": {"ce": 0.5, "kd": 0.5, "nce": 1},
         "rail_kd_l": {"ce": third, "kd": third, "rail": third},
         "rail_kd_c": {"ce": third, "kd": third, "rail": third},
+        "mixkd": {"ce": 1, "ce_mixed": 1, "kd_mixed": 1},
+        "minilm_v2": {"ce": third, "kd": third, "relation": third},
+        "distilbert_cos": {"ce": 0.25, "kd": 0.625, "cos": 0.125},
+        "tinybert": {"hidden": 1, "attention": 1},  # of the first stage
+        "cr_ild": {"ild": 1, "mixed": 1, "consistency": 0.1},
     }
+    assert set(weights) == set(available())
     methods = {name: build(name, setting, {}) for name in weights}
     assert {name: method.weights for name, method in methods.items()} == weights
+    second = {name: methods[name].second_weights for name in ("tinybert", "cr_ild")}
+    assert second == dict.fromkeys(second, {"ce": 0, "kd": 1})
     rail, codir = methods["rail_kd_l"], methods["codir"]
     assert rail.mapping == "random_sorted" and rail.teacher_map.weight.shape == (5, 10, 128)
     assert methods["rail_kd_c"].student_map.weight.shape == (1, 40, 128)
     assert codir.negatives == 100 and codir.bank.shape == (3, 128) and codir.layers == [2, 4, 6, 8, 10]
     assert codir.nce_temperature == 0.07 and codir.momentum == 0.5
+
+
+def test_the_two_forms_of_rail_kd_have_the_same_options() -> None:
+    layerwise, concatenated = (facts(f"rail_kd_{form}").defaults for form in ("l", "c"))
+    assert layerwise == {**concatenated, "layer_weights": None} and len(concatenated) == 9
 
 
 def test_a_run_depends_on_the_shared_code_of_its_method_and_on_no_other() -> None:

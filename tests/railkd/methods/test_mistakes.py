@@ -16,6 +16,8 @@ from railkd.benchmark.specification import Cell
 from railkd.errors import MethodError, UserError
 from railkd.jobs import distillation
 from railkd.methods import find
+from railkd.methods.base import Method
+from railkd.methods.mistakes import RENAMED
 from railkd.records import run_record
 
 CPU = torch.device("cpu")
@@ -92,7 +94,8 @@ MISTAKES: dict[str, tuple[str, str]] = {
     "token states of a cached teacher": (
         method("@property", "def needs_hidden(self):\n        return True\n",
                terms("mid = teacher.tokens(1).mean()", f'return {{"ce": {CE} + mid}}')),
-        r":12: MyKD\.terms\(\): a cache holds logits and pooled vectors alone: the method must declare live = True",
+        r":12: MyKD\.terms\(\): a cache holds logits and pooled vectors alone: the method must declare "
+        r"needs_live_teacher = True",
     ),
     "a wrong shape": (
         method("pooling = 'cls'", terms("gap = student.pooled('cls', [1]) - teacher.pooled('cls', [1, 2])[..., :5]",
@@ -140,6 +143,10 @@ MISTAKES: dict[str, tuple[str, str]] = {
     "a fact of another kind": (
         method("complexity = 3", terms(f'return {{"ce": {CE}}}')),
         r":5: MyKD\.complexity is 3, expected a text",
+    ),
+    "a name of an earlier version": (
+        method("live = True", terms(f'return {{"ce": {CE}}}')),
+        r":5: MyKD declares 'live', which is called 'needs_live_teacher' now; rename it",
     ),
     "a default that is no JSON": (
         method("def __init__(self, setting, of=torch.float32):\n        super().__init__(setting)\n",
@@ -207,6 +214,30 @@ def test_a_number_that_is_not_finite_is_no_matter_of_precision(
     made = benchmark_of(small, tmp_path, "my_kd.py:MyKD")
     with pytest.raises(UserError, match="loss is not finite at step 1: .*look at my_kd.py:7: MyKD.terms"):
         distillation.distil(made, Layout(small[1]), Cell("bert2", "my_kd", "mrpc"), [1], CPU, lambda line: None)
+
+
+OLD = {
+    "attention": "@property\n    def attention(self):\n        return [], []\n",
+    "live": "live = True",
+    "mixes": "mixes = True",
+    "ready": "@property\n    def ready(self):\n        return True\n",
+}
+
+
+@pytest.mark.parametrize("old", OLD)
+def test_the_earlier_name_of_a_declaration(old: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Told of the class that declares it, also where another inherits it; a function of that name is no declaration."""
+    monkeypatch.chdir(tmp_path)
+    body = terms(f'return {{"ce": {CE}}}')
+    Path("my_kd.py").write_text(method(OLD[old], body) + "\n\nclass Mine(MyKD):\n    pass\n")
+    said = rf"^my_kd\.py:5: MyKD declares '{old}', which is called '{RENAMED[old]}' now; rename it$"
+    with pytest.raises(MethodError, match=said):
+        find("my_kd.py:Mine")
+    Path("my_kd.py").write_text(method(f"def {old}(self, x):\n        return x\n", body))
+    assert find("my_kd.py").__name__ == "MyKD"
+    assert set(OLD) == set(RENAMED) and all(
+        hasattr(Method, new) and not hasattr(Method, old) for old, new in RENAMED.items()
+    )
 
 
 def test_a_stage_without_its_terms(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:

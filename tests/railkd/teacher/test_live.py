@@ -125,7 +125,7 @@ def test_a_cache_says_what_it_lacks(pipeline: Any) -> None:
         lambda: cached.vectors("key", 1),
         lambda: cached.mixed(rows, 0.5),
     ):
-        with pytest.raises(RuntimeError, match="the method must declare live = True"):
+        with pytest.raises(RuntimeError, match="the method must declare needs_live_teacher = True"):
             read()
 
 
@@ -198,7 +198,7 @@ def test_a_first_stage_is_neither_chosen_nor_a_reason_to_stop(pipeline: Any, mon
         CPU,
         "float32",
         True,
-        method.attention[1],
+        method.attention_layers[1],
     )
     settings = {**pipeline.benchmark.training("student", "bert2", "mrpc"), "epochs": 8, "patience": 2, "batch_size": 36}
     outcome = loop.train(model, method, teacher, data, settings, 1, CPU)
@@ -219,7 +219,7 @@ def test_a_student_learns_its_teachers_tokens(pipeline: Any, method: str) -> Non
     model = load_classifier(Checkpoint(str(pipeline.checkpoints / "bert2")), 2, 1, "m", 0.0, True)
     built = build(method, setting_for((4, 32, 2), (2, 32, 2), "mrpc"), {})
     full = fine_tuning.fine_tuned(pipeline.layout, "bert4", "mrpc", 2, True)[0]
-    teacher = LiveTeacher(full, data, CPU, "float32", True, built.attention[1])
+    teacher = LiveTeacher(full, data, CPU, "float32", True, built.attention_layers[1])
     before = {name: value.clone() for name, value in full.state_dict().items()}
     settings = {**pipeline.benchmark.training("student", "bert2", "mrpc"), "epochs": 12}
     outcome = loop.train(model, built, teacher, data, settings, 1, CPU)
