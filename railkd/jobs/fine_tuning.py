@@ -1,22 +1,28 @@
 """The jobs of a teacher: its fine-tuning, and its signals on a task."""
 
+import time
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 
 from railkd.benchmark.paths import Layout
 from railkd.benchmark.specification import Benchmark
 from railkd.data import preparation
 from railkd.data.batches import Prepared
+from railkd.devices import peak_memory, precision
 from railkd.errors import Diverged, UserError
+from railkd.evaluation.scoring import logits_of
 from railkd.jobs.finished_runs import put_teacher_back
 from railkd.jobs.model_sizes import poolings_needed, setting_for, shape
 from railkd.jobs.recording import Log, unfinished_state, write_record
 from railkd.methods import build
 from railkd.models import checkpoints, classifier, probe
+from railkd.models.classifier import place
+from railkd.models.fine_tuned import output_order, reorder_outputs
 from railkd.records import files, hashes, provenance, run_record
 from railkd.teacher.cache import SignalStore, lacks, write_signals
-from railkd.training.loop import train
+from railkd.training.loop import Outcome, train
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -25,7 +31,7 @@ if TYPE_CHECKING:
 def fine_tune(
     benchmark: Benchmark, layout: Layout, teacher: str, task: str, device: torch.device, log: Log
 ) -> dict[str, Any]:
-    """Fine-tunes a teacher on a task; writes the checkpoint and its record."""
+    """Fine-tunes a teacher on a task, or measures one that was fine-tuned elsewhere; writes checkpoint and record."""
     prepared = preparation.load(layout.prepared(teacher, task))
     config = run_record.asked_of_teacher(benchmark, teacher, task)
     started, seed, settings = provenance.now(), config["seed"], config["training"]
@@ -36,10 +42,8 @@ def fine_tune(
     if put_teacher_back(layout, teacher, task, config, inputs):
         log(f"{teacher} {task}: kept from before")
         return run_record.read(layout.teacher(teacher, task) / "record.json")
-    model = classifier.load_classifier(checkpoint, prepared.task.outputs, seed, where, settings["dropout"], log=log)
+    model = classifier.load_classifier(checkpoint, prepared.task.outputs, seed, where, settings.get("dropout"), log=log)
     probe.require_padding_unread(model, prepared, device, where)
-    own = shape(benchmark, layout, teacher)
-    method = build("no_kd", setting_for(own, own, task), {})
     folder = layout.teacher(teacher, task)
     identity = {
         "stage": "teacher",
@@ -50,12 +54,22 @@ def fine_tune(
         "seed": seed,
     }
     state = unfinished_state(layout, folder / "record.json", identity, config, inputs)
-    try:
-        outcome = train(model, method, None, prepared, settings, seed, device, log, state)
-    except Diverged as error:
-        raise Diverged(f"teacher {teacher} {task} seed {seed}: {error}") from None
+    if checkpoint.fine_tuned:
+        labels = benchmark.models[teacher].get("labels")
+        order = output_order(checkpoints.read_config(checkpoint, where), labels, prepared.task, where)
+        reorder_outputs(model, order, where)
+        outcome = measured(model, prepared, settings["precision"], device, where)
+        log(f"{teacher} {task}: fine-tuned elsewhere; its outputs in the order of the labels are {list(order)}")
+    else:
+        own = shape(benchmark, layout, teacher)
+        method = build("no_kd", setting_for(own, own, task), {})
+        try:
+            outcome = train(model, method, None, prepared, settings, seed, device, log, state)
+        except Diverged as error:
+            raise Diverged(f"teacher {teacher} {task} seed {seed}: {error}") from None
     outcome.cost["regime"] = "none"
-    classifier.save_classifier(model, checkpoints.load_tokenizer(checkpoint, where), prepared.task.labels, folder)
+    tokenizer, length = checkpoints.load_tokenizer(checkpoint, where), prepared.facts["max_length"]
+    classifier.save_classifier(model, tokenizer, prepared.task.labels, folder, length)
     fingerprints = {"teacher": hashes.sha256_file(folder / "model.safetensors"), "backbone": inputs["backbone"]}
     path = folder / "record.json"
     record = write_record(
@@ -63,6 +77,31 @@ def fine_tune(
     )
     state.clear()
     return record
+
+
+def measured(model: "PreTrainedModel", prepared: Prepared, setting: str, device: torch.device, where: str) -> Outcome:
+    """The outcome of a model that is not trained: no epochs, and its logits on dev.
+
+    Raises UserError when these are not finite.
+    """
+    place(model, device)
+    dtype = precision(setting, device, model.config.hidden_size)
+    started = time.perf_counter()
+    logits = logits_of(model, prepared.splits["dev"], prepared.facts["pad_id"], device, dtype)
+    if not np.isfinite(logits).all():
+        raise UserError(f"{where}: its logits on dev are not finite, expected a model that is fine-tuned")
+    cost = {
+        "train_seconds": 0.0,
+        "step_seconds": 0.0,
+        "steps": 0,
+        "resumed": 0,
+        "eval_seconds": time.perf_counter() - started,
+        "peak_memory_bytes": peak_memory(device),
+        "precision": str(dtype).removeprefix("torch."),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        "threads": torch.get_num_threads(),
+    }
+    return Outcome(best_epoch=0, dev_logits=logits, cost=cost)
 
 
 def fine_tuned(

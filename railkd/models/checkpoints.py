@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from railkd.benchmark.paths import Layout, checkpoint_path, model_root
 from railkd.benchmark.specification import Benchmark
 from railkd.errors import UserError
+from railkd.models import package_parts
 from railkd.records.hashes import sha256_file, sha256_once, sha256_text
 from railkd.records.sealed_files import mirrored, require
 
@@ -26,6 +27,7 @@ class Checkpoint:
     place: str  # folder, or hub id
     revision: str | None = None
     layers: tuple[int, ...] | None = None  # 1-based, of the checkpoint; None: all
+    fine_tuned: bool = False  # its classification head is used as it is, so none may be drawn
 
     def options(self) -> dict[str, Any]:
         return {"revision": self.revision} if self.revision else {}
@@ -34,15 +36,13 @@ class Checkpoint:
 def locate(benchmark: Benchmark, layout: Layout, name: str) -> Checkpoint:
     """The checkpoint behind a model of the benchmark file; raises UserError when a local one is not there."""
     entry = benchmark.models[name]
+    fine_tuned = bool(entry.get("fine_tuned"))
     if "pretrain" in entry:
         return Checkpoint(str(layout.model(name)))
     if "path" in entry:
-        return Checkpoint(str(checkpoint_path(benchmark, name)))
+        return Checkpoint(str(checkpoint_path(benchmark, name)), fine_tuned=fine_tuned)
     if "package" in entry:
-        spec = importlib.util.find_spec(entry["package"])
-        if spec is None or spec.origin is None:
-            raise UserError(f"models.{name}.package: the Python package '{entry['package']}' is not installed")
-        return Checkpoint(str(Path(spec.origin).parent / entry.get("folder", ".")))
+        return Checkpoint(str(_in_packages(entry, f"models.{name}")), fine_tuned=fine_tuned)
     if "layers_of" in entry:
         parent = locate(benchmark, layout, entry["layers_of"])
         where = f"models.{entry['layers_of']}"
@@ -60,8 +60,18 @@ def locate(benchmark: Benchmark, layout: Layout, name: str) -> Checkpoint:
             raise UserError(
                 f"models.{name}.revision: {folder} is commit {there}, expected {wanted}; railkd mirror fetches it"
             )
-        return Checkpoint(str(folder), there)
-    return Checkpoint(entry["hub"], entry.get("revision"))
+        return Checkpoint(str(folder), there, fine_tuned=fine_tuned)
+    return Checkpoint(entry["hub"], entry.get("revision"), fine_tuned=fine_tuned)
+
+
+def _in_packages(entry: dict[str, Any], where: str) -> Path:
+    """The folder of a checkpoint that one installed package carries, or that several carry in parts."""
+    if isinstance(entry["package"], list):
+        return package_parts.assembled(entry, where)
+    spec = importlib.util.find_spec(entry["package"])
+    if spec is None or spec.origin is None:
+        raise UserError(f"{where}.package: the Python package '{entry['package']}' is not installed")
+    return Path(spec.origin).parent / entry.get("folder", ".")
 
 
 def taken_layers(depth: int, count: int, keep: str, name: str) -> tuple[int, ...]:
@@ -161,10 +171,13 @@ def tokenizer_fingerprint(checkpoint: Checkpoint) -> str:
 
 
 def fingerprint(checkpoint: Checkpoint, resolved: str | None, digest: Callable[[Path], str] = sha256_file) -> str:
-    """SHA-256 of a local checkpoint's weights, or the hub commit; with the layers taken, if not all.
+    """SHA-256 of a local checkpoint's weights, or the hub commit; with the layers taken, if not all, and of a
+    fine-tuned one with the SHA-256 of config.json, which names the outputs of its head.
 
     ``digest`` gives a file's SHA-256: it may remember it.
     """
     weights = Path(checkpoint.place) / "model.safetensors"
     what = digest(weights) if weights.is_file() else f"{checkpoint.place}@{resolved or checkpoint.revision}"
+    if checkpoint.fine_tuned and weights.is_file():
+        what = f"{what} config {digest(weights.with_name('config.json'))}"
     return f"{what} layers {list(checkpoint.layers)}" if checkpoint.layers else what

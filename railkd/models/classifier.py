@@ -128,7 +128,7 @@ def load_classifier(
         )
     except Exception as error:  # as above
         raise failed(where, checkpoint, error) from None
-    redrawn = require_encoder(model, info, f"{where}: {checkpoint.place}")
+    redrawn = require_encoder(model, info, f"{where}: {checkpoint.place}", checkpoint.fine_tuned)
     if redrawn:
         log(f"{where}: its head has another number of outputs than {outputs}; drawn anew: {', '.join(redrawn)}")
     if checkpoint.layers is not None:
@@ -184,16 +184,38 @@ def uses_type_ids(model: "PreTrainedModel") -> bool:
 
 
 def save_classifier(
-    model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", labels: Sequence[str], folder: Path
+    model: "PreTrainedModel",
+    tokenizer: "PreTrainedTokenizerBase",
+    labels: Sequence[str],
+    folder: Path,
+    max_length: int | None = None,
+    card: str = "",
+    made_of: Any = None,
 ) -> None:
     """Writes configuration, weights and tokenizer, and their checksums, in the place of what the folder held.
 
-    ``labels``: the task's class names in the order of the logits; none for regression. `transformers` loads the folder
-    by itself.
+    ``labels``: the task's class names in the order of the logits; none for regression. ``max_length``: the longest
+    input in tokens that the model was trained on, at which the tokenizer then truncates. ``card``: the text of
+    README.md, which has no checksum. `transformers` loads the folder by itself; the user's group may read it.
     """
     names = dict(enumerate(labels or ("score",)))
     model.config.id2label, model.config.label2id = names, {name: i for i, name in names.items()}
+    model.config.problem_type = "single_label_classification" if labels else "regression"
+    _fit_tokenizer(tokenizer, uses_type_ids(model), max_length)
     with atomic_folder(folder) as unfinished:
         model.save_pretrained(unfinished, safe_serialization=True)
         tokenizer.save_pretrained(unfinished)
-        seal(unfinished, [file.name for file in unfinished.iterdir()])
+        seal(unfinished, [file.name for file in unfinished.iterdir()], made_of=made_of)
+        if card:
+            (unfinished / "README.md").write_text(card, encoding="utf-8")
+        for file in (*unfinished.iterdir(), unfinished):  # safetensors writes for its owner alone
+            file.chmod(file.stat().st_mode | (0o050 if file.is_dir() else 0o040))
+
+
+def _fit_tokenizer(tokenizer: "PreTrainedTokenizerBase", type_ids: bool, max_length: int | None) -> None:
+    """Lets a tokenizer give the inputs that the model takes, and truncate as it did in training."""
+    names = [name for name in tokenizer.model_input_names if name != "token_type_ids"]
+    tokenizer.model_input_names = [names[0], "token_type_ids", *names[1:]] if type_ids else names
+    tokenizer.init_kwargs["model_input_names"] = tokenizer.model_input_names
+    if max_length is not None:
+        tokenizer.model_max_length = max_length

@@ -20,9 +20,10 @@ from railkd.errors import UserError
 from railkd.methods.base import Method
 from railkd.models import checkpoints, classifier, probe
 from railkd.models.checkpoints import Checkpoint
+from railkd.models.fine_tuned import output_order, reorder_outputs
 from railkd.models.missing_weights import natural, require_encoder, shown
 from railkd.records.sealed_files import read_json
-from railkd.tasks import TASKS
+from railkd.tasks import TASKS, Task
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -173,7 +174,7 @@ def assemble(checkpoint: Checkpoint, outputs: int, where: str) -> "PreTrainedMod
         raise
     except Exception as error:  # whatever a value in config.json leads to
         raise checkpoints.failed(where, checkpoint, error) from None
-    require_encoder(model, info, place)
+    require_encoder(model, info, place, checkpoint.fine_tuned)
     for name in sorted(found, key=natural):
         if found[name].dtype not in FLOATS and any(p == name or p.endswith(f".{name}") for p in parameters):
             raise UserError(f"{place}: the weight '{shown(name)}' is {found[name].dtype}, expected {', '.join(FLOATS)}")
@@ -245,13 +246,22 @@ def _require_fit(
             raise UserError(f"data.{key}: {length} tokens, but {where} has positions for {usable}")
 
 
-def look(checkpoint: Checkpoint, outputs: int, lengths: dict[str, int], where: str) -> Seen:
+def look(
+    checkpoint: Checkpoint,
+    outputs: int,
+    lengths: dict[str, int],
+    where: str,
+    orders: Sequence[tuple[int, ...]] = (),
+) -> Seen:
     """Everything that can be known of a model before compute; ``lengths``: key of the benchmark file -> tokens.
 
-    Raises UserError, one line that names what is wrong and what was expected.
+    ``orders``: those into which the outputs of a fine-tuned checkpoint are to be put. Raises UserError, one line that
+    names what is wrong and what was expected.
     """
     tokenizer = checkpoints.load_tokenizer(checkpoint, where)
     model = assemble(checkpoint, outputs, where)
+    for order in orders:
+        reorder_outputs(model, order, where)
     _require_fit(model, tokenizer, lengths, where)
     pad_id, rows = int(tokenizer.pad_token_id), classifier.embedding_of(model, where).num_embeddings
     probe.readable(model, rows, pad_id, max(lengths.values()), where)
@@ -295,13 +305,15 @@ def look_at_all(benchmark: Benchmark, layout: Layout, names: Sequence[str]) -> d
     lengths = {"max_length": data["max_length"]}
     if data["ood_max_length"] and data.get("out_of_domain"):
         lengths["ood_max_length"] = data["ood_max_length"]
-    outputs = TASKS[benchmark.tasks[0]].outputs
     seen: dict[str, Seen] = {}
     for name in names:
         own = _pretrained(benchmark, name)
         if own is None:
+            checkpoint = checkpoints.locate(benchmark, layout, name)
+            tasks = [TASKS[task] for task in benchmark.teacher_tasks(name) or benchmark.tasks]
             with _quiet():
-                seen[name] = look(checkpoints.locate(benchmark, layout, name), outputs, lengths, f"models.{name}")
+                orders = _orders(benchmark, checkpoint, name, tasks)
+                seen[name] = look(checkpoint, tasks[0].outputs, lengths, f"models.{name}", orders)
             continue
         for key, length in lengths.items():
             if length > own["max_length"]:
@@ -311,6 +323,15 @@ def look_at_all(benchmark: Benchmark, layout: Layout, names: Sequence[str]) -> d
         if {teacher, student} <= seen.keys():
             require_same_tokens(seen[teacher].tokenizer, seen[student].tokenizer, teacher, student)
     return seen
+
+
+def _orders(benchmark: Benchmark, checkpoint: Checkpoint, model: str, tasks: Sequence[Task]) -> list[tuple[int, ...]]:
+    """The order of a fine-tuned model's outputs for each of its tasks; none for a model that is to be trained."""
+    if not checkpoint.fine_tuned:
+        return []
+    config = checkpoints.read_config(checkpoint, f"models.{model}")
+    labels = benchmark.models[model].get("labels")
+    return [output_order(config, labels, task, f"models.{model}") for task in tasks]
 
 
 def _pretrained(benchmark: Benchmark, model: str) -> dict[str, Any] | None:

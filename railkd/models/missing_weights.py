@@ -34,17 +34,24 @@ def is_head(model: "PreTrainedModel", name: str) -> bool:
     return not name.startswith(prefix) or "pooler" in name.split(".")
 
 
-def require_encoder(model: "PreTrainedModel", info: Info, place: str) -> list[str]:
+def require_encoder(model: "PreTrainedModel", info: Info, place: str, head: bool = False) -> list[str]:
     """The head's weights that the file has with another number of outputs, and that were drawn anew.
 
     Raises UserError, one line that begins with ``place``, when a weight of the encoder is missing in the file, has
-    another shape, or when the file has weights of layers that the architecture has not.
+    another shape, or when the file has weights of layers that the architecture has not. With ``head`` a weight of the
+    classification head, which nothing will train, is one of those that must not be missing.
     """
     parameters = {name for name, _ in model.named_parameters()}
-    missing = sorted((n for n in info["missing_keys"] if n in parameters and not is_head(model, n)), key=natural)
+    absent = sorted((name for name in info["missing_keys"] if name in parameters), key=natural)
+    missing = [name for name in absent if not is_head(model, name)]
     unexpected = sorted(info["unexpected_keys"], key=natural)
     if missing:
         raise UserError(f"{place}: {_lack(model, missing, unexpected, len(parameters))}")
+    if head and absent:
+        raise UserError(
+            f"{place}: the weight '{absent[0]}' of its classification head is missing, so it is not fine-tuned; "
+            "expected fine_tuned: false, or a checkpoint with its head"
+        )
     redrawn = []
     for name, found, wanted in sorted(info["mismatched_keys"], key=lambda key: natural(key[0])):
         if not is_head(model, name):

@@ -28,7 +28,7 @@ FIELDS: dict[str, tuple[type | tuple[type, ...], str]] = {
     "scores": (dict, "split or out-of-domain set -> metric -> score, at the best epoch"),
     "baselines": (dict, "split or set -> metric -> best score of a constant answer, from the labels"),
     "examples": (dict, "split or set -> number of examples scored; 'train' -> number trained on"),
-    "best_epoch": (int, "1-based epoch whose weights were scored"),
+    "best_epoch": (int, "1-based epoch whose weights were scored; 0 for a teacher that was fine-tuned elsewhere"),
     "epochs": (
         list,
         "per epoch: epoch (1-based), dev (metric -> score), halves (optional: the shown metric on every other dev "
