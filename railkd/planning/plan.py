@@ -54,8 +54,10 @@ def plan(benchmark: Benchmark, layout: Layout, device: torch.device, log: Callab
     for teacher in benchmark.teachers:
         config = configs[teacher]
         for task in benchmark.teacher_tasks(teacher):
-            n, settings = sizes[task], benchmark.training("teacher", teacher, task)
-            hours["teachers"] += n * settings["epochs"] * cost[teacher]["step"] / 3600
+            n = sizes[task]
+            if not benchmark.models[teacher].get("fine_tuned"):
+                epochs = benchmark.training("teacher", teacher, task)["epochs"]
+                hours["teachers"] += n * epochs * cost[teacher]["step"] / 3600
             hours["signals"] += n * cost[teacher]["forward"] / 3600
             kinds = len(poolings_needed(benchmark, layout, teacher, task))
             vectors = (config.num_hidden_layers - 1) * config.hidden_size * 2 * kinds  # float16
