@@ -96,7 +96,7 @@ def test_a_method_is_a_file_and_a_line_and_an_outsider_is_a_rule(micro, tmp_path
     results = tmp_path / "results" / "micro"
     shutil.copytree(micro[0], results, symlinks=True)
     shutil.copytree(micro[0].parent / ".snakemake", tmp_path / ".snakemake", symlinks=True)
-    readme, tutorial = ((ROOT / name).read_text() for name in ("README.md", "benchmarks/tutorial.md"))
+    readme, tutorial = ((ROOT / name).read_text() for name in ("README.md", "docs/add-a-method.md"))
     (tmp_path / "my_kd.py").write_text(re.search(r"```python\n(from railkd.*?)```", readme, re.DOTALL)[1])
     (tmp_path / "last_mix.py").write_text(re.search(r"```python\n(.*?)```", tutorial, re.DOTALL)[1])
     (tmp_path / "outsider.smk").write_text(
@@ -110,6 +110,20 @@ def test_a_method_is_a_file_and_a_line_and_an_outsider_is_a_rule(micro, tmp_path
         "    shell:\n"
         f'        "{sys.executable} {tmp_path / "outsider.py"} {{input}} {{output}} > {{log}} 2>&1"\n'
     )
+    theirs = re.search(r"```python\n(rule theirs:.*?)```", tutorial, re.DOTALL)[1].replace(
+        "results/mine", "results/micro"
+    )
+    (tmp_path / "theirs.smk").write_text(theirs.replace("/their/repository/train.py", str(tmp_path / "train.py")))
+    (tmp_path / "train.py").write_text(
+        "import json, pathlib, sys\n"
+        "given = dict(zip(sys.argv[1::2], sys.argv[2::2]))\n"
+        "record = pathlib.Path(given['--record'])\n"
+        "trained = json.loads(pathlib.Path(str(record).replace('/theirs/', '/no_kd/')).read_text())\n"
+        "assert (trained['task'], str(trained['seed'])) == (given['--task'], given['--seed'])\n"
+        "trained['method'] = 'theirs'\n"
+        "del trained['checksum']\n"
+        "record.write_text(json.dumps(trained))\n"
+    )
     (tmp_path / "outsider.py").write_text(
         "import json, pathlib, sys\n"
         "record = json.load(open(sys.argv[1]))\n"
@@ -118,14 +132,17 @@ def test_a_method_is_a_file_and_a_line_and_an_outsider_is_a_rule(micro, tmp_path
         "pathlib.Path(sys.argv[2]).write_text(json.dumps(record))\n"
     )
     spec, pair = yaml.safe_load(MICRO.read_text()), "bert4-distilbert2"
+    added = re.findall(r"^\+(.*last_mix.*)$", re.search(r"```diff\n(.*?)```", tutorial, re.DOTALL)[1], re.MULTILINE)
+    assert len(added) == 2 and yaml.safe_load(added[1])["methods"][-1] == "last_mix"  # of the pair
+    spec["methods"] |= yaml.safe_load(added[0])
+    spec["methods"] |= yaml.safe_load(re.search(r"```yaml\n(.*?)```", readme, re.DOTALL)[1])["methods"]
+    spec["methods"]["my_kd"]["title"] = "My KD"
     lines = yaml.safe_load(re.search(r"```yaml\n(.*?)```", tutorial, re.DOTALL)[1])
-    assert lines["pairs"] == {"bert12-distilbert6": {"methods": ["...", "last_mix"]}}  # mini's pair
     spec["methods"] |= lines["methods"]
-    spec["methods"]["my_kd"] = {"method": "my_kd.py:MyKD", "title": "My KD", "sharpness": 2.0}
     spec["methods"]["outsider"] = {"external": True, "title": "Outsider"}
-    spec["pairs"][pair]["methods"] += ["last_mix", "my_kd", "outsider"]
+    spec["pairs"][pair]["methods"] += ["last_mix", "my_kd", "outsider", *lines["methods"]]
     spec["pairs"][pair]["tables"] = [*range(1, 7), "figure2", "figure3"]
-    spec["rules"] = ["outsider.smk"]
+    spec["rules"] = ["outsider.smk", *lines["rules"]]
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump(spec))
     before = {p: p.stat().st_mtime_ns for p in results.rglob("seed-*.json")}
     command = re.search(r"^    (snakemake .*)$", tutorial, re.MULTILINE)[1].split()
@@ -135,6 +152,7 @@ def test_a_method_is_a_file_and_a_line_and_an_outsider_is_a_rule(micro, tmp_path
     assert done.returncode == 0, done.stderr[-3000:]
     tables = [(results / "tables" / f"table{number}.md").read_text() for number in range(1, 7)]
     assert all("Last mix" in table and "My KD" in table and "Outsider" in table for table in tables)
+    assert all("Theirs" in table for table in tables)
     assert "Learned Mixture" in tables[0]
     report = (results / "report.md").read_text()
     assert "Attention weights that Last mix gives to each teacher layer" in report

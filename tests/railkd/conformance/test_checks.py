@@ -274,7 +274,7 @@ def test_a_correct_example_by_hand_passes(tmp_path: Path) -> None:
 def test_the_tutorials_method_conforms(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    tutorial = (Path(__file__).parents[3] / "benchmarks" / "tutorial.md").read_text()
+    tutorial = (Path(__file__).parents[3] / "docs" / "add-a-method.md").read_text()
     code = re.search(r"```python\n(.*?)```", tutorial, re.DOTALL)
     command = re.search(r"^    railkd (check-method .*)$", tutorial, re.MULTILINE)
     assert code and command

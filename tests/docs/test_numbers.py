@@ -1,0 +1,252 @@
+"""Every number of the README and docs/ that a published file holds is the file's number."""
+
+import csv
+import json
+import re
+from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from railkd.benchmark.config import load
+
+ROOT = Path(__file__).parents[2]
+REFERENCE, PAPER = ROOT / "results" / "reference", ROOT / "benchmarks" / "reference"
+ROWS = {
+    "majority-class baseline": "constant",
+    "teacher": "teacher",
+    "without KD": "no_kd",
+    "vanilla KD": "vanilla_kd",
+    "PKD": "pkd",
+    "CKD": "ckd",
+    "ALP-KD": "alp_kd",
+    "CoDIR": "codir",
+    "RAIL-KD<sup>l</sup>": "rail_kd_l",
+    "RAIL-KD<sup>c</sup>": "rail_kd_c",
+    "DistilBERT-cos": "distilbert_cos",
+    "MiniLMv2": "minilm_v2",
+    "MixKD": "mixkd",
+    "TinyBERT": "tinybert",
+    "CR-ILD": "cr_ild",
+}
+Row = dict[str, str]
+
+
+def page(name: str) -> str:
+    return " ".join((ROOT / name).read_text().split())
+
+
+def table(name: str, first_line: str) -> list[Row]:
+    """The Markdown table of a page whose first line begins so: row by row, column title -> text."""
+    lines = (ROOT / name).read_text().splitlines()
+    start = next(number for number, line in enumerate(lines) if line.startswith(first_line))
+    rows = []
+    for line in lines[start:]:
+        if not line.startswith("|"):
+            break
+        rows.append([text.strip() for text in line.strip("|").split("|")])
+    return [dict(zip(rows[0], row, strict=True)) for row in rows[2:]]
+
+
+def read_csv(path: Path) -> list[Row]:
+    with path.open() as file:
+        return list(csv.DictReader(file))
+
+
+def cell(file: str, block: str, row: str, column: str) -> str:
+    """A cell of a published table, as the pages write it: mean ± standard deviation, and † under the baseline."""
+    (at,) = [r for r in read_csv(REFERENCE / file) if (r["block"], r["row"], r["column"]) == (block, ROWS[row], column)]
+    spread = f" ± {float(at['sd']):.1f}" if at["sd"] else ""
+    dagger = "†" if at["clears_baseline"] == "False" and column != "avg" else ""
+    return f"{float(at['value']):.1f}{spread}{dagger}"
+
+
+def printed(file: str, split: str, row: str) -> str:
+    """The average that the paper prints; empty where it prints none."""
+    found = [r["avg"] for r in read_csv(PAPER / file) if (r["split"], r["method"]) == (split, ROWS[row])]
+    return found[0] if found else ""
+
+
+@cache
+def records(benchmark: str, kind: str = "runs") -> list[dict[str, Any]]:
+    """The published records of a benchmark."""
+    pattern = {"runs": "*/*/*/seed-*.json", "teachers": "*/*/record.json"}[kind]
+    return [json.loads(path.read_text()) for path in (REFERENCE / benchmark / kind).glob(pattern)]
+
+
+def at_their_end(some: Iterable[dict[str, Any]]) -> str:
+    """How many of these runs have their last epoch as the best one."""
+    last = [record["best_epoch"] == len(record["epochs"]) for record in some]
+    return f"{sum(last)} of {len(last)}"
+
+
+def ratios(group: str, regime: str) -> dict[str, str]:
+    """The cost of a step relative to one without KD, by method; CoDIR's by its negatives too."""
+    rows = read_csv(REFERENCE / "paper" / "speed.csv")
+    rows = [r for r in rows if (r["group"], r["regime"]) == (group, regime)]
+    return {r["method"] + (r["negatives"] and f"-{r['negatives']}"): f"{float(r['ratio']):.2f}" for r in rows}
+
+
+def test_the_readmes_table() -> None:
+    rows = table("README.md", "| test score, percent |")
+    assert [row["test score, percent"] for row in rows][-2:] == ["RAIL-KD<sup>l</sup>", "RAIL-KD<sup>c</sup>"]
+    for row in rows:
+        name = row["test score, percent"]
+        runs = [r for r in records("mini") if (r["pair"], r["method"]) == ("bert12-distilbert6", ROWS[name])]
+        assert row == {
+            "test score, percent": name,
+            "MiniGLUE, average": cell("mini/tables/table2.csv", "test", name, "avg"),
+            "runs that end at their best epoch": at_their_end(runs) if runs else "",
+            "real text, CoLA": cell("minilm/tables/table2.csv", "test", name, "cola").rstrip("†"),
+            "paper, average": printed("table2.csv", "test", name),
+        }
+
+
+def test_the_readmes_findings() -> None:
+    text = page("README.md")
+    assert f"{at_their_end(records('mini'))} student runs in miniature and {at_their_end(records('minilm'))} on" in text
+    students = [r for r in read_csv(REFERENCE / "minilm/tables/table2.csv") if r["block"] == "test" and r["sd"]]
+    sst2 = [float(r["value"]) for r in students if r["column"] == "sst2"]
+    assert f"SST-2 test accuracies lie between {min(sst2):.1f} and {max(sst2):.1f} %" in text and len(sst2) == 8
+    assert {r["clears_baseline"] for r in students if r["column"] == "mrpc"} == {"False"}
+    for regime, words in (("cached", "times as long as one without KD"), ("live", "times with a live teacher")):
+        values = sorted(ratios("bert12-distilbert6", regime).values())
+        assert f"{values[0]} to {values[-1]} {words}" in text
+    assert "two seeds" in text and len({record["seed"] for record in records("minilm")}) == 2
+
+
+def test_what_the_results_are_worth() -> None:
+    for row in table("docs/results.md", "| benchmark | student runs"):
+        assert list(row.values())[1:] == [
+            at_their_end(records(row["benchmark"])),
+            at_their_end(records(row["benchmark"], "teachers")),
+        ]
+    text = page("docs/results.md")
+    steps = {record["cost"]["steps"] for record in records("mini")}
+    assert f"takes {min(steps)} to {max(steps)} steps" in text
+    (gap12, gap24) = (
+        float(printed(file, "dev", "teacher")) - float(printed(file, "dev", "without KD"))
+        for file in ("table2.csv", "table3.csv")
+    )
+    assert f"is {gap12:.1f} points at 12 → 6 layers and {gap24:.1f} at 24 → 6" in text
+    counts = json.loads((REFERENCE / "mini" / "claims.json").read_text())["counts"]
+    said = ", ".join(f"{counts[key]} {key}" for key in ("reproduced", "contradicted", "undecided", "not run"))
+    assert f"({sum(counts.values())} claims: {said})" in text
+
+
+def test_the_miniatures_table() -> None:
+    assert f"{len(records('mini'))} students and {len(records('mini', 'teachers'))} teachers" in page("docs/results.md")
+    for row in table("docs/results.md", "| | 12 → 6, dev |"):
+        name = row[""]
+        assert row == {
+            "": name,
+            "12 → 6, dev": cell("mini/tables/table2.csv", "dev", name, "avg"),
+            "12 → 6, test": cell("mini/tables/table2.csv", "test", name, "avg"),
+            "24 → 6, dev": cell("mini/tables/table3.csv", "dev", name, "avg"),
+            "24 → 6, test": cell("mini/tables/table3.csv", "test", name, "avg"),
+            "paper: 12 → 6, dev": printed("table2.csv", "dev", name),
+            "paper: 24 → 6, dev": printed("table3.csv", "dev", name),
+        }
+
+
+def test_the_teachers_projections_collapse() -> None:
+    """Median effective rank in the first and fourth epoch, and the number of runs."""
+    facts = {}
+    for method in ("rail_kd_l", "rail_kd_c"):
+        ranks = [r["method_record"]["effective_rank"] for r in records("mini") if r["method"] == method]
+        facts[method] = (*(f"{median(rank[epoch] for rank in ranks):.1f}" for epoch in (0, 3)), len(ranks))
+    (first, last, runs), (first_c, last_c, runs_c) = facts["rail_kd_l"], facts["rail_kd_c"]
+    assert (
+        f"from {first} in the first epoch to {last} in the fourth over {runs} layer-wise runs, and from {first_c} to "
+        f"{last_c} over {runs_c} concatenated"
+    ) in page("docs/results.md")
+
+
+def test_the_ablation_and_the_grids() -> None:
+    report = (REFERENCE / "ablation" / "report.md").read_text()
+    below = re.findall(r"a map drawn anew minus one evenly spaced and fixed: −([\d.]+) points", report)
+    assert "scores {} (layer-wise) and {} points (concatenated) *below*".format(*below) in page("docs/results.md")
+    benchmarks = page("docs/benchmarks.md")
+    for name in ("ablation", "census"):
+        benchmark = load(ROOT / "benchmarks" / f"{name}.yaml")
+        assert f"{len(list(benchmark.cells())) * len(benchmark.seeds):,} students" in benchmarks
+
+
+def test_the_methods_that_need_a_live_teacher() -> None:
+    (row,) = table("docs/results.md", "| | without KD | vanilla KD | DistilBERT-cos |")
+    del row[""]
+    assert row == {name: cell("methods/table2.csv", "test", name, "avg") for name in row}
+    lines = (ROOT / "docs" / "results.md").read_text().split("## Real text")[1].splitlines()
+    for block in ("dev", "test"):
+        (line,) = [line for line in lines if line.startswith(f"| {block} |") and "CoLA" not in line]
+        shown = [text.strip() for text in line.strip("|").split("|")][1:]
+        assert shown == [cell("minilm_methods/table2.csv", block, name, "cola") for name in row]
+    students = [r for r in read_csv(REFERENCE / "minilm_methods" / "table2.csv") if r["sd"]]
+    assert {r["clears_baseline"] for r in students if r["column"] == "mrpc"} == {"False"}
+
+
+def test_the_real_texts_table() -> None:
+    rows = table("docs/results.md", "| test | CoLA | SST-2 |")
+    assert len(rows) == 10
+    for row in rows:
+        name = row["test"]
+        assert row == {
+            "test": name,
+            **{
+                title: cell("minilm/tables/table2.csv", "test", name, title.lower().replace("-", ""))
+                for title in ("CoLA", "SST-2", "MRPC")
+            },
+            "IMDb": cell("minilm/tables/table6.csv", "ood", name, "imdb"),
+        }
+    imdb = [float(row["IMDb"].split()[0]) for row in rows[2:]]
+    assert max(imdb) - min(imdb) < 1
+
+
+def test_the_papers_own_numbers() -> None:
+    audit = (REFERENCE / "ablation" / "audit.md").read_text()
+    counts = re.search(r"(\d+) averages and statements were recomputed .*; (\d+) do not add up", audit)
+    assert counts
+    text = page("docs/results.md")
+    assert (
+        f"recomputes {counts[1]} averages and statements from the tables that the paper prints; {counts[2]} of" in text
+    )
+
+
+def test_the_cost_of_a_step() -> None:
+    groups = {"12 → 6": "bert12-distilbert6", "24 → 6": "roberta24-distilroberta6"}
+    for row in table("docs/cost.md", "| step / step without KD |"):
+        name, _, negatives = row.pop("step / step without KD").replace(",", "").partition(" K = ")
+        key = f"{ROWS[name]}-{negatives}" if negatives else ROWS[name]
+        for column, shown in row.items():
+            depth, _, regime = column.partition(", ")
+            assert shown == ratios(groups[depth], regime)[key], (name, column)
+    at_48 = ratios("bert12-distilbert6, n = 48", "cached")
+    assert f"CKD grows with the teacher once signals are cached ({at_48['ckd']} at 48 layers)" in page("docs/cost.md")
+    assert max(float(ratio) for method, ratio in at_48.items() if method != "ckd") < 1.1
+
+
+def test_the_other_tools() -> None:
+    peers = json.loads((REFERENCE / "minilm" / "peers.json").read_text())["rows"]
+    ours, documented, best = peers
+    text = page("docs/cost.md")
+    assert f"({ours['seconds']:.1f} s for {ours['steps']} steps, of which" in text
+    assert f"of which the cache takes {ours['cache_seconds']:.1f} s)" in text
+    first, second = table("docs/cost.md", "| tool | documented |")
+    assert list(first.values()) == ["this suite", "", "", "1.00", f"{100 * ours['dev']:.1f}"]
+    expected = [f"`transformers.Trainer` {documented['version'].rpartition('.')[0]}"]
+    for row in (documented, best):
+        expected += [f"{row['seconds'] / ours['seconds']:.2f}", f"{100 * row['dev']:.1f}"]
+    assert list(second.values()) == expected
+
+
+def test_every_method_has_its_row() -> None:
+    files = {path.stem for path in (ROOT / "railkd" / "methods").glob("*.py")} - {"__init__", "base", "mistakes"}
+    rows = table("docs/methods.md", "| method | what it does |")
+    assert {name for row in rows for name in re.findall(r"`(\w+)`", row["method"])} == files
+
+
+def test_every_benchmark_has_its_row() -> None:
+    files = {path.name for path in (ROOT / "benchmarks").glob("*.yaml")} - {"claims.yaml"}
+    rows = table("docs/benchmarks.md", "| file | data |")
+    assert {Path(row["file"].split("`")[1]).name for row in rows} == files
