@@ -54,7 +54,7 @@ def test_a_broken_link_is_noticed(tmp_path: Path) -> None:
     assert broken(page) == ["other.md#no", "none.md", "#no"]
 
 
-@pytest.mark.parametrize("page", PAGES[: 2 + len(DOCS)], ids=NAMES[: 2 + len(DOCS)])
+@pytest.mark.parametrize("page", PAGES[:-1], ids=NAMES[:-1])
 def test_a_contents_line_names_every_section_in_order(page: Path) -> None:
     text = page.read_text()
     line = re.search(r"^\*\*Contents:\*\* (.*?)\n\n", text, re.DOTALL | re.MULTILINE)

@@ -150,6 +150,19 @@ def test_the_miniatures_table() -> None:
         }
 
 
+def test_the_published_folders() -> None:
+    rows = {row["folder"].strip("`/"): row for row in table("results/reference/README.md", "| folder | benchmark |")}
+    assert rows.keys() == {path.name for path in REFERENCE.iterdir() if path.is_dir()}
+    for name, row in rows.items():
+        if (REFERENCE / name / "runs").is_dir():
+            students, teachers = records(name), records(name, "teachers")
+            assert row["runs"].startswith(f"{len(students)} students and {len(teachers)} teachers, ")
+            assert {run["provenance"]["commit"][:7] for run in students} == {row["commit"]}
+    speed = json.loads((REFERENCE / "paper" / "speed.json").read_text())
+    assert rows["paper"]["benchmark"] == f"`{speed['command']}`"
+    assert speed["environment"]["commit"].startswith(rows["paper"]["commit"])
+
+
 def test_the_teachers_projections_collapse() -> None:
     """Median effective rank in the first and fourth epoch, and the number of runs."""
     facts = {}
