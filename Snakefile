@@ -32,8 +32,8 @@ rule all:
         FIGURES,
         CLAIMS,
         AUDIT,
-        L.root / "report.md",
-        L.root / "report.html",
+        L.document("report", "md"),
+        L.document("report", "html"),
 
 
 include: "workflow/rules/data.smk"

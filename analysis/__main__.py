@@ -9,82 +9,85 @@ from pathlib import Path
 from analysis import benchmark as benchmarks
 from analysis.benchmark import Benchmark
 from analysis.made_of import STEPS
+from railkd.benchmark.paths import Layout
 from railkd.errors import UserError, printable
 
 
-def write_tables(benchmark: Benchmark, results: Path) -> None:
-    """Writes every table that a pair names, as CSV, Markdown and LaTeX."""
-    from analysis import load
-    from analysis.report import catalogue
-    from analysis.tables import formats
-    from railkd.records.files import write_bytes
-
-    names = []
-    for table in catalogue.tables_of(benchmark, load.read(benchmark, results), results):
-        texts = {"csv": formats.to_csv(table), "md": formats.to_markdown(table), "tex": formats.to_latex(table)}
-        for extension, text in texts.items():
-            names.append(f"tables/table{table.number}.{extension}")
-            write_bytes(results / names[-1], text.encode())
-    _seal(benchmark, results, "tables", *names)
-
-
-def write_figures(benchmark: Benchmark, results: Path) -> None:
-    """Writes every figure that a pair names, as PDF and PNG, and its data as CSV."""
+def write_tables(benchmark: Benchmark, layout: Layout) -> dict[Path, bytes]:
+    """Every table that a pair names, as CSV, Markdown and LaTeX."""
     from analysis import load
     from analysis.report import catalogue
 
-    catalogue.write_figures(benchmark, load.read(benchmark, results), results / "figures")
-    drawn = catalogue.drawings_of(benchmark)
-    names = [f"figures/{name}.{extension}" for name in drawn for extension in catalogue.KINDS]
-    _seal(benchmark, results, "figures", *names)
+    tables = catalogue.tables_of(benchmark, load.read(benchmark, layout.root), layout.root)
+    return {layout.table(t.number, kind): text for t in tables for kind, text in catalogue.files_of(t).items()}
 
 
-def write_claims(benchmark: Benchmark, results: Path) -> None:
-    """Writes claims.json and claims.md: an estimate and a verdict for each of the paper's claims."""
+def write_figures(benchmark: Benchmark, layout: Layout) -> dict[Path, bytes]:
+    """Every figure that a pair names, as PDF and PNG, and its data as CSV."""
+    from analysis import load
+    from analysis.report import catalogue
+
+    runs = load.read(benchmark, layout.root)
+    return {
+        layout.figure(name, kind): content
+        for name, drawing in catalogue.drawings_of(benchmark).items()
+        for kind, content in catalogue.files_of_figure(drawing, benchmark, runs).items()
+    }
+
+
+def write_claims(benchmark: Benchmark, layout: Layout) -> dict[Path, bytes]:
+    """claims.json and claims.md: an estimate and a verdict for each of the paper's claims."""
     from analysis import load
     from analysis.claims import evaluation, verdicts
-    from railkd.records.files import write_bytes
-    from railkd.records.sealed_files import write_json
+    from railkd.records.sealed_files import json_bytes
 
-    data = evaluation.evaluate(benchmark, load.read(benchmark, results), results)
-    write_json(results / "claims.json", data)
-    write_bytes(results / "claims.md", verdicts.claims_markdown(data).encode())
-    _seal(benchmark, results, "claims", "claims.json", "claims.md")
+    data = evaluation.evaluate(benchmark, load.read(benchmark, layout.root), layout.root)
+    texts = {"json": json_bytes(data), "md": verdicts.claims_markdown(data).encode()}
+    return {layout.document("claims", kind): text for kind, text in texts.items()}
 
 
-def write_audit(benchmark: Benchmark, results: Path) -> None:
-    """Writes audit.json and audit.md: what in the paper's printed numbers does not add up. Reads no record."""
+def write_audit(benchmark: Benchmark, layout: Layout) -> dict[Path, bytes]:
+    """audit.json and audit.md: what in the paper's printed numbers does not add up. Reads no record."""
     from analysis.claims import audit, verdicts
-    from railkd.records.files import write_bytes
-    from railkd.records.sealed_files import write_json
+    from railkd.records.sealed_files import json_bytes
 
     data = audit.examine()
-    write_json(results / "audit.json", data)
-    write_bytes(results / "audit.md", verdicts.audit_markdown(data).encode())
-    _seal(benchmark, results, "audit", "audit.json", "audit.md")
+    texts = {"json": json_bytes(data), "md": verdicts.audit_markdown(data).encode()}
+    return {layout.document("audit", kind): text for kind, text in texts.items()}
 
 
-def write_report(benchmark: Benchmark, results: Path) -> None:
-    """Writes report.md from the tables and figures already there, and report.html from the records."""
+def write_report(benchmark: Benchmark, layout: Layout) -> dict[Path, bytes]:
+    """report.md and report.html, from the same contents."""
     from analysis import load
-    from analysis.report import html_page, markdown
-    from railkd.records.files import write_bytes
+    from analysis.report import contents, html_page, markdown
 
-    runs = load.read(benchmark, results)
-    write_bytes(results / "report.md", markdown.compose(benchmark, runs, results).encode())
-    write_bytes(results / "report.html", html_page.compose(benchmark, runs, results).encode())
-    _seal(benchmark, results, "report", "report.md", "report.html")
+    gathered = contents.gather(benchmark, load.read(benchmark, layout.root), layout.root)
+    contents.check_written(gathered)
+    texts = {"md": markdown.compose(gathered), "html": html_page.compose(gathered)}
+    return {layout.document("report", kind): text.encode() for kind, text in texts.items()}
 
 
-def _seal(benchmark: Benchmark, results: Path, step: str, *names: str) -> None:
-    """Writes the checksums of what a step has written and what that was made of; the report, ``railkd verify`` and the
-    workflow read them."""
+def write(step: str, benchmark: Benchmark, layout: Layout) -> None:
+    """Writes the files of a step, their checksums and what they were made of; the report, ``railkd verify`` and the
+    workflow read the latter two."""
     from analysis import made_of
-    from railkd.benchmark.paths import Layout
+    from railkd.records.files import write_bytes
     from railkd.records.sealed_files import seal
 
-    layout = Layout(results)
-    seal(results, names, layout.checksums(step), made_of.digests(benchmark.file, layout)[step])
+    files = WRITERS[step](benchmark, layout)
+    for path, content in files.items():
+        write_bytes(path, content)
+    names = [str(path.relative_to(layout.root)) for path in files]
+    seal(layout.root, names, layout.checksums(step), made_of.digests(benchmark.file, layout)[step])
+
+
+WRITERS = {
+    "tables": write_tables,
+    "figures": write_figures,
+    "claims": write_claims,
+    "audit": write_audit,
+    "report": write_report,
+}
 
 
 def compare(benchmark: Benchmark, results: Path, against: Path, out: Path, tolerance: float) -> bool:
@@ -117,17 +120,10 @@ def main(arguments: list[str] | None = None) -> int:
         if (options.step == "compare") != (options.against is not None):
             raise UserError("--against: names the folder to compare with, and belongs to the step compare")
         if options.step == "compare":
-            out = options.out or results / "comparison.html"
+            out = options.out or Layout(results).document("comparison", "html")
             return 0 if compare(benchmark, results, options.against, out, options.tolerance) else 2
-        steps = {
-            "tables": write_tables,
-            "figures": write_figures,
-            "claims": write_claims,
-            "audit": write_audit,
-            "report": write_report,
-        }
         for step in STEPS if options.step == "all" else [options.step]:
-            steps[step](benchmark, results)
+            write(step, benchmark, Layout(results))
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from analysis.benchmark import Benchmark
+from railkd.benchmark.paths import Layout
 from railkd.errors import UserError
 from railkd.tasks import GLUE_TEST_ROWS, TASKS
 
 COLUMNS = ("pair", "method", "seed", "task", "score")
-FILE = "leaderboard.csv"
 
 
 def read(benchmark: Benchmark, results: Path) -> list[dict[str, Any]]:
@@ -28,7 +28,7 @@ def read(benchmark: Benchmark, results: Path) -> list[dict[str, Any]]:
 
     Raises UserError naming file and line for anything that no run of the benchmark could have been given.
     """
-    path = results / FILE
+    path = Layout(results).leaderboard()
     if not path.is_file():
         return []
     if benchmark.test != "hidden":

@@ -14,7 +14,6 @@ SILENT_DATA = {"root", "model_root"}
 STEPS = ("tables", "figures", "claims", "audit", "report")  # in the order in which they read each other
 BENCHMARKS = config.ROOT / "benchmarks"
 PRINTED = [BENCHMARKS / "claims.yaml", *sorted((BENCHMARKS / "reference").glob("*.csv"))]
-OPTIONAL = ("speed.json", "leaderboard.csv")  # in the results folder, where somebody has put them
 
 
 def files(benchmark: config.Benchmark, layout: Layout) -> list[Path]:
@@ -23,7 +22,7 @@ def files(benchmark: config.Benchmark, layout: Layout) -> list[Path]:
     teachers = [
         layout.teacher(t, task) / "record.json" for t in benchmark.teachers for task in benchmark.teacher_tasks(t)
     ]
-    return [*runs, *teachers, *(layout.root / name for name in OPTIONAL), *PRINTED]
+    return [*runs, *teachers, layout.speed(), layout.leaderboard(), *PRINTED]
 
 
 def digests(benchmark: config.Benchmark, layout: Layout) -> dict[str, str]:

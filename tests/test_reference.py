@@ -10,10 +10,12 @@ to another seed: there, the difference of two means over seeds may be that of ch
 import statistics
 from pathlib import Path
 
+import numpy as np
 import pytest
 from test_workflow import snakemake
 
-from analysis.report.comparison import Side, holm, welch
+from analysis.report.comparison import Side, welch
+from analysis.statistics import inference
 from railkd.benchmark.config import load
 from railkd.benchmark.paths import Layout
 from railkd.benchmark.specification import Cell
@@ -50,8 +52,8 @@ def side(values):
 
 def differ(ours, theirs):
     """The (method, split) whose means over seeds differ by more than chance: ours and theirs map it to its scores."""
-    p = [welch(side(ours[key]), side(theirs[key]))[2] for key in ours]
-    return [key for key, rejected in zip(ours, holm(p, LEVEL), strict=True) if rejected]
+    p = np.array([welch(side(ours[key]), side(theirs[key]))[2] for key in ours])
+    return [key for key, adjusted in zip(ours, inference.holm(p), strict=True) if adjusted <= LEVEL]
 
 
 @pytest.fixture(scope="module")

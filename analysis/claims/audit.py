@@ -22,7 +22,8 @@ unrounded numbers makes it hold.
 import itertools
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import pandas as pd
@@ -39,7 +40,6 @@ KEYS = ("split", "teacher_model", "method")
 NO_SCORE = ("avg", "speedup")
 REPEATED = 0.75  # of a row's columns: two data sets do not agree on so many by chance
 EXACT = 1e-9  # of the arithmetic here
-Check = dict[str, Any]
 Tables = dict[int, pd.DataFrame]
 
 
@@ -49,27 +49,29 @@ def examine(tables: Tables | None = None, book: ledger.Ledger | None = None) -> 
     book = ledger.read() if book is None else book
     checks = [check for n, table in tables.items() for check in _table_checks(n, table, book)]
     checks += [CHECKS[statement["check"]](tables, book, statement) for statement in book.printed]
-    checks.sort(key=lambda check: check["holds"])  # stable: findings first, each half in its order
-    findings = sum(not check["holds"] for check in checks)
-    return {"source": SOURCE, "counts": {"checks": len(checks), "findings": findings}, "checks": checks}
+    checks.sort(key=lambda check: bool(check.holds))  # stable: findings first, each half in its order
+    counts = {"checks": len(checks), "findings": sum(not check.holds for check in checks)}
+    return {"source": SOURCE, "counts": counts, "checks": [check.content() for check in checks]}
 
 
-def _check(
-    name: str,
-    kind: str,
-    holds: bool,
-    where: str,
-    printed: str,
-    recomputed: str,
-    detail: str,
-    words: str = "",
-    difference: float | None = None,
-) -> Check:
-    difference = None if difference is None else round(difference, 6)
-    return {
-        "id": name, "kind": kind, "holds": bool(holds), "where": where, "words": words, "printed": printed,
-        "recomputed": recomputed, "difference": difference, "detail": detail,
-    }  # fmt: skip
+@dataclass(frozen=True)
+class Check:
+    """One check of the paper's numbers; the keys are those of ``audit.json``."""
+
+    id: str
+    kind: str
+    holds: bool
+    where: str
+    words: str = ""
+    printed: str = ""
+    recomputed: str = ""
+    difference: float | None = None
+    detail: str = ""
+
+    def content(self) -> dict[str, Any]:
+        """The check as ``audit.json`` has it."""
+        difference = None if self.difference is None else round(self.difference, 6)
+        return {**asdict(self), "holds": bool(self.holds), "difference": difference}
 
 
 def half_unit(number: int) -> float:
@@ -97,76 +99,109 @@ def _mean(row: "pd.Series[Any]", columns: list[str]) -> float:
 
 
 def _table_checks(number: int, table: pd.DataFrame, book: ledger.Ledger) -> list[Check]:
-    """Averages, the order of two rows, a row that repeats another split's, a spread below one example."""
-    columns, unit = _columns(table), half_unit(number)
-    decimals = 2 if number == 5 else 1
-    found: list[Check] = []
-    failed = set()
-    for index, row in table.iterrows():
-        mean, printed = _mean(row, columns), float(row["avg"])
-        holds = abs(printed - mean) <= 2 * unit + EXACT  # the columns' rounding moves their mean by one half unit more
-        if not holds:
-            failed.add(index)
-        name = "-".join(["average", str(number), *(str(row[k]) for k in KEYS if k in row)])
-        detail = (
-            "The printed average is the mean of the printed columns, within their rounding."
-            if holds
-            else f"The printed average is not the mean of the printed columns: it differs by {printed - mean:+.2f}, "
-            f"where rounding explains {2 * unit:g}."
-        )
-        found.append(
-            _check(
-                name, "average", holds, _where(number, row), f"{printed:.{decimals}f}", f"{mean:.{decimals + 1}f}",
-                detail, difference=printed - mean,
-            )
-        )  # fmt: skip
-    blocks = [k for k in ("split", "teacher_model") if k in table]
+    """All checks that a table allows by itself."""
+    averages = {index: _average(number, row, _columns(table)) for index, row in table.iterrows()}
+    failed = {index for index, check in averages.items() if not check.holds}
+    return [
+        *averages.values(),
+        *_orders(number, table, failed),
+        *(_repeats(number, table) if "split" in table else []),
+        *(_steps(number, table, book) if number == 5 else []),
+    ]
+
+
+def _average(number: int, row: "pd.Series[Any]", columns: list[str]) -> Check:
+    """Whether the printed average of a row is the mean of its printed columns."""
+    unit, decimals = half_unit(number), 2 if number == 5 else 1
+    mean, printed = _mean(row, columns), float(row["avg"])
+    holds = abs(printed - mean) <= 2 * unit + EXACT  # the columns' rounding moves their mean by one half unit more
+    return Check(
+        "-".join(["average", str(number), *(str(row[k]) for k in KEYS if k in row)]),
+        "average",
+        holds,
+        _where(number, row),
+        printed=f"{printed:.{decimals}f}",
+        recomputed=f"{mean:.{decimals + 1}f}",
+        difference=printed - mean,
+        detail="The printed average is the mean of the printed columns, within their rounding."
+        if holds
+        else f"The printed average is not the mean of the printed columns: it differs by {printed - mean:+.2f}, "
+        f"where rounding explains {2 * unit:g}.",
+    )
+
+
+def _orders(number: int, table: pd.DataFrame, failed: set[Hashable]) -> list[Check]:
+    """Pairs of rows that swap places on the means of the printed columns, where one's printed average has failed."""
+    columns, blocks = _columns(table), [k for k in ("split", "teacher_model") if k in table]
+    swapped = []
     for _, block in table.groupby(blocks, sort=False) if blocks else [("", table)]:
         rows = [(index, row) for index, row in block.iterrows() if row["method"] != "teacher"]
         for (i, a), (j, b) in itertools.combinations(rows, 2):
             printed, mean = float(a["avg"]) - float(b["avg"]), _mean(a, columns) - _mean(b, columns)
             # rounding alone may swap two rows whose averages are otherwise right
-            if printed * mean < -EXACT and {i, j} & failed:
-                first, second = (a, b) if printed > 0 else (b, a)
-                titles = [_title(r["method"]) for r in (first, second)]
-                names = "-".join(str(r["method"]) for r in (first, second))
-                found.append(
-                    _check(
-                        f"order-{number}-{'-'.join(str(a[k]) for k in blocks)}-{names}", "order", False,
-                        _where(number, a, method=False), f"{titles[0]} above {titles[1]}",
-                        f"{titles[1]} {_mean(second, columns):.2f}, {titles[0]} {_mean(first, columns):.2f}",
-                        "On the means of the printed columns the two rows swap places.",
-                    )
-                )  # fmt: skip
-    if "split" in table:
-        for (_, a), (_, b) in itertools.combinations(table.iterrows(), 2):
-            if a["method"] != b["method"] or a["split"] == b["split"]:
+            if not (printed * mean < -EXACT and {i, j} & failed):
                 continue
-            same = [c for c in columns if float(a[c]) == float(b[c])]
-            holds = len(same) < REPEATED * len(columns)
-            odd = ", ".join(f"{column_title('dev', c)} {a[c]} and {b[c]}" for c in columns if c not in same)
-            found.append(
-                _check(
-                    f"repeat-{number}-{a['method']}", "repeat", holds, _where(number, b),
-                    f"{len(same)} of {len(columns)} columns equal to {str(a['split']).upper()}", "",
-                    "The two splits' rows differ." if holds else
-                    f"The row repeats that of the other split (but for {odd or 'nothing'}): two data sets never do.",
+            first, second = (a, b) if printed > 0 else (b, a)
+            above, below = (_title(row["method"]) for row in (first, second))
+            swapped.append(
+                Check(
+                    "-".join(map(str, ["order", number, *a[blocks], first["method"], second["method"]])),
+                    "order",
+                    False,
+                    _where(number, a, method=False),
+                    printed=f"{above} above {below}",
+                    recomputed=f"{below} {_mean(second, columns):.2f}, {above} {_mean(first, columns):.2f}",
+                    detail="On the means of the printed columns the two rows swap places.",
                 )
-            )  # fmt: skip
-    if number == 5:
-        for _, row in table.iterrows():
-            for column in (c for c in columns if c in book.dev_examples):
-                step, sd = 100 / book.dev_examples[column], float(row[column])
-                found.append(
-                    _check(
-                        f"step-{number}-{column}-{row['method']}", "step", sd + unit >= step, _where(number, row),
-                        f"{sd:.2f}", f"one example is {step:.2f}",
-                        f"A standard deviation over five runs {'not below' if sd + unit >= step else 'below'} one of "
-                        f"the {book.dev_examples[column]} dev examples of {column_title('dev', column)}.",
-                        difference=sd - step,
-                    )
-                )  # fmt: skip
-    return found
+            )
+    return swapped
+
+
+def _repeats(number: int, table: pd.DataFrame) -> list[Check]:
+    """Whether a method's row on one split repeats that on the other."""
+    columns, checks = _columns(table), []
+    for (_, a), (_, b) in itertools.combinations(table.iterrows(), 2):
+        if a["method"] != b["method"] or a["split"] == b["split"]:
+            continue
+        same = [c for c in columns if float(a[c]) == float(b[c])]
+        holds = len(same) < REPEATED * len(columns)
+        odd = ", ".join(f"{column_title('dev', c)} {a[c]} and {b[c]}" for c in columns if c not in same)
+        checks.append(
+            Check(
+                f"repeat-{number}-{a['method']}",
+                "repeat",
+                holds,
+                _where(number, b),
+                printed=f"{len(same)} of {len(columns)} columns equal to {str(a['split']).upper()}",
+                detail="The two splits' rows differ."
+                if holds
+                else f"The row repeats that of the other split (but for {odd or 'nothing'}): two data sets never do.",
+            )
+        )
+    return checks
+
+
+def _steps(number: int, table: pd.DataFrame, book: ledger.Ledger) -> list[Check]:
+    """Whether a standard deviation over runs is at least what one dev example changes an accuracy by."""
+    checks, unit = [], half_unit(number)
+    for _, row in table.iterrows():
+        for column in (c for c in _columns(table) if c in book.dev_examples):
+            step, sd = 100 / book.dev_examples[column], float(row[column])
+            holds = sd + unit >= step
+            checks.append(
+                Check(
+                    f"step-{number}-{column}-{row['method']}",
+                    "step",
+                    holds,
+                    _where(number, row),
+                    printed=f"{sd:.2f}",
+                    recomputed=f"one example is {step:.2f}",
+                    difference=sd - step,
+                    detail=f"A standard deviation over five runs {'not below' if holds else 'below'} one of the "
+                    f"{book.dev_examples[column]} dev examples of {column_title('dev', column)}.",
+                )
+            )
+    return checks
 
 
 def _rows(tables: Tables, statement: dict[str, Any]) -> pd.DataFrame:
@@ -183,8 +218,8 @@ def _statement(
 ) -> Check:
     section = str(statement["section"])
     where = f"Section {section}" if section[:1].isdigit() else section.capitalize()
-    return _check(
-        statement["id"], statement["check"], holds, where, printed, recomputed, detail, statement["words"], difference
+    return Check(
+        statement["id"], statement["check"], holds, where, statement["words"], printed, recomputed, difference, detail
     )
 
 
@@ -264,14 +299,14 @@ def timing(tables: Tables, book: ledger.Ledger, statement: dict[str, Any]) -> Ch
 
 
 def _cost_printed(tables: Tables, book: ledger.Ledger) -> str:
-    """Where a table has a speed-up at all."""
-    found = []
+    """The tables that print a speed-up, with the methods it is of."""
+    places = []
     for number, table in tables.items():
         if "speedup" in table:
             names = ", ".join(_title(m) for m in table["method"])
             depth = next(iter(book.teacher_layers.get(number, {"": 0}).values()))
-            found.append(f"the speedup in Table {number} ({names}; {depth} layers)")
-    return " and ".join(found)
+            places.append(f"the speedup in Table {number} ({names}; {depth} layers)")
+    return " and ".join(places)
 
 
 CHECKS: dict[str, Callable[[Tables, ledger.Ledger, dict[str, Any]], Check]] = {

@@ -14,7 +14,9 @@ from analysis.load import Runs
 from analysis.statistics import summaries
 from analysis.tables import captions, formats
 from analysis.tables.cells import score_cells
-from analysis.tables.html_tables import Grid, View, data_uri, full, text_view
+from analysis.tables.formats import signed
+from analysis.tables.html_tables import Grid, View, full, text_view
+from analysis.tables.paper_tables import compared_block
 from railkd.benchmark.variants import spell
 
 Effect = tuple[float, float, float]  # points: mean, and the limits of its 95 % interval (NaN with one run)
@@ -29,11 +31,6 @@ class Row:
     dots: list[tuple[str, str]]  # (value of the second option or "", method)
 
 
-def block(benchmark: Benchmark) -> str:
-    """Which scores are compared: test where there is one, because dev chose each run's epoch."""
-    return "dev" if benchmark.test == "none" else "test"
-
-
 def reference(benchmark: Benchmark, pair: Pair, entry: str) -> str:
     """What the entries are compared with: vanilla KD where the pair runs it, else the entry as published."""
     return next((m for m in pair.methods if benchmark.base(m) == "vanilla_kd"), entry)
@@ -42,7 +39,7 @@ def reference(benchmark: Benchmark, pair: Pair, entry: str) -> str:
 def effect(benchmark: Benchmark, runs: Runs, pair: Pair, method: str, other: str) -> Effect:
     """Method − other, paired over seeds and tasks, mean over the pair's tasks, in points."""
     columns = list(pair.tasks)
-    a, b = (summaries.matrix(runs.row(pair.name, m, block(benchmark)), columns) for m in (method, other))
+    a, b = (summaries.matrix(runs.row(pair.name, m, compared_block(benchmark, runs)), columns) for m in (method, other))
     difference = 100 * (a - b)  # pairs by seed; NaN where one of the two is missing
     return summaries.stratified_interval(difference.to_numpy(dtype=float))
 
@@ -115,21 +112,15 @@ def established(found: Effect) -> str:
     return "higher" if low > 0 else "lower" if high < 0 else "no difference established"
 
 
-def signed(value: float) -> str:
-    return f"{round(value, 1) + 0.0:+.1f}".replace("-", "−")  # + 0.0: no "−0.0"
-
-
 def unlearned(benchmark: Benchmark, runs: Runs, pair: Pair, methods: list[str]) -> str:
-    """How many cells do not clear the constant answer, in words: there, no option can make a difference."""
-    cells = [
-        cell
-        for method in methods
-        for cell in score_cells(benchmark, runs, pair, block(benchmark), method, list(pair.tasks))[0][:-1]
-    ]
+    """How many cells do not exceed the baseline, in words: there, no option can make a difference."""
+    block = compared_block(benchmark, runs)
+    rows = [score_cells(benchmark, runs, pair, block, method, list(pair.tasks))[0][:-1] for method in methods]
+    cells = [cell for row in rows for cell in row]
     count = sum(cell.clears_baseline is False for cell in cells)
     if not count:
         return ""
-    return f"{count} of {len(cells)} cells do not exceed the constant answer by two standard errors."
+    return f"{count} of {len(cells)} cells do not exceed the majority-class baseline by two standard errors."
 
 
 def findings(benchmark: Benchmark, runs: Runs) -> list[str]:
@@ -158,7 +149,7 @@ def about(benchmark: Benchmark, runs: Runs) -> str:
     return " ".join(
         part
         for part in (
-            f"Difference in {block(benchmark)} score to {_reference_titles(benchmark)}, in points, "
+            f"Difference in {compared_block(benchmark, runs)} score to {_reference_titles(benchmark)}, in points, "
             f"{f'mean over {tasks} tasks, ' if tasks > 1 else ''}paired over {over}, {benchmark.title}, "
             f"{captions.backbones(pairs)}.",
             "Bars: 95% intervals of the mean over runs on these tasks, each by itself; of many, some miss their true "
@@ -180,12 +171,13 @@ def about(benchmark: Benchmark, runs: Runs) -> str:
 
 def grids(benchmark: Benchmark, runs: Runs) -> list[Grid]:
     """The figure's numbers: each entry against the reference, and against itself as it stands in the file."""
-    sections, lines = [], ["pair,method,score,over_reference,low,high,over_entry,low,high"]
+    sections: list[tuple[str, list[tuple[str, list[View]]]]] = []
+    block = compared_block(benchmark, runs)
     for pair in benchmark.drawn_from("ablation"):
         for entry in benchmark.families(pair):
             made = []
             for method in dict.fromkeys(m for row in rows(benchmark, pair, entry) for _, m in row.dots):
-                average = score_cells(benchmark, runs, pair, block(benchmark), method, list(pair.tasks))[0][-1]
+                average = score_cells(benchmark, runs, pair, block, method, list(pair.tasks))[0][-1]
                 effects = [effect(benchmark, runs, pair, method, o) for o in (reference(benchmark, pair, entry), entry)]
                 views = [View(*formats.cell_parts(average)[:2], sort=full(average.value))]
                 for found in effects[: 1 if method == entry else 2]:
@@ -195,21 +187,16 @@ def grids(benchmark: Benchmark, runs: Runs) -> list[Grid]:
                 changed = benchmark.variants[method].changed if method in benchmark.variants else {}
                 name = ", ".join(f"{key} {spell(key, value)}" for key, value in changed.items())
                 made.append((name or "as it is", [*views, View(""), View("")][:5]))
-                numbers = [average.value, *effects[0], *effects[1]]
-                lines.append(",".join([pair.name, f'"{method}"', *map(full, numbers)]))
             where = f", {pair.title}" if len(benchmark.drawn_from("ablation")) > 1 else ""
             sections.append((benchmark.title_of(entry) + where, made))
     if not sections:
         return []
     say = (
-        f"{block(benchmark).upper()} score, mean over the tasks in percent, and differences in points with their 95 % "
+        f"{block.upper()} score, mean over the tasks in percent, and differences in points with their 95 % intervals, "
     )
-    say += "intervals, paired over runs and tasks; each by itself: of many, some miss their true value."
+    say += "paired over runs and tasks; each by itself: of many, some miss their true value."
     columns = ["Score", f"Over {_reference_titles(benchmark)}", "In words", "Over the entry as it is", "In words"]
-    data = data_uri("\n".join(lines) + "\n")
-    return [
-        Grid("ablation-table", "Ablation: the numbers", say, columns, sections, "Varied", csv=data, file="ablation.csv")
-    ]
+    return [Grid("ablation-table", "Ablation: the numbers", say, columns, sections, "Varied")]
 
 
 def _reference_titles(benchmark: Benchmark) -> str:

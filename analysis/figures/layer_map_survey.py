@@ -15,13 +15,14 @@ from scipy.special import stdtrit
 
 from analysis.benchmark import Benchmark, Pair
 from analysis.figures import style
-from analysis.figures.ablation import block, interval, unlearned
-from analysis.figures.ablation import signed as _signed
+from analysis.figures.ablation import interval, unlearned
 from analysis.figures.style import Sheet
 from analysis.load import Runs
 from analysis.statistics import summaries
 from analysis.tables import captions
+from analysis.tables.formats import signed
 from analysis.tables.html_tables import Grid, View, full, number_view
+from analysis.tables.paper_tables import compared_block
 from railkd.tasks import TASKS
 
 FIXED, ANEW = "fixed maps", "drawn anew in each epoch"
@@ -74,7 +75,7 @@ def census(benchmark: Benchmark, runs: Runs) -> Iterator[Census]:
     for pair in benchmark.drawn_from("census"):
 
         def scores(method: str, pair: Pair = pair) -> np.ndarray:
-            rows = runs.row(pair.name, method, block(benchmark))
+            rows = runs.row(pair.name, method, compared_block(benchmark, runs))
             table = summaries.matrix(rows, list(pair.tasks)).reindex(sorted(benchmark.seeds))
             return 100 * table.to_numpy(dtype=float)
 
@@ -101,12 +102,12 @@ def says(benchmark: Benchmark, found: Census) -> str:
         level = float(found.scores_M.mean())
         return f"{title}: all {maps} fixed maps score {level:.1f}% alike, a map drawn anew {found.own:.1f}%."
     mean, low, high = found.difference
-    text = f"{title}, a map drawn anew in each epoch: {found.own:.1f}%, {_signed(mean)} points from the mean map"
+    text = f"{title}, a map drawn anew in each epoch: {found.own:.1f}%, {signed(mean)} points from the mean map"
     if math.isnan(low):
         text += ", one run, so no interval"
     else:
         said = "better than a fixed map is on average" if low > 0 else "worse than a fixed map is on average"
-        text += f" [{_signed(low)}, {_signed(high)}], {said if low > 0 or high < 0 else 'no difference established'}"
+        text += f" [{signed(low)}, {signed(high)}], {said if low > 0 or high < 0 else 'no difference established'}"
     text += f"; {found.rank(found.own):.0f}% of the {maps} fixed maps score lower"
     others = [f"{MARKED[name]} {found.rank(float(values.mean())):.0f}%" for name, values in found.marked.items()]
     text += f" ({', '.join(others)})" if others else ""
@@ -130,11 +131,11 @@ def about(benchmark: Benchmark, runs: Runs) -> str:
     pairs = benchmark.drawn_from("census")
     tasks = ", ".join(TASKS[t].title for t in dict.fromkeys(t for pair in pairs for t in pair.tasks))
     n = len(benchmark.seeds)
-    over = f"mean of {n} runs" if n > 1 else "one run"
+    over, block = f"mean of {n} runs" if n > 1 else "one run", compared_block(benchmark, runs)
     return " ".join(
         part
         for part in (
-            f"Sorted maps of student to teacher layers, each fixed for whole runs, by their {block(benchmark)} score "
+            f"Sorted maps of student to teacher layers, each fixed for whole runs, by their {block} score "
             f"({over}), {benchmark.title}, {captions.backbones(pairs)}; first panel: mean over {tasks}.",
             "Line: 95% interval of the random map's score, with the run-to-run noise of the fixed maps."
             if n > 1
@@ -161,14 +162,16 @@ def grids(benchmark: Benchmark, runs: Runs) -> list[Grid]:
         for k, (name, score) in enumerate([*named.items(), *((n, float(v)) for n, v in fixed.items())]):
             gap = score - centre
             said = interval(one.difference) if k == 0 else ""
-            apart = View("–" if math.isnan(gap) else _signed(gap), said, sort=full(gap))
+            apart = View("–" if math.isnan(gap) else signed(gap), said, sort=full(gap))
             lower = number_view(one.rank(score) if k < len(named) and not math.isnan(score) else None, 0)
             made.append((name, [number_view(score, 1), apart, lower]))
         sections.append((f"{benchmark.title_of(one.entry)}, {len(one.maps_MRT)} fixed maps", made))
     if not sections:
         return []
-    say = f"{block(benchmark).upper()} score, mean over tasks and runs, in percent; the 95 % interval takes a run's "
-    say += "noise to be that of the fixed maps. The best and the worst of many maps are so partly by chance."
+    say = f"{compared_block(benchmark, runs).upper()} score, mean over tasks and runs, in percent; the 95 % interval "
+    say += (
+        "takes a run's noise to be that of the fixed maps. The best and the worst of many maps are so partly by chance."
+    )
     columns = ["Score", "Points from the mean map", "Fixed maps that score lower, %"]
     return [Grid("census-table", "Census: the numbers", say, columns, sections, "Layer map")]
 
@@ -212,7 +215,7 @@ def figure(benchmark: Benchmark, runs: Runs) -> Sheet:
                 continue
             sheet.measures(axis, "x")
             if t == 0:
-                axis.set_xlabel(f"{block(benchmark)} score, %")
+                axis.set_xlabel(f"{compared_block(benchmark, runs)} score, %")
                 axis.set_ylabel(f"{style.plain(benchmark.title_of(one.entry))}\nnumber of maps")
     if found:
         entries = list(dict.fromkeys(one.entry for one in found))

@@ -20,8 +20,7 @@ from analysis.figures import style
 from analysis.figures.style import Sheet
 from analysis.load import Runs
 from analysis.statistics import summaries
-from analysis.tables.cells import score_cells
-from analysis.tables.paper_tables import Table
+from analysis.tables.cells import CONSTANT, Table, score_cells
 from railkd.tasks import TASKS
 
 _THEME = {style.INK: "currentColor", "#000000": "currentColor"}
@@ -50,7 +49,7 @@ def svg(figure: Figure, name: str, label: str) -> str:
     return text.replace("<svg", opening, 1)
 
 
-def printed_figure(benchmark: Benchmark, runs: Runs, draw: Callable[[Benchmark, Runs], Sheet]) -> Sheet:
+def on_page(benchmark: Benchmark, runs: Runs, draw: Callable[[Benchmark, Runs], Sheet]) -> Sheet:
     """A figure in the page's colours, without the words below, which the page prints as text."""
     with style.themed(page=True):
         sheet = draw(benchmark, runs)
@@ -64,7 +63,7 @@ def averages_frame(table: Table) -> pd.DataFrame:
     for section in table.sections:
         for _, cells in section.rows:
             c = cells[-1]
-            if c.status == "complete" and c.row != "constant":
+            if c.status == "complete" and c.row != CONSTANT:
                 low, high = summaries.mean_interval(c.mean, c.sd, c.n) if c.n > 1 else (math.nan, math.nan)
                 rows.append((c.pair, c.block, c.row, c.mean, low, high))
     return pd.DataFrame(rows, columns=["pair", "block", "method", "mean", "low", "high"])

@@ -275,7 +275,7 @@ def heat(axis: Axes, values: np.ndarray, top: float) -> Any:
     return axis.collections[0]
 
 
-def printed(figure: Figure) -> dict[str, bytes]:
+def saved(figure: Figure) -> dict[str, bytes]:
     """A figure as the contents of a PDF and a PNG file, the same bytes for the same figure."""
     figure.draw_without_rendering()  # lays it out, once for both files
     figure.set_layout_engine("none")

@@ -1,4 +1,4 @@
-"""Every table and figure that a benchmark prints, built from its runs."""
+"""Which tables and figures a benchmark asks for, and how each is built from its runs."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,15 +10,14 @@ from analysis.benchmark import Benchmark
 from analysis.figures import ablation, layer_map_survey, paper_figures, style
 from analysis.figures.style import Sheet
 from analysis.load import Runs
-from analysis.tables import costs, paper_tables, speed
+from analysis.tables import costs, formats, paper_tables, speed
+from analysis.tables.cells import Table
 from analysis.tables.html_tables import Grid
-from analysis.tables.paper_tables import Table
-from railkd.records.files import write_bytes
 
 
 @dataclass(frozen=True)
 class Drawing:
-    """A figure: what it is called, how it is drawn and what is said below it."""
+    """A figure: its title, how it is drawn, the data that it shows and the text below it."""
 
     label: str
     heading: str
@@ -28,8 +27,17 @@ class Drawing:
     findings: Callable[[Benchmark, Runs], list[str]] = lambda benchmark, runs: []  # sentences
     grids: Callable[[Benchmark, Runs], list[Grid]] = lambda benchmark, runs: []  # its numbers, for the page
 
+    @property
+    def title(self) -> str:
+        """``Figure 2: Layer similarity``."""
+        return f"{self.label}: {self.heading}"
+
+    def csv(self, benchmark: Benchmark, runs: Runs) -> str:
+        """The data that it shows, as CSV."""
+        return str(self.data(benchmark, runs).to_csv(index=False, lineterminator="\n"))
+
     def caption(self, benchmark: Benchmark, runs: Runs) -> str:
-        """All that is said below it, without its number."""
+        """The text below it, without its number."""
         return " ".join([self.about(benchmark, runs), *self.findings(benchmark, runs)])
 
 
@@ -87,14 +95,13 @@ def drawings_of(benchmark: Benchmark) -> dict[str, Drawing]:
     return {name: drawing for name, drawing in DRAWINGS.items() if benchmark.drawn_from(name)}
 
 
-KINDS = ("csv", "pdf", "png")
+def files_of(table: Table) -> dict[str, bytes]:
+    """A table in each of ``Layout.table_kinds``."""
+    texts = {"csv": formats.to_csv(table), "md": formats.to_markdown(table), "tex": formats.to_latex(table)}
+    return {kind: text.encode() for kind, text in texts.items()}
 
 
-def write_figures(benchmark: Benchmark, runs: Runs, folder: Path) -> None:
-    """Writes the figures that a pair names as PDF and PNG, their data as CSV; equal records give equal bytes."""
-    for name, drawing in drawings_of(benchmark).items():
-        text = drawing.data(benchmark, runs).to_csv(index=False, lineterminator="\n")
-        write_bytes(folder / f"{name}.csv", text.encode())
-        with style.themed():
-            for kind, content in style.printed(drawing.draw(benchmark, runs)).items():
-                write_bytes(folder / f"{name}.{kind}", content)
+def files_of_figure(drawing: Drawing, benchmark: Benchmark, runs: Runs) -> dict[str, bytes]:
+    """A figure in each of ``Layout.figure_kinds``; equal records give equal bytes."""
+    with style.themed():
+        return {"csv": drawing.csv(benchmark, runs).encode(), **style.saved(drawing.draw(benchmark, runs))}

@@ -4,15 +4,12 @@ Their shapes are documented in ``evaluation.py`` and ``audit.py``; this module o
 """
 
 import math
-from pathlib import Path
 from typing import Any
 
 from analysis.benchmark import Benchmark
-from analysis.report.provenance import csv_of, flat
 from analysis.tables import formats
+from analysis.tables.formats import csv_of, flat
 from analysis.tables.html_tables import Grid, View, data_uri, number_view, text_view
-from railkd.benchmark.paths import Layout
-from railkd.records.sealed_files import read_json, require
 
 VERDICTS = {
     "reproduced": "the runs show it",
@@ -21,14 +18,6 @@ VERDICTS = {
     "not run": "this benchmark does not run what it needs",
 }
 WIDTH = 240  # of an interval's drawing, in its own units
-
-
-def read(path: Path) -> dict[str, Any] | None:
-    """What is in one of the two files; None where it has not been written. Raises UserError where it was changed."""
-    if not path.is_file():
-        return None
-    require(path.parent, path.name, file=Layout(path.parent).checksums(path.stem))
-    return dict(read_json(path))
 
 
 def said(value: float | None, unit: str, signed: bool = False) -> str:

@@ -10,16 +10,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 from scipy.special import stdtr, stdtrit
 
 from analysis.benchmark import TABLES, Benchmark
-from analysis.report.markdown import HEADINGS
-from analysis.report.provenance import csv_of
 from analysis.report.templates import render
+from analysis.statistics import inference
 from analysis.tables import formats
-from analysis.tables.cells import column_title
+from analysis.tables.cells import CONSTANT, column_title, row_title, title_of_table
+from analysis.tables.formats import csv_of
 from analysis.tables.html_tables import Grid, View, data_uri, full
-from analysis.tables.paper_tables import CONSTANT
 from railkd.benchmark.paths import Layout
 from railkd.errors import UserError
 from railkd.records.sealed_files import require
@@ -69,28 +69,19 @@ def welch(ours: Side, theirs: Side) -> tuple[float, float, float]:
     return difference, float(stdtrit(degrees, 1 - LEVEL / 2)) * error, p
 
 
-def holm(p: list[float], level: float = LEVEL) -> list[bool]:
-    """Which hypotheses Holm's (1979) step-down procedure rejects, in the order given."""
-    rejected = [False] * len(p)
-    for rank, i in enumerate(sorted(range(len(p)), key=p.__getitem__)):
-        if p[i] > level / (len(p) - rank):
-            break
-        rejected[i] = True
-    return rejected
-
-
 def read(results: Path) -> dict[Key, Side]:
     """Every number of a folder's tables. Raises UserError when there is no table or one cannot be read."""
     found: dict[Key, Side] = {}
-    paths = [path for n in TABLES if (path := results / "tables" / f"table{n}.csv").is_file()]
+    layout = Layout(results)
+    paths = [path for n in TABLES if (path := layout.table(n)).is_file()]
     if not paths:
-        raise UserError(f"{results / 'tables'}: no table here; run 'python -m analysis tables' first")
+        raise UserError(f"{layout.table(TABLES[0]).parent}: no table here; run 'python -m analysis tables' first")
 
     def number(text: str) -> float:
         return float(text) if text else math.nan
 
     for path in paths:
-        require(results, f"tables/{path.name}", file=Layout(results).checksums("tables"))
+        require(results, f"tables/{path.name}", file=layout.checksums("tables"))
         try:
             with open(path, encoding="utf-8", newline="") as file:
                 for row in csv.DictReader(file):
@@ -109,7 +100,7 @@ def compare(results: Path, against: Path, tolerance: float = 0.0) -> list[Compar
     """Every cell of either folder. Means over runs are tested by Welch's test, Holm-corrected over all of them.
 
     A cell that two tables print counts once in the correction. A difference up to ``tolerance`` (points) is none. The
-    constant answers, which follow from the data alone, must be equal.
+    baselines, which follow from the data alone, must be equal.
     """
     left, right = read(results), read(against)
     cells: list[Compared] = []
@@ -119,17 +110,17 @@ def compare(results: Path, against: Path, tolerance: float = 0.0) -> list[Compar
             cells.append(Compared(key, ours, theirs, "here" if ours else "there"))
             continue
         cell = Compared(key, ours, theirs, "untested", ours.value - theirs.value)
-        if key[3] == "constant":
+        if key[3] == CONSTANT:
             cell = replace(cell, verdict="same" if abs(cell.difference) < 0.005 else "differs")
         elif ours.statistic == theirs.statistic == "mean" and min(ours.n, theirs.n) > 1:
             difference, half, p = welch(ours, theirs)
             cell = replace(cell, verdict="same", difference=difference, half=half, p=p)
         cells.append(cell)
     tested = {cell.key[1:]: cell.p for cell in cells if not math.isnan(cell.p)}
-    rejected = dict(zip(tested, holm(list(tested.values())), strict=True))
+    adjusted = dict(zip(tested, inference.holm(np.array(list(tested.values()))), strict=True))
     return [
         replace(cell, verdict="differs")
-        if rejected.get(cell.key[1:]) and not math.isnan(cell.p) and abs(cell.difference) > tolerance
+        if not math.isnan(cell.p) and adjusted[cell.key[1:]] <= LEVEL and abs(cell.difference) > tolerance
         else cell
         for cell in cells
     ]
@@ -140,20 +131,16 @@ def agree(cells: Iterable[Compared]) -> bool:
     return all(cell.verdict in ("same", "untested") for cell in cells)
 
 
-def _title(benchmark: Benchmark, row: str) -> str:
-    return CONSTANT if row == "constant" else benchmark.title_of(row)
-
-
 def _column(block: str, column: str) -> str:
     try:
         return column_title(block, column)
-    except KeyError:  # a cost
-        return column.replace("_", " ")
+    except KeyError:  # of a table that somebody else wrote
+        return column
 
 
 def _where(benchmark: Benchmark, key: Key) -> str:
     table, pair, block, row, column = key
-    return f"Table {table}, {pair}, {block.upper()}, {_title(benchmark, row)}, {_column(block, column)}"
+    return f"Table {table}, {pair}, {block.upper()}, {row_title(benchmark, row)}, {_column(block, column)}"
 
 
 def _said(side: Side | None) -> str:
@@ -195,7 +182,7 @@ def summary(benchmark: Benchmark, cells: list[Compared], results: Path, against:
     for cell in cells:
         if cell.verdict == "differs":
             table, pair, block, row, column = cell.key
-            where = (str(table), pair, block.upper(), _title(benchmark, row), _column(block, column))
+            where = (str(table), pair, block.upper(), row_title(benchmark, row), _column(block, column))
             rows.append([*where, _said(cell.ours), _said(cell.theirs)])
     heads = ("Table", "Pair", "Block", "Row", "Column", "First", "Second")
     differing = ["What differs:", formats.plain_table(heads, rows, "lllllrr")] if rows else []
@@ -212,8 +199,7 @@ def _view(cell: Compared | None) -> View:
         return View("only first" if cell.ours else "only second", "", both, tip="\n".join(tip), key=key, flag="differs")
     assert cell.ours is not None and cell.theirs is not None
     decimals = 2 if cell.ours.unit == "ratio" else 1
-    text = formats.number(cell.difference, decimals)
-    text = text if text.startswith("-") else f"+{text}"
+    text = formats.signed(cell.difference, decimals)
     tip.append(f"difference {text} (n = {cell.ours.n} and {cell.theirs.n})")
     if not math.isnan(cell.p):
         low, high = cell.difference - cell.half, cell.difference + cell.half
@@ -223,7 +209,7 @@ def _view(cell: Compared | None) -> View:
         ]
     tip.append({"same": "no difference shown", "differs": "differs"}.get(cell.verdict, "not tested"))
     flag = "differs" if cell.verdict == "differs" else ""
-    return View(text.replace("-", "−"), "", both, full(cell.difference), "\n".join(tip), key=key, flag=flag)
+    return View(text, "", both, full(cell.difference), "\n".join(tip), key=key, flag=flag)
 
 
 def grids(benchmark: Benchmark, cells: list[Compared]) -> list[Grid]:
@@ -247,13 +233,13 @@ def grids(benchmark: Benchmark, cells: list[Compared]) -> list[Grid]:
         found.append(
             Grid(
                 f"table{number}",
-                f"Table {number}: {HEADINGS[number]}",
+                title_of_table(number),
                 "First folder minus second; below it both numbers.",
                 [_column(next(k[2] for k in own if k[4] == c), c) for _, c in columns],
                 [
                     (
                         f"{pair} {block.upper()}".strip(),
-                        [(_title(benchmark, row), views) for row, views in rows.items()],
+                        [(row_title(benchmark, row), views) for row, views in rows.items()],
                     )
                     for (pair, block), rows in sections.items()
                 ],

@@ -1,6 +1,5 @@
 """report.html: the whole result on one page that needs no network, no server and no other file."""
 
-from pathlib import Path
 from typing import Any
 
 from markupsafe import Markup
@@ -9,38 +8,37 @@ from analysis.benchmark import Benchmark, Pair
 from analysis.figures import report_plots
 from analysis.figures.style import Sheet
 from analysis.load import Runs
-from analysis.report import catalogue, claims_html, failures, provenance
-from analysis.report.markdown import HEADINGS, planned
+from analysis.report import claims_html, failures, provenance
+from analysis.report.contents import SECTIONS, SOURCES, Contents
 from analysis.report.templates import render
-from analysis.tables import captions, formats, html_tables
-from analysis.tables.paper_tables import Table
+from analysis.tables import formats, html_tables
+from analysis.tables.cells import CONSTANT, Table, row_title
+from analysis.tables.paper_tables import compared_block
+from railkd.tasks import TASKS
 
 
-def compose(benchmark: Benchmark, runs: Runs, results: Path) -> str:
-    """The report as one HTML file; with the verdicts and the audit where they have been written."""
-    tables = catalogue.tables_of(benchmark, runs, results)
-    gone = [key for key in planned(benchmark) if key not in runs.students]
-    teachers = list(dict.fromkeys((pair.teacher, task) for pair in benchmark.pairs for task in pair.tasks))
+def compose(contents: Contents) -> str:
+    """The report as one HTML file; the verdicts and the audit are left out where they have not been written."""
+    benchmark, runs = contents.benchmark, contents.runs
     run_grid, machines = provenance.run_table(benchmark, runs)
     common, settings = provenance.settings_table(runs)
     return render(
         "report.html.j2",
+        heading=contents.title,
         title=benchmark.title,
         name=benchmark.name,
-        warning=captions.synthetic(benchmark, runs),
+        sections=SECTIONS,
+        warning=contents.warning,
         seeds=len(benchmark.seeds),
-        complete=f"{len(planned(benchmark)) - len(gone):,} of {len(planned(benchmark)):,} student runs and "
-        f"{sum(t in runs.teachers for t in teachers)} of {len(teachers)} teachers are there.",
-        missing=[
-            f"{failures.listed(benchmark, keys)}: {why}"
-            for why, keys in failures.grouped(benchmark, results, gone).items()
-        ],
-        glance=[line for table in tables if table.number in (2, 3) for line in _averages(benchmark, table)],
+        complete=contents.completeness.sentence,
+        missing=[f"{failures.listed(benchmark, keys)}: {why}" for why, keys in contents.completeness.reasons.items()],
+        reading=contents.reading(),
+        glance=[line for table in contents.tables if table.number in (2, 3) for line in _averages(benchmark, table)],
         methods=_methods(benchmark),
-        verdicts=claims_html.verdicts(benchmark, claims_html.read(results / "claims.json")),
-        audit=claims_html.audit(claims_html.read(results / "audit.json")),
-        tables=[html_tables.of_table(table, HEADINGS[table.number]) for table in tables],
-        figures=_figures(benchmark, runs),
+        verdicts=claims_html.verdicts(benchmark, contents.claims),
+        audit=claims_html.audit(contents.audit),
+        tables=[html_tables.of_table(table) for table in contents.tables],
+        figures=_figures(contents),
         curves=_curves(benchmark, runs),
         tradeoffs=_tradeoffs(benchmark, runs),
         costs=provenance.cost_table(benchmark, runs),
@@ -49,6 +47,7 @@ def compose(benchmark: Benchmark, runs: Runs, results: Path) -> str:
         machines=machines,
         common=common,
         settings=settings,
+        sources=SOURCES,
     )
 
 
@@ -64,32 +63,33 @@ def _averages(benchmark: Benchmark, table: Table) -> list[dict[str, Any]]:
     if sheet is None:
         return []
     floors = [(section.title, cells[-1]) for section in table.sections for _, cells in section.rows]
-    said = [
-        f"{title} {formats.cell_parts(c)[0]}" for title, c in floors if (c.row, c.status) == ("constant", "complete")
+    scores = [
+        f"{title} {formats.cell_parts(c)[0]}" for title, c in floors if (c.row, c.status) == (CONSTANT, "complete")
     ]
-    caption = f"Constant answer: {'; '.join(said)}." if said else ""
-    return [_drawing(sheet, f"averages{table.number}", f"Table {table.number}: {HEADINGS[table.number]}", caption)]
+    caption = f"{row_title(benchmark, CONSTANT)}: {'; '.join(scores)}." if scores else ""
+    return [_drawing(sheet, f"averages{table.number}", table.title, caption)]
 
 
 def _drawing(sheet: Sheet, name: str, title: str, caption: str) -> dict[str, Any]:
-    said = " ".join(part for part in (caption, sheet.note()) if part)
-    return {"name": name, "title": title, "caption": said, "svg": Markup(report_plots.svg(sheet, name, title))}
+    text = " ".join(part for part in (caption, sheet.note()) if part)
+    svg = Markup(report_plots.svg(sheet, name, title))
+    return {"name": name, "title": title, "caption": text, "csv": "", "svg": svg}
 
 
-def _figures(benchmark: Benchmark, runs: Runs) -> list[dict[str, Any]]:
+def _figures(contents: Contents) -> list[dict[str, Any]]:
     """The figures that a pair names, with what they find and their numbers."""
+    benchmark, runs = contents.benchmark, contents.runs
     return [
         {
             **_drawing(
-                report_plots.printed_figure(benchmark, runs, drawing.draw),
-                name,
-                f"{drawing.label}: {drawing.heading}",
-                drawing.about(benchmark, runs),
+                report_plots.on_page(benchmark, runs, drawing.draw), name, drawing.title, drawing.about(benchmark, runs)
             ),
             "findings": drawing.findings(benchmark, runs),
             "grids": drawing.grids(benchmark, runs),
+            "csv": html_tables.data_uri(drawing.csv(benchmark, runs)),
+            "file": f"{name}.csv",
         }
-        for name, drawing in catalogue.drawings_of(benchmark).items()
+        for name, drawing in contents.drawings.items()
     ]
 
 
@@ -109,16 +109,10 @@ def _curves(benchmark: Benchmark, runs: Runs) -> list[dict[str, Any]]:
     ]
 
 
-def _block(benchmark: Benchmark, runs: Runs, pair: Pair) -> str:
-    """What a pair's averages are taken on: test where there is one."""
-    return "test" if not runs.row(pair.name, pair.methods[0], "test").empty else "dev"
-
-
 def _tradeoffs(benchmark: Benchmark, runs: Runs) -> list[dict[str, Any]]:
     """Cost against quality for each pair, with the methods that cannot be placed."""
-    found = []
+    block, drawn = compared_block(benchmark, runs), []
     for i, pair in enumerate(benchmark.pairs):
-        block = _block(benchmark, runs, pair)
         points = report_plots.trade_off(benchmark, runs, pair, block)
         figure = report_plots.pareto(benchmark, pair, block, points)
         if figure is None:
@@ -126,18 +120,21 @@ def _tradeoffs(benchmark: Benchmark, runs: Runs) -> list[dict[str, Any]]:
         front = [
             benchmark.title_of(p["method"]) for p in sorted(points, key=lambda p: float(p["seconds"])) if p["front"]
         ]
-        absent = [m for m in benchmark.entries(pair) if m not in {p["method"] for p in points}]
         caption = f"On the line, because no method is both cheaper and better: {', '.join(front)}."
-        for why, gone in (
-            ("undefined for a task", [m for m in absent if any(benchmark.undefined(m, t) for t in pair.tasks)]),
-            (
-                "not every task has every run",
-                [m for m in absent if not any(benchmark.undefined(m, t) for t in pair.tasks)],
-            ),
-        ):
-            caption += f" Not placed, {why}: {', '.join(map(benchmark.title_of, gone))}." if gone else ""
-        found.append(_drawing(figure, f"pareto{i}", pair.title, f"{caption} {_left_out(benchmark, pair)}".strip()))
-    return found
+        left = " ".join([caption, *_not_placed(benchmark, pair, {p["method"] for p in points})])
+        drawn.append(_drawing(figure, f"pareto{i}", pair.title, f"{left} {_left_out(benchmark, pair)}".strip()))
+    return drawn
+
+
+def _not_placed(benchmark: Benchmark, pair: Pair, placed: set[str]) -> list[str]:
+    """A sentence for each reason why methods of a pair have no place among cost and quality."""
+    reasons: dict[str, list[str]] = {}
+    for method in benchmark.entries(pair):
+        if method not in placed:
+            tasks = [TASKS[task].title for task in pair.tasks if benchmark.undefined(method, task)]
+            why = f"undefined for {', '.join(tasks)}" if tasks else "not every task has every run"
+            reasons.setdefault(why, []).append(benchmark.title_of(method))
+    return [f"Not placed, {why}: {', '.join(titles)}." for why, titles in reasons.items()]
 
 
 def _draws(benchmark: Benchmark, runs: Runs) -> list[dict[str, Any]]:

@@ -1,37 +1,16 @@
 """Where every run came from: hardware, versions, commit, fingerprints and hyper-parameters, run by run."""
 
-import csv
-import io
 import json
 import math
 from typing import Any
 
 from analysis.benchmark import Benchmark
 from analysis.load import Runs
+from analysis.tables.formats import csv_of, flat
 from analysis.tables.html_tables import Grid, View, data_uri, number_view, text_view
 from railkd.records.hashes import sha256_text
 
 SHOWN = 12  # digits of a hash that the page shows; the files have all
-
-
-def flat(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested mappings as one: ``{"cost": {"steps": 3}}`` -> ``{"cost.steps": 3}``; lists as JSON."""
-    found: dict[str, Any] = {}
-    for key, part in value.items():
-        if isinstance(part, dict) and part:
-            found.update(flat(part, f"{prefix}{key}."))
-        else:
-            found[prefix + str(key)] = json.dumps(part, ensure_ascii=False) if isinstance(part, list | dict) else part
-    return found
-
-
-def csv_of(rows: list[dict[str, Any]]) -> str:
-    """Rows as CSV with every key that occurs as a column, in order of first appearance."""
-    buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, list(dict.fromkeys(key for row in rows for key in row)), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return buffer.getvalue()
 
 
 def run_table(benchmark: Benchmark, runs: Runs) -> tuple[Grid, list[tuple[str, dict[str, str]]]]:

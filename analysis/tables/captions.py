@@ -1,4 +1,4 @@
-"""What the captions and notes say: where numbers come from, what is missing, and what the marks mean."""
+"""Sentences of captions and notes: where the numbers come from, what is missing, and what the marks mean."""
 
 from collections.abc import Iterable, Sequence
 
@@ -32,6 +32,14 @@ def outdated(runs: Runs) -> str:
     if runs.left_out:
         sentences.append(f"Left out, because trained with another configuration or source: {'; '.join(runs.left_out)}.")
     return " ".join(sentences)
+
+
+def reading(benchmark: Benchmark, runs: Runs) -> str:
+    """The warning of ``synthetic`` with what follows from it, for the head of a report; empty for real text."""
+    warning = synthetic(benchmark, runs)
+    if not warning:
+        return ""
+    return f"{warning} It shows that every step runs, from text to table; the order of methods on real text may differ."
 
 
 def warnings(benchmark: Benchmark, runs: Runs) -> str:
@@ -73,8 +81,12 @@ def splits(benchmark: Benchmark, blocks: Sequence[str]) -> str:
         sentences.append(
             {
                 "labels": "TEST: the test set, whose labels are public here.",
-                "heldout": "TEST: labelled examples held out of the training set, because GLUE's test labels are not "
-                "public (the paper's test scores come from the GLUE server).",
+                "heldout": "TEST: labelled examples held out of the training set"
+                + (
+                    ", because GLUE's test labels are not public (the paper's test scores come from the GLUE server)."
+                    if benchmark.source == "glue"
+                    else "."
+                ),
                 "hidden": "TEST: GLUE's hidden test sets, scored by the GLUE server (leaderboard.csv).",
             }.get(benchmark.test, "")
         )
@@ -124,36 +136,46 @@ def notes(
     planned: str = "runs",
 ) -> list[str]:
     """The legend of the marks that occur, the dashes explained, and the runs that are missing."""
-    found = []
+    legend = []
     if any(c.clears_baseline is False for c in cells):
-        found.append(
-            f"{DAGGER} does not exceed the constant answer by two standard errors (of the test examples and of the "
-            "runs together): such a model may have learned nothing."
+        legend.append(
+            f"{DAGGER} does not exceed the majority-class baseline by two standard errors (of the test examples and of "
+            "the runs together): such a model may have learned nothing."
         )
     if any(c.status == "partial" for c in cells):
-        found.append(f"{DOUBLE} fewer {planned} than planned, see below.")
-    undefined: dict[str, list[str]] = {}
+        legend.append(f"{DOUBLE} fewer {planned} than planned, see below.")
+    return [*legend, *_undefined(cells, titles), *_absent(benchmark, cells), *_missing(missing)]
+
+
+def _undefined(cells: Sequence[Cell], titles: dict[str, str]) -> list[str]:
+    """A note for each method that has no meaning for some tasks."""
+    by_row: dict[str, list[str]] = {}
     for cell in cells:
         if cell.status == "undefined" and cell.column in (*TASKS, *OUT_OF_DOMAIN):
-            title = TASKS[source_task(cell.block, cell.column)].title
-            if title not in undefined.setdefault(titles[cell.row], []):
-                undefined[titles[cell.row]].append(title)
-    for row, tasks in undefined.items():
-        found.append(
-            f"– {row} is undefined for {', '.join(tasks)}, a regression task; an average without it would not compare "
-            "with the other rows'."
-        )
-    absent: dict[str, list[str]] = {}
+            tasks, title = by_row.setdefault(titles[cell.row], []), TASKS[source_task(cell.block, cell.column)].title
+            tasks += [title] if title not in tasks else []
+    return [
+        f"– {row} is undefined for {', '.join(tasks)}, a regression task; an average without it would not compare with "
+        "the other rows'."
+        for row, tasks in by_row.items()
+    ]
+
+
+def _absent(benchmark: Benchmark, cells: Sequence[Cell]) -> list[str]:
+    """A note on the cells that the benchmark file does not ask for."""
+    by_pair: dict[str, list[str]] = {}
     for cell in cells:
-        if cell.status == "absent" and cell.text not in absent.setdefault(cell.pair, []):
-            absent[cell.pair].append(cell.text)
-    if absent:
-        parts = [f"{', '.join(absent[pair.name])} with {pair.title}" for pair in benchmark.pairs if pair.name in absent]
-        found.append(f"– not part of this benchmark: {'; '.join(parts)}.")
-    merged: dict[str, list[str]] = {}
+        if cell.status == "absent" and cell.text not in by_pair.setdefault(cell.pair, []):
+            by_pair[cell.pair].append(cell.text)
+    parts = [f"{', '.join(by_pair[pair.name])} with {pair.title}" for pair in benchmark.pairs if pair.name in by_pair]
+    return [f"– not part of this benchmark: {'; '.join(parts)}."] if parts else []
+
+
+def _missing(missing: Sequence[tuple[str, list[str]]]) -> list[str]:
+    """A note on the runs that are missing, rows that lack the same ones together."""
+    by_columns: dict[str, list[str]] = {}
     for row, columns in missing:
         if columns:
-            merged.setdefault(", ".join(columns), []).append(row)
-    if merged:
-        found.append("Missing: " + "; ".join(f"{', '.join(rows)}: {what}" for what, rows in merged.items()) + ".")
-    return found
+            by_columns.setdefault(", ".join(columns), []).append(row)
+    parts = [f"{', '.join(rows)}: {columns}" for columns, rows in by_columns.items()]
+    return [f"Missing: {'; '.join(parts)}."] if parts else []

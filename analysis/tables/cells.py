@@ -1,8 +1,8 @@
-"""Table cells: one number (or text) with all that is known about it, and the cells of a row of scores."""
+"""Tables before any markup: cells, each a number (or text) with all that is known about it, in rows and sections."""
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Literal
 
 import pandas as pd
@@ -15,6 +15,21 @@ from railkd.tasks import OUT_OF_DOMAIN, TASKS
 # undefined: the method has no meaning there; absent: not part of the benchmark; empty: nothing belongs there
 Status = Literal["complete", "partial", "missing", "undefined", "absent", "empty", "text"]
 NAN = math.nan
+CONSTANT = "constant"  # the key of the row of baselines in the CSV files
+TITLES = {
+    1: "The methods, and the cost of a training step",
+    2: "Scores by task",
+    3: "Scores by task, with a deeper teacher",
+    4: "Comparison with CoDIR",
+    5: "Standard deviation over seeds",
+    6: "Out-of-domain scores",
+}
+COSTS = {
+    "step_seconds": "Cost per step",
+    "speedup": "Speedup",
+    "speedup_cached": "Speedup, cached",
+    "speedup_live": "Speedup, live",
+}
 
 
 @dataclass(frozen=True)
@@ -44,6 +59,42 @@ class Cell:
     text: str = ""
     decimals: int = 1
     spread: bool = True  # print ± sd
+
+
+@dataclass(frozen=True)
+class Section:
+    """Rows under one heading (DEV, TEST); no heading when empty."""
+
+    title: str
+    rows: list[tuple[str, list[Cell]]]
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table before any markup: what CSV, Markdown, LaTeX, the HTML report and the comparison show of it."""
+
+    number: int
+    caption: str
+    columns: list[str]  # without the first, which holds the row titles
+    sections: list[Section]
+    notes: list[str]
+    groups: list[tuple[str, int]] = field(default_factory=list)  # headings over several columns
+    head: str = "Model"
+
+    @property
+    def title(self) -> str:
+        """``Table 2: Scores by task``."""
+        return title_of_table(self.number)
+
+    @property
+    def cells(self) -> list[Cell]:
+        """All cells in reading order, without those where nothing belongs."""
+        return [c for s in self.sections for _, row in s.rows for c in row if c.status != "empty"]
+
+
+def title_of_table(number: int) -> str:
+    """``Table 2: Scores by task``, also where a table is known by its number alone."""
+    return f"Table {number}: {TITLES[number]}"
 
 
 def frame(table: int, cells: Sequence[Cell]) -> pd.DataFrame:
@@ -129,18 +180,18 @@ def _average(cells: list[Cell], scores: pd.DataFrame, expected: int) -> Cell:
 
 
 def baseline_cells(runs: Runs, pair: Pair, block: str, columns: list[str]) -> list[Cell]:
-    """The row of the constant answer: per column the best score of always answering the same."""
+    """The row of baselines: for each column the best score of one constant prediction, from the labels alone."""
     cells = []
     for column in columns:
         metric, baseline = runs.column.get((block, column), ("", NAN))
-        cell = Cell(pair.name, block, "constant", column, "missing", spread=False)
+        cell = Cell(pair.name, block, CONSTANT, column, "missing", spread=False)
         if source_task(block, column) not in pair.tasks:
-            cell = absent(pair, block, "constant", column, column_title(block, column))
+            cell = absent(pair, block, CONSTANT, column, column_title(block, column))
         elif pd.notna(baseline):
             value = 100 * float(baseline)
             cell = replace(cell, status="complete", metric=metric, value=value, mean=value)
         cells.append(cell)
-    average = Cell(pair.name, block, "constant", "avg", "missing", spread=False)
+    average = Cell(pair.name, block, CONSTANT, "avg", "missing", spread=False)
     own = [cell for cell in cells if cell.status != "absent"]
     if all(cell.status == "complete" for cell in own):
         value = sum(cell.value for cell in own) / len(own)
@@ -160,13 +211,26 @@ def mark_best(rows: list[list[Cell]]) -> list[list[Cell]]:
     return marked
 
 
+def row_title(benchmark: Benchmark, row: str) -> str:
+    """The title of a row of scores: a method's, the teacher's, or that of the baselines."""
+    return "Majority-class baseline" if row == CONSTANT else benchmark.title_of(row)
+
+
+def baseline_name(block: str, column: str) -> str:
+    """What the baseline of a column is called: where labels are scores there is no majority class."""
+    regression = column != "avg" and TASKS[source_task(block, column)].regression
+    return "constant-prediction baseline" if regression else "majority-class baseline"
+
+
 def source_task(block: str, column: str) -> str:
     """The GLUE task whose model fills a column."""
     return OUT_OF_DOMAIN[column].source if block == "ood" else column
 
 
 def column_title(block: str, column: str) -> str:
-    """Column heading as printed."""
+    """The heading of a column; of a cost too (block ``cost``)."""
     if column == "avg":
         return "Avg."
+    if block == "cost":
+        return COSTS[column]
     return OUT_OF_DOMAIN[column].title if block == "ood" else TASKS[column].title

@@ -11,12 +11,10 @@ import pandas as pd
 from analysis.benchmark import Benchmark, Pair
 from analysis.load import Runs, reference
 from analysis.tables import captions, speed
-from analysis.tables.cells import Cell, column_title
+from analysis.tables.cells import CONSTANT, COSTS, Cell, Section, Table, column_title
 from analysis.tables.paper_tables import (
-    Section,
-    Table,
     caption,
-    has_test,
+    compared_block,
     paper_setting,
     paper_values,
     prefix,
@@ -114,7 +112,7 @@ def characteristics(benchmark: Benchmark, runs: Runs) -> Table:
         captions.outdated(runs),
         measured(runs, pairs, benchmark, "step_seconds"),
     )
-    head = ["Layer mapping", "Complexity", "Limitation", *(f"Cost per step, {pair.title}" for pair in pairs)]
+    head = ["Layer mapping", "Complexity", "Limitation", *(f"{COSTS['step_seconds']}, {pair.title}" for pair in pairs)]
     table = Table(1, text, head, [Section("", rows)], [])
     legend = captions.notes(benchmark, table.cells, missing, titles, planned="tasks")
     return replace(table, notes=[*legend, *notes])
@@ -140,12 +138,13 @@ def against_codir(benchmark: Benchmark, runs: Runs, timed: dict[str, Any] | None
     ``timed``: what ``speed.read`` found; without it the speed-up is that of the recorded runs.
     """
     pairs = benchmark.drawn_from(4)
-    block = "test" if has_test(benchmark, runs) else "dev"
+    block = compared_block(benchmark, runs)
     columns = [t for t in benchmark.tasks if t != "stsb" and any(t in pair.tasks for pair in pairs)]
     values = paper_values(4, "test")
     # test numbers beside dev numbers would compare two different things
     paper = {k: v for k, v in values.items() if block == "test" or k[1] == "speedup"}
     sections, missing, notes = [], [], []
+    models = "RoBERTa-base → DistilRoBERTa; its CoDIR row is copied from CoDIR's paper"
     for pair in pairs:
         order = pair.rows(("codir", "rail_kd_c"))
         rows, gone = score_rows(benchmark, runs, pair, block, columns, order, paper)
@@ -165,7 +164,7 @@ def against_codir(benchmark: Benchmark, runs: Runs, timed: dict[str, Any] | None
         sections.append(Section(prefix(pairs, pair) + block.upper(), extended))
     if timed is None and any("codir" not in pair.methods for pair in pairs):
         notes.append("Speedup is relative to CoDIR and missing where CoDIR is not run.")
-    heads = ["Speedup"] if timed is None else [f"Speedup, {regime}" for regime in speed.REGIMES]
+    heads = [COSTS[c] for c in (["speedup"] if timed is None else speed.COLUMNS)]
     which = "TEST" if block == "test" else "DEV (no labelled test set, so the paper's test scores are not shown)"
     table = Table(
         4,
@@ -176,7 +175,7 @@ def against_codir(benchmark: Benchmark, runs: Runs, timed: dict[str, Any] | None
             captions.outdated(runs),
             speed.caption(timed) if timed is not None else measured(runs, pairs, benchmark, "train_seconds"),
             "Bold: the best student of a column.",
-            paper_setting(benchmark, runs, "RoBERTa-base → DistilRoBERTa; its CoDIR row is copied from CoDIR's paper"),
+            paper_setting(benchmark, runs, sections, models),
             captions.metrics(runs, block, columns),
             captions.splits(benchmark, [block]),
             captions.training_sizes(benchmark, runs, columns),
@@ -192,7 +191,7 @@ def _speedup(
     benchmark: Benchmark, runs: Runs, pair: Pair, row: str, tasks: list[str]
 ) -> tuple[Cell, list[str], list[str]]:
     cell = Cell(pair.name, "cost", row, "speedup", "missing", "geometric mean", "ratio", spread=False, decimals=2)
-    if row == "constant":
+    if row == CONSTANT:
         return replace(cell, status="empty"), [], []
     if "codir" not in pair.methods:
         return cell, [], []

@@ -1,13 +1,15 @@
-"""Tables as CSV, Markdown and LaTeX text. Everything from data is escaped."""
+"""Numbers and tables as text: CSV, Markdown, LaTeX, HTML. Everything from data is escaped."""
 
+import csv
+import io
+import json
 import math
 import re
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from analysis.tables.captions import DAGGER, DOUBLE
-from analysis.tables.cells import Cell, frame
-from analysis.tables.paper_tables import Table
+from analysis.tables.cells import Cell, Table, frame
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -75,8 +77,14 @@ def number(value: float, decimals: int) -> str:
     return f"{round(value, decimals) + 0.0:.{decimals}f}"
 
 
+def signed(value: float, decimals: int = 1) -> str:
+    """A difference with its sign, a minus sign instead of a hyphen."""
+    text = number(value, decimals).replace("-", "−")
+    return text if text.startswith("−") else f"+{text}"
+
+
 def cell_parts(cell: Cell) -> tuple[str, str, str]:
-    """What a cell prints: its value with marks, what follows it in the same unit, and the paper's value."""
+    """The text of a cell: its value with marks, what follows it in the same unit, and the paper's value."""
     paper = "" if math.isnan(cell.paper) else f"({number(cell.paper, cell.decimals)}{_suffix(cell)})"
     if cell.status in ("undefined", "absent"):
         return "–", "", ""
@@ -113,6 +121,28 @@ def _tex_cell(cell: Cell) -> str:
     value = rf"\textbf{{{value}}}" if cell.best else value
     parts = [value, rf"{{\scriptsize {after}}}" if after else "", rf"{{\scriptsize {paper}}}" if paper else ""]
     return "~".join(part for part in parts if part)
+
+
+def flat(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested mappings as one: ``{"cost": {"steps": 3}}`` -> ``{"cost.steps": 3}``; lists as JSON."""
+    flattened: dict[str, Any] = {}
+    for key, part in value.items():
+        if isinstance(part, dict) and part:
+            flattened.update(flat(part, f"{prefix}{key}."))
+        else:
+            flattened[prefix + str(key)] = (
+                json.dumps(part, ensure_ascii=False) if isinstance(part, list | dict) else part
+            )
+    return flattened
+
+
+def csv_of(rows: list[dict[str, Any]]) -> str:
+    """Rows as CSV with every key that occurs as a column, in order of first appearance."""
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, list(dict.fromkeys(key for row in rows for key in row)), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return buffer.getvalue()
 
 
 def to_csv(table: Table) -> str:

@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 from analysis.benchmark import METRICS
 from analysis.statistics import summaries
 from analysis.tables import formats
-from analysis.tables.cells import Cell
-from analysis.tables.paper_tables import Table
+from analysis.tables.cells import CONSTANT, Cell, Table, baseline_name
 
 
 @dataclass(frozen=True)
@@ -70,8 +69,8 @@ def number_view(value: float | None, decimals: int, tip: str = "") -> View:
     return View(formats.number(value, decimals), sort=full(value), tip=tip)
 
 
-def of_table(table: Table, title: str) -> Grid:
-    """One of the paper's tables."""
+def of_table(table: Table) -> Grid:
+    """One of the paper's tables, as the HTML report shows it."""
     sections = []
     for section in table.sections:
         rows = []
@@ -81,7 +80,7 @@ def of_table(table: Table, title: str) -> Grid:
         sections.append((section.title, rows))
     return Grid(
         f"table{table.number}",
-        f"Table {table.number}: {title}",
+        table.title,
         table.caption,
         table.columns,
         sections,
@@ -102,44 +101,58 @@ def _view(cell: Cell, where: str, section: str) -> View:
     return View(value, after, paper, full(cell.value), "\n".join(tip), bool(cell.best), key=key)
 
 
+class _Unit:
+    """How the details of a cell show a number: one decimal more than the cell, and its unit."""
+
+    def __init__(self, cell: Cell) -> None:
+        ratio = cell.unit == "ratio"
+        self.name = "×" if ratio else " %" if cell.unit == "percent" else " points"
+        self.decimals = 2 if ratio else cell.decimals + 1
+
+    def __call__(self, value: float) -> str:
+        return formats.number(value, self.decimals) + self.name
+
+
 def _details(cell: Cell) -> list[str]:
     """All that is known about a cell, one line each."""
-    ratio = cell.unit == "ratio"
-    unit, decimals = ("×", 2) if ratio else (" %" if cell.unit == "percent" else " points", cell.decimals + 1)
-
-    def said(value: float) -> str:
-        return formats.number(value, decimals) + unit
-
-    lines = []
+    unit = _Unit(cell)
     if cell.status == "undefined":
         return ["not defined: this method has no meaning for this task"]
     if cell.status == "absent":
         return ["not part of this benchmark"]
     if cell.status == "missing":
-        lines.append("no run yet" if not cell.n else f"only {cell.n} of {cell.n_expected} runs")
-    elif cell.statistic == "mean":
-        metric = f"{METRICS.get(cell.metric, cell.metric)}: " if cell.metric else ""
-        lines.append(metric + said(cell.mean))
-        if cell.n > 1:
-            low, high = summaries.mean_interval(cell.mean, cell.sd, cell.n)
-            lines.append(f"± {said(cell.sd)} (standard deviation of single runs), n = {cell.n} runs")
-            lines.append(f"95 % interval of the mean over seeds: {said(low)} to {said(high)}")
-        elif cell.n == 1:
-            lines.append("n = 1 run, so no spread is known")
-        if cell.status == "partial":
-            lines.append(f"{cell.n} of {cell.n_expected} planned runs")
-        if not math.isnan(cell.baseline) and cell.row != "constant":
-            verdict = {True: ", exceeded", False: ", not exceeded by two standard errors", None: ""}[
-                cell.clears_baseline
-            ]
-            lines.append(f"constant answer: {said(cell.baseline)}{verdict}")
-        if not math.isnan(cell.examples):
-            lines.append(f"{int(cell.examples):,} examples scored in each run")
+        lines = [f"only {cell.n} of {cell.n_expected} runs" if cell.n else "no run yet"]
     else:
-        lines.append(f"{cell.statistic.replace('sd', 'standard deviation')}: {said(cell.value)}, n = {cell.n}")
-        if not math.isnan(cell.low):
-            what = "95 % interval" if cell.statistic == "sd" else "least and greatest task"
-            lines.append(f"{what}: {said(cell.low)} to {said(cell.high)}")
+        lines = _details_of_mean(cell, unit) if cell.statistic == "mean" else _details_of_other(cell, unit)
     if not math.isnan(cell.paper):
-        lines.append(f"the paper prints {formats.number(cell.paper, cell.decimals)}{unit}")
+        lines.append(f"the paper prints {formats.number(cell.paper, cell.decimals)}{unit.name}")
+    return lines
+
+
+def _details_of_mean(cell: Cell, unit: _Unit) -> list[str]:
+    """The lines of a mean score: metric, spread and interval, baseline, examples."""
+    metric = f"{METRICS.get(cell.metric, cell.metric)}: " if cell.metric else ""
+    lines = [metric + unit(cell.mean)]
+    if cell.n > 1:
+        low, high = summaries.mean_interval(cell.mean, cell.sd, cell.n)
+        lines.append(f"± {unit(cell.sd)} (standard deviation of single runs), n = {cell.n} runs")
+        lines.append(f"95 % interval of the mean over seeds: {unit(low)} to {unit(high)}")
+    elif cell.n == 1:
+        lines.append("n = 1 run, so no spread is known")
+    if cell.status == "partial":
+        lines.append(f"{cell.n} of {cell.n_expected} planned runs")
+    if not math.isnan(cell.baseline) and cell.row != CONSTANT:
+        exceeded = {True: ", exceeded", False: ", not exceeded by two standard errors", None: ""}[cell.clears_baseline]
+        lines.append(f"{baseline_name(cell.block, cell.column)}: {unit(cell.baseline)}{exceeded}")
+    if not math.isnan(cell.examples):
+        lines.append(f"{int(cell.examples):,} examples scored in each run")
+    return lines
+
+
+def _details_of_other(cell: Cell, unit: _Unit) -> list[str]:
+    """The lines of a standard deviation or of a ratio of costs, with its limits."""
+    lines = [f"{cell.statistic.replace('sd', 'standard deviation')}: {unit(cell.value)}, n = {cell.n}"]
+    if not math.isnan(cell.low):
+        limits = "95 % interval" if cell.statistic == "sd" else "least and greatest task"
+        lines.append(f"{limits}: {unit(cell.low)} to {unit(cell.high)}")
     return lines

@@ -2,44 +2,27 @@
 
 import math
 from collections.abc import Collection
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 from analysis.benchmark import PAPER_ORDER, Benchmark, Pair
 from analysis.load import Runs, reference
 from analysis.statistics import summaries
 from analysis.tables import captions
-from analysis.tables.cells import NAN, Cell, absent, baseline_cells, column_title, mark_best, score_cells
+from analysis.tables.cells import (
+    CONSTANT,
+    NAN,
+    Cell,
+    Section,
+    Table,
+    absent,
+    baseline_cells,
+    column_title,
+    mark_best,
+    row_title,
+    score_cells,
+)
 from railkd.errors import UserError
 from railkd.tasks import OUT_OF_DOMAIN
-
-CONSTANT = "Constant answer"
-
-
-@dataclass(frozen=True)
-class Section:
-    """Rows under one heading (DEV, TEST); no heading when empty."""
-
-    title: str
-    rows: list[tuple[str, list[Cell]]]
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table as printed, before any markup."""
-
-    number: int
-    caption: str
-    columns: list[str]  # without the first, which holds the row titles
-    sections: list[Section]
-    notes: list[str]
-    groups: list[tuple[str, int]] = field(default_factory=list)  # headings over several columns
-    head: str = "Model"
-
-    @property
-    def cells(self) -> list[Cell]:
-        """All cells in reading order, without those where nothing belongs."""
-        return [c for s in self.sections for _, row in s.rows for c in row if c.status != "empty"]
-
 
 Missing = list[tuple[str, list[str]]]
 
@@ -79,7 +62,7 @@ def score_rows(
     methods: list[str],
     paper: dict[tuple[str, str], float],
 ) -> tuple[list[tuple[str, list[Cell]]], Missing]:
-    """Constant answer, teacher, then the methods; the best student of each column marked."""
+    """Baselines, teacher, then the methods; the best student of each column marked."""
     missing: Missing = []
     rows = []
     for method in ["teacher", *methods]:
@@ -88,20 +71,20 @@ def score_rows(
         missing.append((benchmark.title_of(method), gone))
     teacher, *students = with_paper(rows, paper)
     students = mark_best(students)
-    titles = [benchmark.title_of(m) for m in methods]
-    constant = baseline_cells(runs, pair, block, columns)
-    return [(CONSTANT, constant), ("Teacher", teacher), *zip(titles, students, strict=True)], missing
+    cells = [baseline_cells(runs, pair, block, columns), teacher, *students]
+    titles = [row_title(benchmark, row) for row in (CONSTANT, "teacher", *methods)]
+    return list(zip(titles, cells, strict=True)), missing
 
 
 class _Titles(dict[str, str]):
     """Row key -> row title, looked up when asked for: a method without a run costs the import of its class."""
 
     def __init__(self, benchmark: Benchmark) -> None:
-        super().__init__(constant=CONSTANT)
+        super().__init__()
         self.benchmark = benchmark
 
     def __missing__(self, method: str) -> str:
-        return self.setdefault(method, self.benchmark.title_of(method))
+        return self.setdefault(method, row_title(self.benchmark, method))
 
 
 def titles_of(benchmark: Benchmark) -> dict[str, str]:
@@ -119,8 +102,15 @@ def prefix(pairs: list[Pair], pair: Pair) -> str:
     return f"{pair.title}: " if len(pairs) > 1 else ""
 
 
-def paper_setting(benchmark: Benchmark, runs: Runs, models: str) -> str:
-    """What the numbers in parentheses are, and how far they compare."""
+def compares(sections: list[Section]) -> bool:
+    """Whether the paper's number stands beside any cell."""
+    return any(not math.isnan(cell.paper) for section in sections for _, row in section.rows for cell in row)
+
+
+def paper_setting(benchmark: Benchmark, runs: Runs, sections: list[Section], models: str) -> str:
+    """What the numbers in parentheses are, and how far they compare; empty where there are none."""
+    if not compares(sections):
+        return ""
     text = f"In parentheses the paper's value ({models}, full English data)"
     return text + ("; compare orderings, not levels." if captions.synthetic(benchmark, runs) else ".")
 
@@ -128,8 +118,13 @@ def paper_setting(benchmark: Benchmark, runs: Runs, models: str) -> str:
 def has_test(benchmark: Benchmark, runs: Runs) -> bool:
     """Whether there is a TEST block: not before the server has returned a score, where GLUE hides the labels."""
     return benchmark.test in ("labels", "heldout") or (
-        benchmark.test == "hidden" and "test" in set(runs.scores["block"])
+        benchmark.test == "hidden" and any(block == "test" for block, _ in runs.column)
     )
+
+
+def compared_block(benchmark: Benchmark, runs: Runs) -> str:
+    """The scores that methods are compared by: test where there is one, because dev chose the epoch of each run."""
+    return "test" if has_test(benchmark, runs) else "dev"
 
 
 def glue(benchmark: Benchmark, runs: Runs, number: int) -> Table:
@@ -158,7 +153,7 @@ def glue(benchmark: Benchmark, runs: Runs, number: int) -> Table:
             captions.synthetic(benchmark, runs),
             captions.outdated(runs),
             "Bold: the best student of a column.",
-            paper_setting(benchmark, runs, models),
+            paper_setting(benchmark, runs, sections, models),
             captions.metrics(runs, "dev", columns),
             captions.splits(benchmark, blocks),
             captions.training_sizes(benchmark, runs, columns),
@@ -209,8 +204,10 @@ def spread(benchmark: Benchmark, runs: Runs) -> Table:
             captions.synthetic(benchmark, runs),
             captions.outdated(runs),
             interval,
-            "In parentheses the paper's value (BERT-base → DistilBERT, 5 runs: "
-            f"from {paper_low:.2f} to {paper_high:.2f} times).",
+            f"In parentheses the paper's value (BERT-base → DistilBERT, 5 runs: from {paper_low:.2f} to "
+            f"{paper_high:.2f} times)."
+            if compares(sections)
+            else "",
             captions.metrics(runs, "dev", tasks),
             captions.training_sizes(benchmark, runs, tasks),
         ),
@@ -222,7 +219,7 @@ def spread(benchmark: Benchmark, runs: Runs) -> Table:
 
 
 def _spread_cell(cell: Cell) -> Cell:
-    """A score cell's standard deviation as the number printed, with its chi-square interval."""
+    """A score cell's standard deviation as the number shown, with its chi-square interval."""
     cell = replace(cell, statistic="sd", spread=False, value=cell.sd)
     if cell.n < 2:
         return replace(cell, status=cell.status if cell.status in ("undefined", "absent") else "missing")
@@ -236,7 +233,7 @@ def out_of_domain(benchmark: Benchmark, runs: Runs) -> Table:
     groups, columns, sets, missing = [], [], [], []
     order = list(dict.fromkeys(method for pair in pairs for method in pair.rows()))
     order = [m for m in PAPER_ORDER if m in order] + [m for m in order if m not in PAPER_ORDER]
-    titles = {key: titles_of(benchmark)[key] for key in ("constant", "teacher", *order)}
+    titles = {key: row_title(benchmark, key) for key in (CONSTANT, "teacher", *order)}
     merged: dict[str, list[Cell]] = {key: [] for key in titles}
     for pair in pairs:
         own = [o for o in benchmark.out_of_domain if OUT_OF_DOMAIN[o].source in pair.tasks]
@@ -256,6 +253,7 @@ def out_of_domain(benchmark: Benchmark, runs: Runs) -> Table:
         columns += [column_title("ood", c) for c in [*own, "avg"]]
         sets += [o for o in own if o not in sets]
     sources = [t for t in benchmark.tasks if t in {OUT_OF_DOMAIN[o].source for o in sets}]
+    sections = [Section("", [(titles[key], cells) for key, cells in merged.items()])]
     table = Table(
         6,
         caption(
@@ -265,12 +263,12 @@ def out_of_domain(benchmark: Benchmark, runs: Runs) -> Table:
             captions.synthetic(benchmark, runs),
             captions.outdated(runs),
             "Bold: the best student of a column.",
-            paper_setting(benchmark, runs, "BERT-base → DistilBERT, RoBERTa-large → DistilRoBERTa"),
+            paper_setting(benchmark, runs, sections, "BERT-base → DistilBERT, RoBERTa-large → DistilRoBERTa"),
             captions.metrics(runs, "ood", sets),
             captions.training_sizes(benchmark, runs, sources),
         ),
         columns,
-        [Section("", [(titles[key], cells) for key, cells in merged.items()])],
+        sections,
         [],
         groups,
     )

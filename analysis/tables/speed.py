@@ -7,11 +7,13 @@ from typing import Any
 import numpy as np
 
 from analysis.benchmark import Benchmark, Pair
-from analysis.tables.cells import Cell
+from analysis.tables.cells import CONSTANT, Cell
+from railkd.benchmark.paths import Layout
 from railkd.errors import UserError
 from railkd.records.sealed_files import read_json
 
 REGIMES = ("cached", "live")
+COLUMNS = [f"speedup_{regime}" for regime in REGIMES]
 PUBLISHED = "live"  # how the paper's own speed-up was measured
 
 
@@ -20,7 +22,7 @@ def read(benchmark: Benchmark, results: Path) -> dict[str, Any] | None:
 
     Raises UserError naming the file when it is not what ``benchmarks.speed`` writes.
     """
-    path = results / "speed.json"
+    path = Layout(results).speed()
     if not path.is_file():
         return None
     found = read_json(path)
@@ -59,7 +61,7 @@ def cells(timed: dict[str, Any], pair: Pair, row: str, paper: float) -> tuple[li
     for regime in REGIMES:
         cell = Cell(pair.name, "cost", row, f"speedup_{regime}", "missing", "median", "ratio", spread=False, decimals=2)
         cell = replace(cell, paper=paper) if regime == PUBLISHED else cell
-        if row in ("constant", "teacher"):  # neither is a way to train this student
+        if row in (CONSTANT, "teacher"):  # neither is a way to train this student
             made.append(replace(cell, status="empty"))
             continue
         seconds = timed["seconds"]

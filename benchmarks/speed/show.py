@@ -190,5 +190,5 @@ def write(result: dict[str, Any], folder: Path, title: Callable[[str], str]) -> 
     write_bytes(folder / "speed.csv", frame(result).to_csv(index=False).encode())
     write_bytes(folder / "speed.md", markdown(result, title).encode())
     with style.themed():
-        for kind, content in style.printed(figure(result, title)).items():
+        for kind, content in style.saved(figure(result, title)).items():
             write_bytes(folder / f"speed.{kind}", content)

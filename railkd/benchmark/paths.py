@@ -39,6 +39,9 @@ def results_folder(benchmark: Benchmark, given: str | Path | None) -> Path:
 class Layout:
     """Where everything of one benchmark lies: the only place that knows the results folder's structure."""
 
+    table_kinds = ("csv", "md", "tex")  # how each table is written
+    figure_kinds = ("csv", "pdf", "png")  # how each figure is written; csv: its data
+
     def __init__(self, results: str | Path) -> None:
         self.root = Path(results)
 
@@ -88,6 +91,25 @@ class Layout:
 
     def best(self, cell: Cell) -> Path:
         return self.root / "search" / cell.pair / cell.method / cell.task / "best.json"
+
+    def table(self, number: int, kind: str = "csv") -> Path:
+        """One of the paper's tables, made from these results."""
+        return self.root / "tables" / f"table{number}.{kind}"
+
+    def figure(self, name: str, kind: str = "png") -> Path:
+        return self.root / "figures" / f"{name}.{kind}"
+
+    def document(self, name: str, kind: str) -> Path:
+        """What else the analysis writes: claims and audit (json, md), report (html, md), comparison (html)."""
+        return self.root / f"{name}.{kind}"
+
+    def speed(self) -> Path:
+        """What ``python -m benchmarks.speed`` measured, where somebody has put it."""
+        return self.root / "speed.json"
+
+    def leaderboard(self) -> Path:
+        """The scores that the GLUE server returned, where somebody has put them."""
+        return self.root / "leaderboard.csv"
 
     def checksums(self, step: str) -> Path:
         """The checksums of what a step of the analysis wrote."""

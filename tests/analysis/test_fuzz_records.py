@@ -14,7 +14,7 @@ from strange import answered, fuzz, mutated
 
 from analysis import benchmark, load
 from analysis.claims import evaluation, ledger
-from analysis.report import catalogue, html_page
+from analysis.report import catalogue, contents, html_page
 from analysis.tables import formats
 from railkd.records import hashes
 
@@ -38,7 +38,7 @@ def test_records(examples: int, small: Folder) -> None:
             for text in (formats.to_csv(table), formats.to_markdown(table), formats.to_latex(table)):
                 text.encode()
         if whole:
-            html_page.compose(read, runs, small.results).encode()
+            html_page.compose(contents.gather(read, runs, small.results)).encode()
 
     path = small.path(PAIR, "pkd", "cola", 1)
     before = path.read_bytes()

@@ -276,7 +276,7 @@ def test_f1_sampling_error_is_that_of_resampled_examples() -> None:
     assert summaries.sampling_error("f1", exact, 408, 1 - errors / 408) == pytest.approx(f1.std(), rel=0.03)
 
 
-def test_matthews_sampling_error_where_the_constant_answer_lies() -> None:
+def test_matthews_sampling_error_of_a_constant_prediction() -> None:
     import numpy as np
 
     rng = np.random.default_rng(0)

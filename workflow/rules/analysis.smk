@@ -1,14 +1,14 @@
 """What the runs mean: tables, figures, claims, the audit of the paper's own numbers, and the report."""
 
 # scores that the GLUE server returned, where there are any (analysis/leaderboard.py)
-RETURNED = [str(path) for path in [L.root / "leaderboard.csv"] if path.is_file()]
+RETURNED = [str(path) for path in [L.leaderboard()] if path.is_file()]
 
 
 rule tables:
     input:
         RUNS,
         TEACHER_RECORDS,
-        [path for path in [L.root / "speed.json"] if path.exists()],  # benchmarks/speed, for Table 4
+        [path for path in [L.speed()] if path.exists()],  # benchmarks/speed, for Table 4
         RETURNED,
     output:
         TABLES,
@@ -69,7 +69,7 @@ rule report:
         CLAIMS,
         AUDIT,
     output:
-        L.root / "report.md",
+        L.document("report", "md"),
         PAGE,
     conda:
         "../../environment.yml"

@@ -80,12 +80,12 @@ RUNS = [str(L.run(cell, seed)) for cell in B.cells() for seed in B.seeds]
 TEACHERS = [(teacher, task) for teacher in B.teachers for task in B.teacher_tasks(teacher)]
 TEACHER_RECORDS = [str(L.teacher(teacher, task) / "record.json") for teacher, task in TEACHERS]
 DRAWN = list(dict.fromkeys(drawn for pair in B.pairs.values() for drawn in pair.get("tables", [])))
-TABLES = [L.root / "tables" / f"table{n}.{kind}" for n in range(1, 7) if n in DRAWN for kind in ("csv", "md", "tex")]
-FIGURES = [L.root / "figures" / f"{n}.{kind}" for n in DRAWN if isinstance(n, str) for kind in ("csv", "pdf", "png")]
-CLAIMS, AUDIT = ([L.root / f"{name}.{kind}" for kind in ("json", "md")] for name in ("claims", "audit"))
+TABLES = [L.table(n, kind) for n in range(1, 7) if n in DRAWN for kind in L.table_kinds]
+FIGURES = [L.figure(n, kind) for n in DRAWN if isinstance(n, str) for kind in L.figure_kinds]
+CLAIMS, AUDIT = ([L.document(name, kind) for kind in ("json", "md")] for name in ("claims", "audit"))
 # what `snakemake --report FILE.html` shows besides rules and run times
 SHOWN = [report(str(path), category="Figures") if path.suffix == ".png" else path for path in FIGURES]
-PAGE = report(str(L.root / "report.html"), category="Report")
+PAGE = report(str(L.document("report", "html")), category="Report")
 
 
 def pretrained_models():

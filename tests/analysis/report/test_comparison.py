@@ -13,12 +13,18 @@ from scipy import stats as scipy_stats
 from analysis.__main__ import main
 from analysis.benchmark import read
 from analysis.report import comparison
-from analysis.report.comparison import Side, holm, welch
+from analysis.report.comparison import Side, welch
+from analysis.statistics import inference
 
 
 def side(values: Any) -> Side:
     """The runs of a cell, as a table has them: (runs,) -> mean, sd, n."""
     return Side(float(np.mean(values)), float(np.std(values, ddof=1)), len(values), "mean", "percent")
+
+
+def holm(p: list[float]) -> list[bool]:
+    """Which of several hypotheses are rejected at 5 %."""
+    return [bool(adjusted <= 0.05) for adjusted in inference.holm(np.array(p))]
 
 
 def test_welch_is_scipys() -> None:

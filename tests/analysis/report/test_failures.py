@@ -6,7 +6,7 @@ from made_records import Folder
 from analysis import load
 from analysis.__main__ import main
 from analysis.benchmark import read
-from analysis.report import failures, html_page, markdown
+from analysis.report import contents, failures, html_page, markdown
 
 PAIR = "bert12-distilbert6"
 OWN = "distil_pkd/bert12-distilbert6/cola-1.log"
@@ -72,7 +72,8 @@ def test_the_report_shows_the_hole_and_the_reason(small: Folder) -> None:
         assert main([step, str(small.file), "--results", str(small.results)]) == 0
     benchmark = read(small.file)
     runs = load.read(benchmark, small.results)
-    text, html = markdown.compose(benchmark, runs, small.results), html_page.compose(benchmark, runs, small.results)
+    gathered = contents.gather(benchmark, runs, small.results)
+    text, html = markdown.compose(gathered), html_page.compose(gathered)
     assert "PKD: cola (seed 1, 2): " in text and "is not finite at step 7" in text
     assert "loss &lt;b&gt; is not finite at step 7" in html
 

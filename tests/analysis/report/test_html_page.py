@@ -22,7 +22,7 @@ from analysis import load
 from analysis.__main__ import main
 from analysis.benchmark import read
 from analysis.figures import report_plots
-from analysis.report import html_page
+from analysis.report import contents, html_page
 from analysis.statistics import summaries
 from railkd.errors import UserError
 
@@ -35,11 +35,16 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Folder:
     """A full folder with verdicts, audit and report."""
     folder = Folder(tmp_path_factory.mktemp("page"), spec()).fill()
     made_answers.write(folder.results)
-    benchmark = read(folder.file)
     assert main(["tables", str(folder.file), "--results", str(folder.results)]) == 0
-    text = html_page.compose(benchmark, load.read(benchmark, folder.results), folder.results)
+    text = composed(folder)
     (folder.results / "report.html").write_text(text, encoding="utf-8")
     return folder
+
+
+def composed(folder: Folder) -> str:
+    """The page of a folder, made anew."""
+    benchmark = read(folder.file)
+    return html_page.compose(contents.gather(benchmark, load.read(benchmark, folder.results), folder.results))
 
 
 @pytest.fixture(scope="module")
@@ -284,13 +289,12 @@ def test_verdicts_and_audit(opened: Any) -> None:
 
 
 def test_without_verdicts_the_sections_are_left_out(small: Folder) -> None:
-    benchmark = read(small.file)
-    text = html_page.compose(benchmark, load.read(benchmark, small.results), small.results)
+    text = composed(small)
     assert 'id="verdicts"' not in text and 'id="audit"' not in text and 'id="draws"' not in text
     assert 'id="table2"' in text and 'id="table3"' not in text
     small.results.joinpath("claims.json").write_text("{")
     with pytest.raises(UserError, match="claims.json: cannot be read as JSON"):
-        html_page.compose(benchmark, load.read(benchmark, small.results), small.results)
+        composed(small)
 
 
 def test_data_is_escaped_and_missing_runs_are_named(small: Folder) -> None:
@@ -303,8 +307,7 @@ def test_data_is_escaped_and_missing_runs_are_named(small: Folder) -> None:
         record["provenance"]["processor"] = "</script><b>CPU"
 
     small.edit(hostile, BERT, "pkd", "cola", 1)
-    benchmark = read(small.file)
-    text = html_page.compose(benchmark, load.read(benchmark, small.results), small.results)
+    text = composed(small)
     assert "<script>alert" not in text and "<img" not in text and "<b>CPU" not in text
     assert "&lt;script&gt;alert(1)&lt;/script&gt; &amp; co" in text
     assert "bert12-distilbert6, w/o KD: mnli (seed 2)" in text
@@ -358,7 +361,6 @@ def test_costs_on_different_devices_are_not_placed_together(made: Folder, folder
 
 
 def test_equal_records_give_an_equal_page(small: Folder) -> None:
-    benchmark = read(small.file)
-    first, second = (html_page.compose(benchmark, load.read(benchmark, small.results), small.results) for _ in range(2))
+    first, second = (composed(small) for _ in range(2))
     assert first == second
     assert str(Path.home()) not in first and str(small.root) not in first

@@ -109,7 +109,7 @@ def test_markdown_prints_the_csv(full: Folder) -> None:
     assert {len(re.split(r"(?<!\\)\|", line)) for line in lines} == {12}
     sup = "RAIL-KD<sup>{}</sup>".format
     names = ["w/o KD", "Vanilla KD", "PKD", "ALP-KD", sup("l"), sup("c"), "CKD", "CoDIR", r"My\|KD\_1"]
-    assert rows == [x for b in ("DEV", "TEST") for x in (f"**{b}**", "Constant answer", "Teacher", *names)]
+    assert rows == [x for b in ("DEV", "TEST") for x in (f"**{b}**", "Majority-class baseline", "Teacher", *names)]
 
 
 def test_caption_names_what_a_reader_must_know(full: Folder) -> None:
@@ -203,7 +203,7 @@ def test_daggers(full: Folder, block: str) -> None:
     table = text[text.index(f"**{block.upper()}**") :]
     table = table[: table.find("**TEST**", 10) if block == "dev" else table.index("\n\n")]
     assert table.count("†") == marked > 0
-    assert "† does not exceed the constant answer by two standard errors" in text
+    assert "† does not exceed the majority-class baseline by two standard errors" in text
 
 
 def test_a_constant_classifier_is_marked(folder: Folder) -> None:
