@@ -22,11 +22,11 @@ COLUMNS = ["pair", "method", "block", "column", "task", "seed", "metric", "score
 
 @dataclass(frozen=True)
 class Runs:
-    """What was found of a benchmark: records by (pair, method, task, seed) or (teacher, task), and their scores."""
+    """The results of a benchmark: records by (pair, method, task, seed) or (teacher, task), and their scores."""
 
     students: dict[tuple[str, str, str, int], dict[str, Any]]
     teachers: dict[tuple[str, str], dict[str, Any]]
-    scores: pd.DataFrame  # one row for each run and printed score, see COLUMNS; block is dev, test or ood
+    scores: pd.DataFrame  # one row for each run and shown score, see COLUMNS; block is dev, test or ood
     # (pair, method) -> tasks whose runs have another configuration than the benchmark file's; (teacher, "teacher") too
     outdated: dict[tuple[str, str], list[str]] = field(default_factory=dict)
     # the same for runs whose method has another source than the present one
@@ -49,7 +49,7 @@ class Runs:
 
     @cached_property
     def column(self) -> dict[tuple[str, str], tuple[str, float]]:
-        """(block, column) -> metric and constant-answer baseline (NaN if unknown), the same for all runs."""
+        """(block, column) -> metric and majority-class baseline (NaN: unknown), the same for all runs."""
         first = self.scores.drop_duplicates(["block", "column"])
         return {(r["block"], r["column"]): (r["metric"], r["baseline"]) for r in first.to_dict("records")}
 
@@ -88,7 +88,7 @@ class Runs:
 
 
 def read(benchmark: Benchmark, results: Path) -> Runs:
-    """Reads every run that the benchmark file lists and that is there.
+    """Reads every run that the benchmark file lists and that is present.
 
     Where some runs of a cell are of another configuration than the benchmark file's, or of another version of their
     method's source, and some are not, the former are left out, by name. Raises UserError naming the file for a record
@@ -192,13 +192,13 @@ def _scores(
         if not isinstance(score, int | float) or isinstance(score, bool):
             raise UserError(f"{path}: scores.{split} has no number '{metric}', which is the metric its table shows")
         examples = record["examples"].get(split)
-        # an answer that never changes correlates with nothing
+        # a prediction that never changes correlates with nothing
         constant = None if metric in ("accuracy", "f1") else 0.0
         baseline = record["baselines"].get(split, {}).get(metric, constant)
         facts = (metric, examples, None if baseline is None else round(baseline, 9))
         first, seen = columns.setdefault((task, split), (path, facts))
         if seen != facts:
-            names = ("metric", "examples", "constant-answer baseline")
+            names = ("metric", "examples", "majority-class baseline")
             what = next(f"{n} {a!r} against {b!r}" for n, a, b in zip(names, facts, seen, strict=True) if a != b)
             raise UserError(f"{path}: scored on other {split} data than {first}: {what}; not comparable")
         rows.append(
@@ -219,6 +219,6 @@ def _scores(
     return rows
 
 
-def reference(number: int) -> pd.DataFrame:
+def paper_table(number: int) -> pd.DataFrame:
     """One of the paper's tables as printed, see benchmarks/reference/README.md."""
     return pd.read_csv(ROOT / "benchmarks" / "reference" / f"table{number}.csv", keep_default_na=False, na_values=[""])

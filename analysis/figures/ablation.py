@@ -15,7 +15,7 @@ from analysis.statistics import summaries
 from analysis.tables import captions, formats
 from analysis.tables.cells import score_cells
 from analysis.tables.formats import signed
-from analysis.tables.html_tables import Grid, View, full, text_view
+from analysis.tables.html_tables import PageCell, PageTable, full, text_cell
 from analysis.tables.paper_tables import compared_block
 from railkd.benchmark.variants import spell
 
@@ -31,7 +31,7 @@ class Row:
     dots: list[tuple[str, str]]  # (value of the second option or "", method)
 
 
-def reference(benchmark: Benchmark, pair: Pair, entry: str) -> str:
+def compared_with(benchmark: Benchmark, pair: Pair, entry: str) -> str:
     """What the entries are compared with: vanilla KD where the pair runs it, else the entry as published."""
     return next((m for m in pair.methods if benchmark.base(m) == "vanilla_kd"), entry)
 
@@ -113,7 +113,7 @@ def established(found: Effect) -> str:
 
 
 def unlearned(benchmark: Benchmark, runs: Runs, pair: Pair, methods: list[str]) -> str:
-    """How many cells do not exceed the baseline, in words: there, no option can make a difference."""
+    """How many cells do not exceed the baseline, as a sentence: students that learned nothing show no difference."""
     block = compared_block(benchmark, runs)
     rows = [score_cells(benchmark, runs, pair, block, method, list(pair.tasks))[0][:-1] for method in methods]
     cells = [cell for row in rows for cell in row]
@@ -124,32 +124,32 @@ def unlearned(benchmark: Benchmark, runs: Runs, pair: Pair, methods: list[str]) 
 
 
 def findings(benchmark: Benchmark, runs: Runs) -> list[str]:
-    """What the figure says of random mapping, a sentence for each entry that draws its map."""
-    found = []
+    """What the figure shows of random mapping, a sentence for each entry that draws its map."""
+    sentences = []
     for pair in benchmark.drawn_from("ablation"):
         for entry in benchmark.families(pair):
-            said = [f"{what}: {verdict(e)}" for what, e in contrasts(benchmark, runs, pair, entry)]
-            if said:
-                found.append(f"{benchmark.title_of(entry)}, a map drawn anew minus one {'; '.join(said)}.")
-    return [f"Does random mapping help here? {text}" if k == 0 else text for k, text in enumerate(found)]
+            differences = [f"{what}: {verdict(e)}" for what, e in contrasts(benchmark, runs, pair, entry)]
+            if differences:
+                sentences.append(f"{benchmark.title_of(entry)}, a map drawn anew minus one {'; '.join(differences)}.")
+    return [f"Does random mapping help here? {text}" if k == 0 else text for k, text in enumerate(sentences)]
 
 
 def about(benchmark: Benchmark, runs: Runs) -> str:
     """Caption of the figure, without what it finds."""
     pairs = benchmark.drawn_from("ablation")
-    gone = []
+    incomplete = []
     for pair in pairs:
         for entry, variants in benchmark.families(pair).items():
-            other = reference(benchmark, pair, entry)
+            other = compared_with(benchmark, pair, entry)
             missing = [m for m in (entry, *variants) if math.isnan(effect(benchmark, runs, pair, m, other)[0])]
             if missing:
-                gone.append(f"{len(missing)} of {len(variants) + 1} entries of {benchmark.title_of(entry)}")
+                incomplete.append(f"{len(missing)} of {len(variants) + 1} entries of {benchmark.title_of(entry)}")
     n, tasks = len(benchmark.seeds), max((len(pair.tasks) for pair in pairs), default=0)
     over = (f"{n} runs" if n > 1 else "one run") + (" and tasks" if tasks > 1 else "")
     return " ".join(
         part
         for part in (
-            f"Difference in {compared_block(benchmark, runs)} score to {_reference_titles(benchmark)}, in points, "
+            f"Difference in {compared_block(benchmark, runs)} score to {_compared_titles(benchmark)}, in points, "
             f"{f'mean over {tasks} tasks, ' if tasks > 1 else ''}paired over {over}, {benchmark.title}, "
             f"{captions.backbones(pairs)}.",
             "Bars: 95% intervals of the mean over runs on these tasks, each by itself; of many, some miss their true "
@@ -163,45 +163,46 @@ def about(benchmark: Benchmark, runs: Runs) -> str:
                 unlearned(benchmark, runs, pair, [m for f in benchmark.families(pair).items() for m in (f[0], *f[1])])
                 for pair in pairs
             ),
-            f"Missing: {'; '.join(gone)}." if gone else "",
+            f"Missing: {'; '.join(incomplete)}." if incomplete else "",
         )
         if part
     )
 
 
-def grids(benchmark: Benchmark, runs: Runs) -> list[Grid]:
+def page_tables(benchmark: Benchmark, runs: Runs) -> list[PageTable]:
     """The figure's numbers: each entry against the reference, and against itself as it stands in the file."""
-    sections: list[tuple[str, list[tuple[str, list[View]]]]] = []
+    sections: list[tuple[str, list[tuple[str, list[PageCell]]]]] = []
     block = compared_block(benchmark, runs)
     for pair in benchmark.drawn_from("ablation"):
         for entry in benchmark.families(pair):
             made = []
             for method in dict.fromkeys(m for row in rows(benchmark, pair, entry) for _, m in row.dots):
                 average = score_cells(benchmark, runs, pair, block, method, list(pair.tasks))[0][-1]
-                effects = [effect(benchmark, runs, pair, method, o) for o in (reference(benchmark, pair, entry), entry)]
-                views = [View(*formats.cell_parts(average)[:2], sort=full(average.value))]
+                others = (compared_with(benchmark, pair, entry), entry)
+                effects = [effect(benchmark, runs, pair, method, other) for other in others]
+                views = [PageCell(*formats.cell_parts(average)[:2], sort=full(average.value))]
                 for found in effects[: 1 if method == entry else 2]:
                     missing = math.isnan(found[0])
-                    views.append(View("–" if missing else signed(found[0]), interval(found), sort=full(found[0])))
-                    views.append(text_view("–" if missing else established(found)))
+                    views.append(PageCell("–" if missing else signed(found[0]), interval(found), sort=full(found[0])))
+                    views.append(text_cell("–" if missing else established(found)))
                 changed = benchmark.variants[method].changed if method in benchmark.variants else {}
                 name = ", ".join(f"{key} {spell(key, value)}" for key, value in changed.items())
-                made.append((name or "as it is", [*views, View(""), View("")][:5]))
+                made.append((name or "as it is", [*views, PageCell(""), PageCell("")][:5]))
             where = f", {pair.title}" if len(benchmark.drawn_from("ablation")) > 1 else ""
             sections.append((benchmark.title_of(entry) + where, made))
     if not sections:
         return []
-    say = (
+    caption = (
         f"{block.upper()} score, mean over the tasks in percent, and differences in points with their 95 % intervals, "
     )
-    say += "paired over runs and tasks; each by itself: of many, some miss their true value."
-    columns = ["Score", f"Over {_reference_titles(benchmark)}", "In words", "Over the entry as it is", "In words"]
-    return [Grid("ablation-table", "Ablation: the numbers", say, columns, sections, "Varied")]
+    caption += "paired over runs and tasks; each by itself: of many, some miss their true value."
+    columns = ["Score", f"Over {_compared_titles(benchmark)}", "In words", "Over the entry as it is", "In words"]
+    return [PageTable("ablation-table", "Ablation: the numbers", caption, columns, sections, "Varied")]
 
 
-def _reference_titles(benchmark: Benchmark) -> str:
+def _compared_titles(benchmark: Benchmark) -> str:
     found = [
-        benchmark.title_of(reference(benchmark, pair, entry))
+        benchmark.title_of(compared_with(benchmark, pair, entry))
         for pair in benchmark.drawn_from("ablation")
         for entry in benchmark.families(pair)
     ]
@@ -213,7 +214,7 @@ def frame(benchmark: Benchmark, runs: Runs) -> pd.DataFrame:
     found = []
     for pair in benchmark.drawn_from("ablation"):
         for entry in benchmark.families(pair):
-            other = reference(benchmark, pair, entry)
+            other = compared_with(benchmark, pair, entry)
             for row in rows(benchmark, pair, entry):
                 for second, method in row.dots:
                     found.append(
@@ -268,8 +269,8 @@ def _panel(axis: Axes, own: pd.DataFrame, lines: list[str], benchmark: Benchmark
         marks = style.values([v for v in dict.fromkeys(own["second"]) if bool(v) == crossed], colour)
         for chosen in (False, True):
             some = own[((own["second"] != "") == crossed) & ((own["method"] == entry) == chosen)]
-            face: dict[str, Any] = {} if chosen else {"markerfacecolor": style.PAPER}
-            style.dots(axis, some, "row", "second", marks, lines, across=True, **face)
+            how = style.Dots("row", "second", lines, across=True, hollow=not chosen)
+            style.dots(axis, some, marks, how)
     for edge in range(1, len(lines)):
         axis.axhline(edge - 0.5, color=style.GRID, linewidth=0.5, zorder=0)
     axis.set_yticks(range(len(lines)), [style.plain(_label(line)) for line in lines])

@@ -1,4 +1,4 @@
-"""The census figure: the scores of all fixed layer maps, and where a map drawn at random falls among them."""
+"""The layer-map survey: the scores of all fixed layer maps, and where a map drawn at random lies among them."""
 
 import math
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ from analysis.load import Runs
 from analysis.statistics import summaries
 from analysis.tables import captions
 from analysis.tables.formats import signed
-from analysis.tables.html_tables import Grid, View, full, number_view
+from analysis.tables.html_tables import PageCell, PageTable, full, number_cell
 from analysis.tables.paper_tables import compared_block
 from railkd.tasks import TASKS
 
@@ -30,7 +30,7 @@ MARKED = {"random_once": "drawn once a run", "skip": "evenly spaced", "last": "l
 
 
 @dataclass(frozen=True)
-class Census:
+class Survey:
     """One entry's maps, in percent. A score is a mean over the pair's tasks."""
 
     pair: Pair
@@ -70,7 +70,7 @@ class Census:
         return mean, mean - half, mean + half
 
 
-def census(benchmark: Benchmark, runs: Runs) -> Iterator[Census]:
+def surveys(benchmark: Benchmark, runs: Runs) -> Iterator[Survey]:
     """Each entry of each pair of the figure that has fixed maps among its variants."""
     for pair in benchmark.drawn_from("census"):
 
@@ -89,11 +89,11 @@ def census(benchmark: Benchmark, runs: Runs) -> Iterator[Census]:
             if fixed:
                 shape = (len(found), len(benchmark.seeds), len(pair.tasks))
                 maps_MRT = np.array(list(found.values())).reshape(shape)
-                yield Census(pair, entry, maps_MRT, scores(entry), marked, len(fixed), tuple(found))
+                yield Survey(pair, entry, maps_MRT, scores(entry), marked, len(fixed), tuple(found))
 
 
-def says(benchmark: Benchmark, found: Census) -> str:
-    """What the census says of random mapping, in words and numbers."""
+def summary(benchmark: Benchmark, found: Survey) -> str:
+    """What the survey shows of random mapping, in words and numbers."""
     title = benchmark.title_of(found.entry)
     maps = len(found.maps_MRT)
     if maps < 2 or np.isnan(found.own_RT).any():
@@ -106,8 +106,8 @@ def says(benchmark: Benchmark, found: Census) -> str:
     if math.isnan(low):
         text += ", one run, so no interval"
     else:
-        said = "better than a fixed map is on average" if low > 0 else "worse than a fixed map is on average"
-        text += f" [{signed(low)}, {signed(high)}], {said if low > 0 or high < 0 else 'no difference established'}"
+        sign = "better than a fixed map is on average" if low > 0 else "worse than a fixed map is on average"
+        text += f" [{signed(low)}, {signed(high)}], {sign if low > 0 or high < 0 else 'no difference established'}"
     text += f"; {found.rank(found.own):.0f}% of the {maps} fixed maps score lower"
     others = [f"{MARKED[name]} {found.rank(float(values.mean())):.0f}%" for name, values in found.marked.items()]
     text += f" ({', '.join(others)})" if others else ""
@@ -122,8 +122,8 @@ def says(benchmark: Benchmark, found: Census) -> str:
 
 
 def findings(benchmark: Benchmark, runs: Runs) -> list[str]:
-    """What the figure says of random mapping, a sentence for each entry with fixed maps."""
-    return [says(benchmark, found) for found in census(benchmark, runs)]
+    """What the figure shows of random mapping, a sentence for each entry with fixed maps."""
+    return [summary(benchmark, found) for found in surveys(benchmark, runs)]
 
 
 def about(benchmark: Benchmark, runs: Runs) -> str:
@@ -148,10 +148,10 @@ def about(benchmark: Benchmark, runs: Runs) -> str:
     )
 
 
-def grids(benchmark: Benchmark, runs: Runs) -> list[Grid]:
+def page_tables(benchmark: Benchmark, runs: Runs) -> list[PageTable]:
     """Where the map drawn anew and the named ones stand among the fixed maps."""
     sections = []
-    for one in census(benchmark, runs):
+    for one in surveys(benchmark, runs):
         if len(one.maps_MRT) < 2:
             continue
         centre = float(one.scores_M.mean())
@@ -161,28 +161,28 @@ def grids(benchmark: Benchmark, runs: Runs) -> list[Grid]:
         made = []
         for k, (name, score) in enumerate([*named.items(), *((n, float(v)) for n, v in fixed.items())]):
             gap = score - centre
-            said = interval(one.difference) if k == 0 else ""
-            apart = View("–" if math.isnan(gap) else signed(gap), said, sort=full(gap))
-            lower = number_view(one.rank(score) if k < len(named) and not math.isnan(score) else None, 0)
-            made.append((name, [number_view(score, 1), apart, lower]))
+            limits = interval(one.difference) if k == 0 else ""
+            apart = PageCell("–" if math.isnan(gap) else signed(gap), limits, sort=full(gap))
+            lower = number_cell(one.rank(score) if k < len(named) and not math.isnan(score) else None, 0)
+            made.append((name, [number_cell(score, 1), apart, lower]))
         sections.append((f"{benchmark.title_of(one.entry)}, {len(one.maps_MRT)} fixed maps", made))
     if not sections:
         return []
-    say = f"{compared_block(benchmark, runs).upper()} score, mean over tasks and runs, in percent; the 95 % interval "
-    say += (
+    caption = (
+        f"{compared_block(benchmark, runs).upper()} score, mean over tasks and runs, in percent; the 95 % interval "
         "takes a run's noise to be that of the fixed maps. The best and the worst of many maps are so partly by chance."
     )
     columns = ["Score", "Points from the mean map", "Fixed maps that score lower, %"]
-    return [Grid("census-table", "Census: the numbers", say, columns, sections, "Layer map")]
+    return [PageTable("census-table", "Layer-map survey: the numbers", caption, columns, sections, "Layer map")]
 
 
 def frame(benchmark: Benchmark, runs: Runs) -> pd.DataFrame:
     """What the figure shows: the score of each map, mean over runs, on average over the tasks ("") and on each.
 
-    ``map`` is how the layers are chosen; the entry itself has, on average, the interval of ``Census.difference``.
+    ``map`` is how the layers are chosen; the entry itself has, on average, the interval of ``Survey.difference``.
     """
     found = []
-    for one in census(benchmark, runs):
+    for one in surveys(benchmark, runs):
         blocks = [(FIXED, name, values) for name, values in zip(one.names, one.maps_MRT, strict=True)]
         blocks += [(MARKED[name], "", values) for name, values in one.marked.items()]
         if not np.isnan(one.own_RT).any():
@@ -199,7 +199,7 @@ def frame(benchmark: Benchmark, runs: Runs) -> pd.DataFrame:
 
 def figure(benchmark: Benchmark, runs: Runs) -> Sheet:
     """For each entry with fixed maps: their scores' histogram, on average over the tasks and below by task."""
-    data, found = frame(benchmark, runs), list(census(benchmark, runs))
+    data, found = frame(benchmark, runs), list(surveys(benchmark, runs))
     below = [math.ceil(len(one.pair.tasks) / 2) for one in found]
     sheet = Sheet(style.COLUMN, 1.0 + sum(1.9 + 1.25 * rows for rows in below))
     grid = sheet.add_gridspec(max(len(found), 1), hspace=0.1)

@@ -61,11 +61,11 @@ def similarity_caption(benchmark: Benchmark, runs: Runs) -> str:
     """Caption of Figure 2, without its number."""
     pairs = benchmark.drawn_from("figure2")
     tasks = " and ".join(dict.fromkeys(TASKS[similarity_task(pair)].title for pair in pairs))
-    gone = []
+    without = []
     for pair in pairs:
         missing = similarity_data(benchmark, runs, pair, "mean")[2]
         if missing:
-            gone.append((f"{pair.title}: " if len(pairs) > 1 else "") + ", ".join(missing))
+            without.append((f"{pair.title}: " if len(pairs) > 1 else "") + ", ".join(missing))
     return " ".join(
         part
         for part in (
@@ -73,7 +73,7 @@ def similarity_caption(benchmark: Benchmark, runs: Runs) -> str:
             f"{captions.backbones(pairs)}; {_spread_note(benchmark)}. Above: mean over tokens; below: first token.",
             captions.synthetic(benchmark, runs),
             captions.outdated(runs),
-            f"Missing (no run, or widths differ): {'; '.join(gone)}." if gone else "",
+            f"Missing (no run, or widths differ): {'; '.join(without)}." if without else "",
         )
         if part
     )
@@ -109,9 +109,8 @@ def similarity(benchmark: Benchmark, runs: Runs) -> Sheet:
             style.missing(axis)
             continue
         layers = list(dict.fromkeys(own["layers"]))
-        style.dots(
-            axis, own, "layers", "method", {m: marks[m] for m in pair.rows(FIRST) if (own["method"] == m).any()}, layers
-        )
+        shown = {m: marks[m] for m in pair.rows(FIRST) if (own["method"] == m).any()}
+        style.dots(axis, own, shown, style.Dots("layers", "method", layers))
         sheet.measures(axis, least=0.1)  # a cosine: what differs by less does not differ
         for edge in range(1, len(layers)):
             axis.axvline(edge - 0.5, color=style.EDGE, linewidth=0.6)
@@ -119,8 +118,8 @@ def similarity(benchmark: Benchmark, runs: Runs) -> Sheet:
         axis.set_ylabel(f"cosine similarity\n{POOLINGS[pooling]}")
         if pooling == list(POOLINGS)[-1]:
             axis.set_xlabel("student layer – teacher layer")
-    shown = [m for pair in benchmark.drawn_from("figure2") for m in pair.rows(FIRST) if (data["method"] == m).any()]
-    sheet.key({benchmark.title_of(m): marks[m] for m in shown})
+    methods = [m for pair in benchmark.drawn_from("figure2") for m in pair.rows(FIRST) if (data["method"] == m).any()]
+    sheet.key({benchmark.title_of(m): marks[m] for m in methods})
     sheet.foot(captions.warnings(benchmark, runs))
     return sheet
 
@@ -128,21 +127,21 @@ def similarity(benchmark: Benchmark, runs: Runs) -> Sheet:
 def attention_rows(benchmark: Benchmark, runs: Runs) -> list[tuple[Pair, str]]:
     """The rows of Figure 3, of every pair that names it: ALP-KD, and whatever else recorded its attention."""
     pairs = benchmark.drawn_from("figure3")
-    said = {key[:2] for key, record in runs.students.items() if record["method_record"].get("attention")}
-    return [(p, m) for p in pairs for m in p.rows() if benchmark.base(m) == "alp_kd" or (p.name, m) in said]
+    recorded = {key[:2] for key, record in runs.students.items() if record["method_record"].get("attention")}
+    return [(p, m) for p in pairs for m in p.rows() if benchmark.base(m) == "alp_kd" or (p.name, m) in recorded]
 
 
 def attention_caption(benchmark: Benchmark, runs: Runs) -> str:
     """Caption of Figure 3, without its number."""
     rows = attention_rows(benchmark, runs)
-    gone = [
+    missing = [
         f"{benchmark.title_of(method)} {TASKS[task].title} ({pair.title})"
         for pair, method in rows
         for task in _attention_tasks(benchmark)
         if attention_data(benchmark, runs, pair, method, task) is None
     ]
     if not rows:
-        gone = ["no pair of this figure runs ALP-KD"]
+        missing = ["no pair of this figure runs ALP-KD"]
     n = len(benchmark.seeds)
     titles = list(dict.fromkeys(benchmark.title_of(method) for _, method in rows)) or ["ALP-KD"]
     return " ".join(
@@ -155,7 +154,7 @@ def attention_caption(benchmark: Benchmark, runs: Runs) -> str:
             "A row sums to 1; the triangle at the colour bar marks equal weights.",
             captions.synthetic(benchmark, runs),
             captions.outdated(runs),
-            f"Missing: {', '.join(gone)}." if gone else "",
+            f"Missing: {', '.join(missing)}." if missing else "",
         )
         if part
     )

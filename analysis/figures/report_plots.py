@@ -85,7 +85,8 @@ def averages(benchmark: Benchmark, table: Table) -> Sheet | None:
             axis.set_title(f"{style.plain(pairs[r].title)}, {blocks[c].upper()}")
             own = data[(data["pair"] == pairs[r].name) & (data["block"] == blocks[c])]
             order = orders[r]
-            style.dots(axis, own, "method", "method", {m: marks[m] for m in order}, order, across=True, lanes=False)
+            how = style.Dots("method", "method", order, across=True, lanes=False)
+            style.dots(axis, own, {m: marks[m] for m in order}, how)
             axis.set_yticks(range(heights[r]), [style.plain(benchmark.title_of(m)) for m in orders[r]])
             axis.set_ylim(heights[r] - 0.5, -0.5)
             axis.set_xlabel("average score, %" if r == len(pairs) - 1 else "")
@@ -220,11 +221,11 @@ def drawn_layers(benchmark: Benchmark, runs: Runs, pair: Pair, method: str) -> t
     for (p, m, _, _), record in runs.students.items():
         if (p, m) != (pair.name, method):
             continue
-        said = record["method_record"]
-        for layers in said.get("layers") or []:
+        drawn = record["method_record"]
+        for layers in drawn.get("layers") or []:
             for i, layer in enumerate(layers):
                 total[i, layer - 1] = total.get((i, layer - 1), 0) + 1
-        for i, row in enumerate(said.get("layer_counts") or []):
+        for i, row in enumerate(drawn.get("layer_counts") or []):
             for j, count in enumerate(row):
                 total[i, j] = total.get((i, j), 0) + int(count)
     if not total:
@@ -237,7 +238,7 @@ def drawn_layers(benchmark: Benchmark, runs: Runs, pair: Pair, method: str) -> t
 
 
 def repeated(runs: Runs, pair: Pair, method: str) -> int:
-    """How many draws there are where every task sees the same ones, one a seed and epoch; 0 where tasks differ."""
+    """The number of draws where every task has the same ones, one for each seed and epoch; 0 where tasks differ."""
     found: dict[tuple[int, int], set[tuple[int, ...]]] = {}
     for (p, m, _, seed), record in runs.students.items():
         if (p, m) == (pair.name, method):
@@ -257,8 +258,8 @@ def draws(benchmark: Benchmark, runs: Runs, pair: Pair) -> Sheet | None:
             continue
         same = repeated(runs, pair, method) if len(pair.tasks) > 1 else 0
         words = f"{same} draws, the same in every task" if same else f"{drawn[1]} draws"
-        for names, counts, said in panels:
-            if said == words and np.array_equal(counts, drawn[0]):
+        for names, counts, other in panels:
+            if other == words and np.array_equal(counts, drawn[0]):
                 names.append(style.plain(benchmark.title_of(method)))
                 break
         else:

@@ -166,8 +166,8 @@ class Sheet(Figure):
 
     def foot(self, *sentences: str) -> None:
         """The few words that must not be parted from the picture, below it: warnings, and ``note``."""
-        said = " ".join(s for s in (*sentences, self.note()) if s)
-        lines = textwrap.wrap(said, int(self.get_figwidth() * CHARACTERS), break_on_hyphens=False)
+        text = " ".join(s for s in (*sentences, self.note()) if s)
+        lines = textwrap.wrap(text, int(self.get_figwidth() * CHARACTERS), break_on_hyphens=False)
         self.supxlabel("\n".join(plain(line) for line in lines), fontsize=FONT)
 
     def key(self, entries: Mapping[str, Mark | Any]) -> Legend | None:
@@ -197,46 +197,49 @@ def handle(mark: Mark, hollow: bool = False) -> Line2D:
     return Line2D([], [], color=mark.colour, marker=mark.marker, linestyle="none", markersize=4.5, markerfacecolor=face)
 
 
-def dots(
-    axis: Axes,
-    data: "pd.DataFrame",
-    place: str,
-    hue: str,
-    marks: Mapping[str, Mark],
-    order: Sequence[Any] | None = None,
-    across: bool = False,
-    lanes: bool = True,
-    **options: Any,
-) -> None:
+@dataclass(frozen=True)
+class Dots:
+    """How ``dots`` draws: the columns that hold the places and the marks' names, and what goes where."""
+
+    place: str
+    hue: str
+    order: Sequence[Any] | None = None  # of the places; None: as in the data
+    across: bool = False  # places on the y axis
+    lanes: bool = True  # the marks of one place stand side by side; else all in the middle
+    hollow: bool = False
+
+
+def dots(axis: Axes, data: "pd.DataFrame", marks: Mapping[str, Mark], how: Dots) -> None:
     """A dot and its interval for each place and hue: columns ``mean``, ``low`` and ``high`` (NaN: no interval).
 
-    Those of one place stand side by side, so that none hides another: each of ``marks`` has its lane, drawn or not
-    (without ``lanes`` all are in the middle). ``across``: places on the y axis.
+    In lanes none hides another: each of ``marks`` has its own, drawn or not.
     """
     import seaborn as sns
 
     data = data.dropna(subset="mean")
     if data.empty:
         return
-    tall = data.melt(list(dict.fromkeys([place, hue])), ["mean", "low", "high"], value_name="measured")
+    tall = data.melt(list(dict.fromkeys([how.place, how.hue])), ["mean", "low", "high"], value_name="measured")
     sns.pointplot(
         tall,
-        x="measured" if across else place,
-        y=place if across else "measured",
-        hue=hue,
+        x="measured" if how.across else how.place,
+        y=how.place if how.across else "measured",
+        hue=how.hue,
         hue_order=list(marks),
-        order=order,
+        order=how.order,
         palette={key: mark.colour for key, mark in marks.items()},
         markers=[mark.marker for mark in marks.values()],
-        orient="h" if across else "v",
+        orient="h" if how.across else "v",
         estimator=lambda values: values.iloc[0],
         errorbar=lambda values: (values.min(), values.max()),
         linestyles="none",
-        dodge=0.8 * (1 - 1 / len(marks)) if lanes and len(marks) > 1 else False,
+        dodge=0.8 * (1 - 1 / len(marks)) if how.lanes and len(marks) > 1 else False,
         err_kws={"linewidth": 0.9, "zorder": 1.9},
         legend=False,
         ax=axis,
-        **{"markersize": 3.6, "markeredgewidth": 0.7, **options},
+        markersize=3.6,
+        markeredgewidth=0.7,
+        **({"markerfacecolor": PAPER} if how.hollow else {}),
     )
     axis.set(xlabel="", ylabel="")
     emphasise(axis, marks)

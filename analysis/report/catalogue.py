@@ -12,7 +12,7 @@ from analysis.figures.style import Sheet
 from analysis.load import Runs
 from analysis.tables import costs, formats, paper_tables, speed
 from analysis.tables.cells import Table
-from analysis.tables.html_tables import Grid
+from analysis.tables.html_tables import PageTable
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Drawing:
     data: Callable[[Benchmark, Runs], pd.DataFrame]  # what it shows
     about: Callable[[Benchmark, Runs], str]
     findings: Callable[[Benchmark, Runs], list[str]] = lambda benchmark, runs: []  # sentences
-    grids: Callable[[Benchmark, Runs], list[Grid]] = lambda benchmark, runs: []  # its numbers, for the page
+    page_tables: Callable[[Benchmark, Runs], list[PageTable]] = lambda benchmark, runs: []  # its numbers, for the page
 
     @property
     def title(self) -> str:
@@ -63,16 +63,16 @@ DRAWINGS = {
         ablation.frame,
         ablation.about,
         ablation.findings,
-        ablation.grids,
+        ablation.page_tables,
     ),
     "census": Drawing(
-        "Census",
+        "Layer-map survey",
         "every fixed layer map",
         layer_map_survey.figure,
         layer_map_survey.frame,
         layer_map_survey.about,
         layer_map_survey.findings,
-        layer_map_survey.grids,
+        layer_map_survey.page_tables,
     ),
 }
 

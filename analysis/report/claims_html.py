@@ -1,6 +1,6 @@
-"""The verdicts and the audit as the report shows them, from ``claims.json`` and ``audit.json``.
+"""The verdicts and the audit for the HTML report, from the contents of ``claims.json`` and ``audit.json``.
 
-Their shapes are documented in ``evaluation.py`` and ``audit.py``; this module only lays them out.
+Their shapes are documented in ``evaluation.py`` and ``audit.py``; this module decides how they look.
 """
 
 import math
@@ -9,7 +9,7 @@ from typing import Any
 from analysis.benchmark import Benchmark
 from analysis.tables import formats
 from analysis.tables.formats import csv_of, flat
-from analysis.tables.html_tables import Grid, View, data_uri, number_view, text_view
+from analysis.tables.html_tables import PageCell, PageTable, data_uri, number_cell, text_cell
 
 VERDICTS = {
     "reproduced": "the runs show it",
@@ -20,7 +20,7 @@ VERDICTS = {
 WIDTH = 240  # of an interval's drawing, in its own units
 
 
-def said(value: float | None, unit: str, signed: bool = False) -> str:
+def quantity(value: float | None, unit: str, signed: bool = False) -> str:
     """A number in its unit; a dash for none."""
     if value is None:
         return "–"
@@ -33,8 +33,8 @@ def interval(part: dict[str, Any], unit: str) -> str:
     """``[low, high]`` in words; empty for none."""
     if part["low"] is None or part["high"] is None:
         return ""
-    low = said(part["low"], unit).removesuffix(" points")
-    return f"95 % interval {low} to {said(part['high'], unit)}"
+    low = quantity(part["low"], unit).removesuffix(" points")
+    return f"95 % interval {low} to {quantity(part['high'], unit)}"
 
 
 def drawing(claim: dict[str, Any]) -> dict[str, Any] | None:
@@ -73,9 +73,9 @@ def verdicts(benchmark: Benchmark, content: dict[str, Any] | None) -> dict[str, 
             **claim,
             "where": ", ".join(_where(claim)),
             "flag": claim["verdict"].replace(" ", "-"),
-            "measured": said(claim["estimate"], claim["unit"], signed=True),
+            "measured": quantity(claim["estimate"], claim["unit"], signed=True),
             "interval": interval(claim, claim["unit"]),
-            "paper_said": said(claim["paper"], claim["unit"], signed=True) if claim["paper"] is not None else "",
+            "paper_figure": quantity(claim["paper"], claim["unit"], signed=True) if claim["paper"] is not None else "",
             "drawing": drawing(claim),
             "table": _parts(claim) if claim["parts"] else None,
         }
@@ -100,38 +100,38 @@ def _where(claim: dict[str, Any]) -> list[str]:
     return parts + [f"{kind.capitalize()} {claim[kind]}" for kind in ("table", "figure") if claim.get(kind)]
 
 
-def _parts(claim: dict[str, Any]) -> Grid:
+def _parts(claim: dict[str, Any]) -> PageTable:
     """Every comparison of a claim: one row each."""
     unit, rows = claim["unit"], []
     for part in claim["parts"]:
         tip = "\n".join(
             line
-            for line, there in (
+            for line, known in (
                 (f"columns: {', '.join(map(str, part['columns']))}", part["columns"]),
                 (
                     f"standard error of seeds {_short(part['se_seeds'])}, of examples {_short(part['se_examples'])}",
                     True,
                 ),
                 (f"degrees of freedom {_short(part['df'])}", part["df"] is not None),
-                (f"detectable difference {said(part['detectable'], unit)}", part["detectable"] is not None),
+                (f"detectable difference {quantity(part['detectable'], unit)}", part["detectable"] is not None),
                 (f"p against {_short(part['p_against'])}, Holm {_short(part['p_against_holm'])}", True),
             )
-            if there
+            if known
         )
         views = [
-            text_view(part["verdict"], flag=part["verdict"].replace(" ", "-")),
-            View(said(part["estimate"], unit, signed=True), sort=_sort(part["estimate"]), tip=tip),
-            View(said(part["low"], unit), sort=_sort(part["low"])),
-            View(said(part["high"], unit), sort=_sort(part["high"])),
-            View(said(part["paper"], unit, signed=True), sort=_sort(part["paper"])),
-            View(_short(part["p"]), sort=_sort(part["p"])),
-            View(_short(part["p_holm"]), sort=_sort(part["p_holm"])),
-            View(str(part["n"]) if part["n"] is not None else "–", sort=_sort(part["n"])),
-            View(said(part["detectable"], unit), sort=_sort(part["detectable"])),
-            View(str(part["seeds_needed"] or "–"), sort=_sort(part["seeds_needed"])),
+            text_cell(part["verdict"], flag=part["verdict"].replace(" ", "-")),
+            PageCell(quantity(part["estimate"], unit, signed=True), sort=_sort(part["estimate"]), tip=tip),
+            PageCell(quantity(part["low"], unit), sort=_sort(part["low"])),
+            PageCell(quantity(part["high"], unit), sort=_sort(part["high"])),
+            PageCell(quantity(part["paper"], unit, signed=True), sort=_sort(part["paper"])),
+            PageCell(_short(part["p"]), sort=_sort(part["p"])),
+            PageCell(_short(part["p_holm"]), sort=_sort(part["p_holm"])),
+            PageCell(str(part["n"]) if part["n"] is not None else "–", sort=_sort(part["n"])),
+            PageCell(quantity(part["detectable"], unit), sort=_sort(part["detectable"])),
+            PageCell(str(part["seeds_needed"] or "–"), sort=_sort(part["seeds_needed"])),
         ]
         rows.append((f"{part['label']}" + (f", {', '.join(part['pairs'])}" if part["pairs"] else ""), views))
-    return Grid(
+    return PageTable(
         f"claim-{claim['id']}",
         "Every comparison that must hold",
         "p: one-sided, that the claim's side is chance; Holm: corrected over the table or figure. Could see: the least "
@@ -153,22 +153,22 @@ def _sort(value: float | None) -> str:
     return "" if value is None else repr(float(value))
 
 
-def _selection(content: dict[str, Any]) -> Grid | None:
+def _selection(content: dict[str, Any]) -> PageTable | None:
     rows = [
         (
             str(row["pair"]),
             [
-                text_view(str(row["method"])),
-                View(str(row["runs"]), sort=str(row["runs"])),
-                *(number_view(row[k], 2) for k in ("dev_minus_test", "low", "high")),
-                *(number_view(row[k], 2) for k in ("optimism", "optimism_low", "optimism_high")),
+                text_cell(str(row["method"])),
+                PageCell(str(row["runs"]), sort=str(row["runs"])),
+                *(number_cell(row[k], 2) for k in ("dev_minus_test", "low", "high")),
+                *(number_cell(row[k], 2) for k in ("optimism", "optimism_low", "optimism_high")),
             ],
         )
         for row in content.get("selection") or []
     ]
     if not rows:
         return None
-    return Grid(
+    return PageTable(
         "selection",
         "How much choosing the epoch on dev flatters",
         "In percentage points, with 95 % intervals. Dev − test compares two sets of examples; optimism is measured "
@@ -179,21 +179,21 @@ def _selection(content: dict[str, Any]) -> Grid | None:
     )
 
 
-def _errors(content: dict[str, Any]) -> Grid | None:
+def _errors(content: dict[str, Any]) -> PageTable | None:
     rows = [
         (
             str(row["pair"]),
             [
-                *(text_view(str(row[k])) for k in ("method", "block", "column")),
-                View(str(row["n"]), sort=str(row["n"])),
-                *(number_view(row[k], 2) for k in ("sd", "se_seeds", "se_examples")),
+                *(text_cell(str(row[k])) for k in ("method", "block", "column")),
+                PageCell(str(row["n"]), sort=str(row["n"])),
+                *(number_cell(row[k], 2) for k in ("sd", "se_seeds", "se_examples")),
             ],
         )
         for row in content.get("errors") or []
     ]
     if not rows:
         return None
-    return Grid(
+    return PageTable(
         "errors",
         "Error of seeds beside error of examples",
         "In percentage points: the standard deviation over seeds, the standard error of the mean that follows, and "
@@ -204,22 +204,22 @@ def _errors(content: dict[str, Any]) -> Grid | None:
     )
 
 
-def _budget(content: dict[str, Any]) -> Grid | None:
+def _budget(content: dict[str, Any]) -> PageTable | None:
     found = content.get("budget") or []
     longest = max((len(row["expected"]) for row in found), default=0)
     rows = [
         (
             str(row["pair"]),
             [
-                text_view(str(row["method"])),
-                *(number_view(dict(enumerate(row["expected"])).get(i), 1) for i in range(longest)),
+                text_cell(str(row["method"])),
+                *(number_cell(dict(enumerate(row["expected"])).get(i), 1) for i in range(longest)),
             ],
         )
         for row in found
     ]
     if not rows:
         return None
-    return Grid(
+    return PageTable(
         "budget",
         "Expected best dev score against tuning budget",
         "In percent: what the best of so many settings, drawn at random from the search, should score on dev.",
@@ -237,13 +237,13 @@ def audit(content: dict[str, Any] | None) -> dict[str, Any] | None:
         (
             check["where"],
             [
-                text_view(
+                text_cell(
                     "holds" if check["holds"] else "does not", flag="consistent" if check["holds"] else "differs"
                 ),
-                text_view(check["kind"]),
-                text_view(check["printed"]),
-                text_view(check["recomputed"]),
-                text_view(check["detail"]),
+                text_cell(check["kind"]),
+                text_cell(check["printed"]),
+                text_cell(check["recomputed"]),
+                text_cell(check["detail"]),
             ],
         )
         for check in content["checks"]
@@ -252,7 +252,7 @@ def audit(content: dict[str, Any] | None) -> dict[str, Any] | None:
         "source": content["source"],
         "counts": content["counts"],
         "findings": [check for check in content["checks"] if not check["holds"]],
-        "table": Grid(
+        "table": PageTable(
             "checks",
             "Every check",
             "A printed number stands for all that round to it: a check fails only if no such numbers make it hold.",

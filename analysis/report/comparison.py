@@ -19,20 +19,20 @@ from analysis.statistics import inference
 from analysis.tables import formats
 from analysis.tables.cells import CONSTANT, column_title, row_title, title_of_table
 from analysis.tables.formats import csv_of
-from analysis.tables.html_tables import Grid, View, data_uri, full
+from analysis.tables.html_tables import PageCell, PageTable, data_uri, full
 from railkd.benchmark.paths import Layout
 from railkd.errors import UserError
 from railkd.records.sealed_files import require
 
 LEVEL = 0.05
-# same: no difference beyond chance or tolerance; untested: a single run, or no mean over runs; here, there: on one side
-Verdict = Literal["same", "differs", "untested", "here", "there"]
+# same: no difference beyond chance or tolerance; untested: a single run, or no mean over runs; *_only: on one side
+Verdict = Literal["same", "differs", "untested", "first_only", "second_only"]
 Key = tuple[int, str, str, str, str]  # table, pair, block, row, column
 
 
 @dataclass(frozen=True)
 class Side:
-    """One folder's number of a cell, in the unit printed; NaN: does not apply."""
+    """One folder's number of a cell, in the unit shown; NaN: does not apply."""
 
     value: float
     sd: float
@@ -43,7 +43,7 @@ class Side:
 
 @dataclass(frozen=True)
 class Compared:
-    """A cell on both sides (None: not there). Difference and interval are of ours minus theirs."""
+    """A cell on both sides (None: missing). Difference and interval are of ours minus theirs."""
 
     key: Key
     ours: Side | None
@@ -70,7 +70,7 @@ def welch(ours: Side, theirs: Side) -> tuple[float, float, float]:
 
 
 def read(results: Path) -> dict[Key, Side]:
-    """Every number of a folder's tables. Raises UserError when there is no table or one cannot be read."""
+    """Every number of a folder's tables. Raises UserError when no table is present or one cannot be read."""
     found: dict[Key, Side] = {}
     layout = Layout(results)
     paths = [path for n in TABLES if (path := layout.table(n)).is_file()]
@@ -99,7 +99,7 @@ def read(results: Path) -> dict[Key, Side]:
 def compare(results: Path, against: Path, tolerance: float = 0.0) -> list[Compared]:
     """Every cell of either folder. Means over runs are tested by Welch's test, Holm-corrected over all of them.
 
-    A cell that two tables print counts once in the correction. A difference up to ``tolerance`` (points) is none. The
+    A cell that two tables have counts once in the correction. A difference up to ``tolerance`` (points) is none. The
     baselines, which follow from the data alone, must be equal.
     """
     left, right = read(results), read(against)
@@ -107,7 +107,7 @@ def compare(results: Path, against: Path, tolerance: float = 0.0) -> list[Compar
     for key in [*left, *(key for key in right if key not in left)]:
         ours, theirs = left.get(key), right.get(key)
         if ours is None or theirs is None:
-            cells.append(Compared(key, ours, theirs, "here" if ours else "there"))
+            cells.append(Compared(key, ours, theirs, "first_only" if ours else "second_only"))
             continue
         cell = Compared(key, ours, theirs, "untested", ours.value - theirs.value)
         if key[3] == CONSTANT:
@@ -143,7 +143,7 @@ def _where(benchmark: Benchmark, key: Key) -> str:
     return f"Table {table}, {pair}, {block.upper()}, {row_title(benchmark, row)}, {_column(block, column)}"
 
 
-def _said(side: Side | None) -> str:
+def _shown(side: Side | None) -> str:
     if side is None:
         return "–"
     spread = (
@@ -156,7 +156,7 @@ def _said(side: Side | None) -> str:
 
 def counts(cells: list[Compared]) -> dict[Verdict, int]:
     """How many cells have which verdict."""
-    verdicts: tuple[Verdict, ...] = ("same", "differs", "untested", "here", "there")
+    verdicts: tuple[Verdict, ...] = ("same", "differs", "untested", "first_only", "second_only")
     return {v: sum(cell.verdict == v for cell in cells) for v in verdicts}
 
 
@@ -175,7 +175,7 @@ def summary(benchmark: Benchmark, cells: list[Compared], results: Path, against:
     n = counts(cells)
     lines = [
         f"{results} against {against}: {n['same']} cells the same, {n['differs']} differ, {n['untested']} not tested, "
-        f"{n['here']} only in the first, {n['there']} only in the second",
+        f"{n['first_only']} only in the first, {n['second_only']} only in the second",
         rule(cells, tolerance),
     ]
     rows = []
@@ -183,20 +183,21 @@ def summary(benchmark: Benchmark, cells: list[Compared], results: Path, against:
         if cell.verdict == "differs":
             table, pair, block, row, column = cell.key
             where = (str(table), pair, block.upper(), row_title(benchmark, row), _column(block, column))
-            rows.append([*where, _said(cell.ours), _said(cell.theirs)])
+            rows.append([*where, _shown(cell.ours), _shown(cell.theirs)])
     heads = ("Table", "Pair", "Block", "Row", "Column", "First", "Second")
     differing = ["What differs:", formats.plain_table(heads, rows, "lllllrr")] if rows else []
     return "\n".join([*lines, *differing])
 
 
-def _view(cell: Compared | None) -> View:
+def _view(cell: Compared | None) -> PageCell:
     if cell is None:
-        return View("")
+        return PageCell("")
     key = "|".join(cell.key[1:])
-    both = f"{_said(cell.ours)}\n{_said(cell.theirs)}"
-    tip = [f"first folder {_said(cell.ours)}, second {_said(cell.theirs)}"]
-    if cell.verdict in ("here", "there"):
-        return View("only first" if cell.ours else "only second", "", both, tip="\n".join(tip), key=key, flag="differs")
+    both = f"{_shown(cell.ours)}\n{_shown(cell.theirs)}"
+    tip = [f"first folder {_shown(cell.ours)}, second {_shown(cell.theirs)}"]
+    if cell.verdict in ("first_only", "second_only"):
+        text = "only first" if cell.ours else "only second"
+        return PageCell(text, "", both, tip="\n".join(tip), key=key, flag="differs")
     assert cell.ours is not None and cell.theirs is not None
     decimals = 2 if cell.ours.unit == "ratio" else 1
     text = formats.signed(cell.difference, decimals)
@@ -209,17 +210,17 @@ def _view(cell: Compared | None) -> View:
         ]
     tip.append({"same": "no difference shown", "differs": "differs"}.get(cell.verdict, "not tested"))
     flag = "differs" if cell.verdict == "differs" else ""
-    return View(text, "", both, full(cell.difference), "\n".join(tip), key=key, flag=flag)
+    return PageCell(text, "", both, full(cell.difference), "\n".join(tip), key=key, flag=flag)
 
 
-def grids(benchmark: Benchmark, cells: list[Compared]) -> list[Grid]:
+def page_tables(benchmark: Benchmark, cells: list[Compared]) -> list[PageTable]:
     """A page's table for each of the paper's tables: difference, and both sides' numbers below."""
     found = []
     for number in TABLES:
         own = {cell.key: cell for cell in cells if cell.key[0] == number}
         if not own:
             continue
-        sections: dict[tuple[str, str], dict[str, list[View]]] = {}
+        sections: dict[tuple[str, str], dict[str, list[PageCell]]] = {}
         columns = list(dict.fromkeys((key[2] if key[2] == "cost" else "", key[4]) for key in own))
         for _, pair, block, row, _ in own:
             place = (pair, block if block != "cost" else "")
@@ -231,7 +232,7 @@ def grids(benchmark: Benchmark, cells: list[Compared]) -> list[Grid]:
                     views.append(_view(own.get(at)))
                 sections[place][row] = views
         found.append(
-            Grid(
+            PageTable(
                 f"table{number}",
                 title_of_table(number),
                 "First folder minus second; below it both numbers.",
@@ -267,8 +268,8 @@ def compose(benchmark: Benchmark, cells: list[Compared], results: Path, against:
         counts=counts(cells),
         rule=rule(cells, tolerance),
         different=[(_where(benchmark, cell.key), cell) for cell in cells if cell.verdict == "differs"],
-        said=_said,
-        tables=grids(benchmark, cells),
+        shown=_shown,
+        tables=page_tables(benchmark, cells),
         csv=data_uri(csv_of(exported)),
         file=f"{benchmark.name}-comparison.csv",
     )

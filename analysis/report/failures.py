@@ -1,4 +1,4 @@
-"""Why a run is not there: what the log of the job that should have made it ends with, or of one that it needs.
+"""Why a run is missing: the last lines of the log of the job that should have made it, or of one that it needs.
 
 A job's log ends with "done"; a run that failed ends it with one line of why (``railkd: error: ...``).
 """
@@ -16,10 +16,10 @@ ERROR = "railkd: error: "
 LONGEST = 400  # characters of a reason
 
 
-def grouped(benchmark: Benchmark, results: Path, gone: list[Key]) -> dict[str, list[Key]]:
+def grouped(benchmark: Benchmark, results: Path, missing: list[Key]) -> dict[str, list[Key]]:
     """Reason -> the runs that are missing for it, in their order."""
     found: dict[str, list[Key]] = {}
-    for key in gone:
+    for key in missing:
         found.setdefault(reason(benchmark, results, key), []).append(key)
     return found
 
@@ -42,9 +42,9 @@ def reason(benchmark: Benchmark, results: Path, key: Key) -> str:
     if asked.external(key[1]):
         return "another repository's rule has not written it"
     for log in _logs(asked, layout, key):
-        said = _ending(log, key)
-        if said:
-            return f"{said} ({log.relative_to(results)})"
+        ending = _ending(log, key)
+        if ending:
+            return f"{ending} ({log.relative_to(results)})"
     return "not run yet"
 
 

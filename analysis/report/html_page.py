@@ -20,7 +20,7 @@ from railkd.tasks import TASKS
 def compose(contents: Contents) -> str:
     """The report as one HTML file; the verdicts and the audit are left out where they have not been written."""
     benchmark, runs = contents.benchmark, contents.runs
-    run_grid, machines = provenance.run_table(benchmark, runs)
+    run_table, machines = provenance.run_table(benchmark, runs)
     common, settings = provenance.settings_table(runs)
     return render(
         "report.html.j2",
@@ -43,7 +43,7 @@ def compose(contents: Contents) -> str:
         tradeoffs=_tradeoffs(benchmark, runs),
         costs=provenance.cost_table(benchmark, runs),
         draws=_draws(benchmark, runs),
-        runs=run_grid,
+        runs=run_table,
         machines=machines,
         common=common,
         settings=settings,
@@ -85,7 +85,7 @@ def _figures(contents: Contents) -> list[dict[str, Any]]:
                 report_plots.on_page(benchmark, runs, drawing.draw), name, drawing.title, drawing.about(benchmark, runs)
             ),
             "findings": drawing.findings(benchmark, runs),
-            "grids": drawing.grids(benchmark, runs),
+            "page_tables": drawing.page_tables(benchmark, runs),
             "csv": html_tables.data_uri(drawing.csv(benchmark, runs)),
             "file": f"{name}.csv",
         }

@@ -7,13 +7,13 @@ from typing import Any
 from analysis.benchmark import Benchmark
 from analysis.load import Runs
 from analysis.tables.formats import csv_of, flat
-from analysis.tables.html_tables import Grid, View, data_uri, number_view, text_view
+from analysis.tables.html_tables import PageCell, PageTable, data_uri, number_cell, text_cell
 from railkd.records.hashes import sha256_text
 
 SHOWN = 12  # digits of a hash that the page shows; the files have all
 
 
-def run_table(benchmark: Benchmark, runs: Runs) -> tuple[Grid, list[tuple[str, dict[str, str]]]]:
+def run_table(benchmark: Benchmark, runs: Runs) -> tuple[PageTable, list[tuple[str, dict[str, str]]]]:
     """One row a run, teachers first; and what its letter under "Made on" stands for."""
     machines: dict[str, str] = {}
     described: list[tuple[str, dict[str, str]]] = []
@@ -27,27 +27,27 @@ def run_table(benchmark: Benchmark, runs: Runs) -> tuple[Grid, list[tuple[str, d
         shown, prints = record["shown"], record["fingerprints"]
         come, cost = record["provenance"], record["cost"]
         views = [
-            text_view(benchmark.title_of(record["method"])),
-            text_view(record["task"]),
-            View(str(record["seed"]), sort=str(record["seed"])),
+            text_cell(benchmark.title_of(record["method"])),
+            text_cell(record["task"]),
+            PageCell(str(record["seed"]), sort=str(record["seed"])),
             *(
-                number_view(100 * record["scores"][s][shown] if shown in record["scores"].get(s, {}) else None, 1)
+                number_cell(100 * record["scores"][s][shown] if shown in record["scores"].get(s, {}) else None, 1)
                 for s in ("dev", "test")
             ),
-            View(str(record["best_epoch"]), sort=str(record["best_epoch"])),
-            number_view(cost.get("train_seconds"), 1),
-            number_view(1000 * cost["step_seconds"] if cost.get("step_seconds") else None, 2),
-            number_view(cost["peak_memory_bytes"] / 1e6 if cost.get("peak_memory_bytes") else None, 0),
-            text_view(str(cost.get("regime", "–"))),
-            text_view(machines[identity]),
+            PageCell(str(record["best_epoch"]), sort=str(record["best_epoch"])),
+            number_cell(cost.get("train_seconds"), 1),
+            number_cell(1000 * cost["step_seconds"] if cost.get("step_seconds") else None, 2),
+            number_cell(cost["peak_memory_bytes"] / 1e6 if cost.get("peak_memory_bytes") else None, 0),
+            text_cell(str(cost.get("regime", "–"))),
+            text_cell(machines[identity]),
             *(_hash(prints.get(key)) for key in ("data", "teacher", "student")),
             _hash(record["config_hash"]),
-            text_view(str(come.get("started", "–"))),
+            text_cell(str(come.get("started", "–"))),
         ]
         rows.append((record["pair"], views))
         left_out = {"config", "epochs", "similarity", "method_record", "shown", "schema"}
         exported.append(flat({k: v for k, v in record.items() if k not in left_out}))
-    grid = Grid(
+    table = PageTable(
         "runs",
         "Every run",
         "Scores in percent in the metric of the task's table. Hashes are SHA-256, cut to 12 digits; the file has them "
@@ -59,18 +59,18 @@ def run_table(benchmark: Benchmark, runs: Runs) -> tuple[Grid, list[tuple[str, d
         csv=data_uri(csv_of(exported)),
         file=f"{benchmark.name}-runs.csv",
     )
-    return grid, described
+    return table, described
 
 
 def _letter(index: int) -> str:
     return chr(ord("A") + index) if index < 26 else f"A{index}"
 
 
-def _hash(value: Any) -> View:
-    return text_view(str(value)[:SHOWN], tip=str(value)) if value else text_view("–")
+def _hash(value: Any) -> PageCell:
+    return text_cell(str(value)[:SHOWN], tip=str(value)) if value else text_cell("–")
 
 
-def settings_table(runs: Runs) -> tuple[dict[str, str], Grid]:
+def settings_table(runs: Runs) -> tuple[dict[str, str], PageTable]:
     """Hyper-parameters: those that all student runs share, and a table of the others, one row a configuration."""
     configs: dict[str, dict[str, Any]] = {}
     used: dict[str, tuple[str, str, str]] = {}
@@ -82,14 +82,14 @@ def settings_table(runs: Runs) -> tuple[dict[str, str], Grid]:
     common = {key: next(iter(values[key])) for key in keys if len(values[key]) == 1}
     own = [key for key in keys if key not in common]
     rows = [
-        (pair, [text_view(method), text_view(task), _hash(digest), *(_setting(configs[digest].get(k)) for k in own)])
+        (pair, [text_cell(method), text_cell(task), _hash(digest), *(_setting(configs[digest].get(k)) for k in own)])
         for digest, (pair, method, task) in used.items()
     ]
     exported = [
         {"config_hash": digest, "pair": p, "method": m, "task": t, **configs[digest]}
         for digest, (p, m, t) in used.items()
     ]
-    return common, Grid(
+    return common, PageTable(
         "settings",
         "What differs between runs",
         "One row a configuration; the column Settings of the table of runs names it. A dash: no such key here.",
@@ -101,13 +101,13 @@ def settings_table(runs: Runs) -> tuple[dict[str, str], Grid]:
     )
 
 
-def _setting(value: Any) -> View:
+def _setting(value: Any) -> PageCell:
     if isinstance(value, int | float) and not isinstance(value, bool):
-        return View(f"{value:g}" if isinstance(value, float) else str(value), sort=repr(float(value)))
-    return text_view("–" if value is None else str(value))
+        return PageCell(f"{value:g}" if isinstance(value, float) else str(value), sort=repr(float(value)))
+    return text_cell("–" if value is None else str(value))
 
 
-def cost_table(benchmark: Benchmark, runs: Runs) -> Grid:
+def cost_table(benchmark: Benchmark, runs: Runs) -> PageTable:
     """What each method of each pair cost, summed or averaged over its tasks; mean over runs."""
     rows, exported = [], []
     for pair in benchmark.pairs:
@@ -125,10 +125,10 @@ def cost_table(benchmark: Benchmark, runs: Runs) -> Grid:
             counted = {"runs": len(found), "tasks": len(tasks)}
             measured = {"train_seconds": total, "step_ms": step, "peak_mb": peak, "device": device}
             exported.append({"pair": pair.name, "method": method, **counted, **measured})
-            views = [View(str(n), sort=str(n)) for n in counted.values()]
-            views += [number_view(total, 0), number_view(step, 1), number_view(peak, 0), text_view(device)]
-            rows.append((benchmark.title_of(method), [text_view(pair.title), *views]))
-    return Grid(
+            views = [PageCell(str(n), sort=str(n)) for n in counted.values()]
+            views += [number_cell(total, 0), number_cell(step, 1), number_cell(peak, 0), text_cell(device)]
+            rows.append((benchmark.title_of(method), [text_cell(pair.title), *views]))
+    return PageTable(
         "costs",
         "What training cost",
         "Training: seconds for one run on each of the tasks, summed over the tasks, mean over runs. Step: mean over "

@@ -6,7 +6,7 @@ import pandas as pd
 
 from analysis.benchmark import METRICS, Benchmark, Pair
 from analysis.load import Runs
-from analysis.tables.cells import Cell, column_title, source_task
+from analysis.tables.cells import TableCell, column_title, source_task
 from railkd.tasks import OUT_OF_DOMAIN, TASKS
 
 DAGGER, DOUBLE = "†", "‡"
@@ -130,7 +130,7 @@ def foreign_sets(columns: Iterable[str]) -> str:
 
 def notes(
     benchmark: Benchmark,
-    cells: Sequence[Cell],
+    cells: Sequence[TableCell],
     missing: Sequence[tuple[str, list[str]]],
     titles: dict[str, str],
     planned: str = "runs",
@@ -147,7 +147,7 @@ def notes(
     return [*legend, *_undefined(cells, titles), *_absent(benchmark, cells), *_missing(missing)]
 
 
-def _undefined(cells: Sequence[Cell], titles: dict[str, str]) -> list[str]:
+def _undefined(cells: Sequence[TableCell], titles: dict[str, str]) -> list[str]:
     """A note for each method that has no meaning for some tasks."""
     by_row: dict[str, list[str]] = {}
     for cell in cells:
@@ -161,7 +161,7 @@ def _undefined(cells: Sequence[Cell], titles: dict[str, str]) -> list[str]:
     ]
 
 
-def _absent(benchmark: Benchmark, cells: Sequence[Cell]) -> list[str]:
+def _absent(benchmark: Benchmark, cells: Sequence[TableCell]) -> list[str]:
     """A note on the cells that the benchmark file does not ask for."""
     by_pair: dict[str, list[str]] = {}
     for cell in cells:

@@ -12,7 +12,7 @@ from analysis.load import Runs
 from analysis.statistics import summaries
 from railkd.tasks import OUT_OF_DOMAIN, TASKS
 
-# undefined: the method has no meaning there; absent: not part of the benchmark; empty: nothing belongs there
+# undefined: the method has no meaning for the task; absent: not part of the benchmark; empty: stays without a value
 Status = Literal["complete", "partial", "missing", "undefined", "absent", "empty", "text"]
 NAN = math.nan
 CONSTANT = "constant"  # the key of the row of baselines in the CSV files
@@ -33,8 +33,8 @@ COSTS = {
 
 
 @dataclass(frozen=True)
-class Cell:
-    """One cell. Numbers are in the unit printed (percent, or a ratio), at full precision; NaN: does not apply."""
+class TableCell:
+    """A table's cell. Numbers are in the unit shown (percent, or a ratio), at full precision; NaN: does not apply."""
 
     pair: str
     block: str  # dev | test | ood, or a pair's cost
@@ -44,7 +44,7 @@ class Cell:
     statistic: str = "mean"  # what value is: mean | sd | median | geometric mean | text
     unit: str = "percent"
     metric: str = ""
-    value: float = NAN  # the number printed
+    value: float = NAN  # the number shown
     mean: float = NAN
     sd: float = NAN
     low: float = NAN  # sd: its 95 % interval; median or geometric mean: the least and the greatest ratio
@@ -58,7 +58,7 @@ class Cell:
     paper: float = NAN
     text: str = ""
     decimals: int = 1
-    spread: bool = True  # print ± sd
+    spread: bool = True  # show ± sd
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class Section:
     """Rows under one heading (DEV, TEST); no heading when empty."""
 
     title: str
-    rows: list[tuple[str, list[Cell]]]
+    rows: list[tuple[str, list[TableCell]]]
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ class Table:
         return title_of_table(self.number)
 
     @property
-    def cells(self) -> list[Cell]:
+    def cells(self) -> list[TableCell]:
         """All cells in reading order, without those where nothing belongs."""
         return [c for s in self.sections for _, row in s.rows for c in row if c.status != "empty"]
 
@@ -97,9 +97,9 @@ def title_of_table(number: int) -> str:
     return f"Table {number}: {TITLES[number]}"
 
 
-def frame(table: int, cells: Sequence[Cell]) -> pd.DataFrame:
+def frame(table: int, cells: Sequence[TableCell]) -> pd.DataFrame:
     """The cells as a tidy table, one row a cell."""
-    names = [f.name for f in fields(Cell) if f.name not in ("decimals", "spread")]
+    names = [f.name for f in fields(TableCell) if f.name not in ("decimals", "spread")]
     rows = [{"table": table, **{name: getattr(cell, name) for name in names}} for cell in cells]
     return pd.DataFrame(rows, columns=["table", *names])
 
@@ -111,7 +111,7 @@ def seeds_of(benchmark: Benchmark, method: str) -> Sequence[int]:
 
 def score_cells(
     benchmark: Benchmark, runs: Runs, pair: Pair, block: str, method: str, columns: list[str]
-) -> tuple[list[Cell], list[str]]:
+) -> tuple[list[TableCell], list[str]]:
     """The cells of one row and its average over the columns; and which runs are missing, for the note below.
 
     scores: (runs × tasks). The average is taken within each run first, so its spread is that of a whole row.
@@ -123,7 +123,7 @@ def score_cells(
     cells, missing = [], []
     for column in columns:
         rows = own[own["column"] == column]
-        cell = Cell(pair.name, block, method, column, "missing", n_expected=expected)
+        cell = TableCell(pair.name, block, method, column, "missing", n_expected=expected)
         if source_task(block, column) not in pair.tasks:
             cells.append(absent(pair, block, method, column, column_title(block, column)))
             continue
@@ -132,8 +132,9 @@ def score_cells(
             continue
         values = scores[column].dropna().to_numpy()
         if len(values) < expected:
-            gone = [str(s) for s in seeds if s not in set(rows["seed"])]
-            which = f" (seed{'s' if len(gone) > 1 else ''} {', '.join(gone)})" if gone and len(values) else ""
+            absent_seeds = [str(s) for s in seeds if s not in set(rows["seed"])]
+            plural = "s" if len(absent_seeds) > 1 else ""
+            which = f" (seed{plural} {', '.join(absent_seeds)})" if absent_seeds and len(values) else ""
             missing.append(column_title(block, column) + which)
         if len(values):
             mean, sd = summaries.mean_sd(values)
@@ -160,14 +161,14 @@ def score_cells(
     return [*cells, _average([c for c in cells if c.status != "absent"], scores, expected)], missing
 
 
-def absent(pair: Pair, block: str, row: str, column: str, what: str) -> Cell:
+def absent(pair: Pair, block: str, row: str, column: str, what: str) -> TableCell:
     """A cell that the benchmark file does not ask for."""
-    return Cell(pair.name, block, row, column, "absent", text=what)
+    return TableCell(pair.name, block, row, column, "absent", text=what)
 
 
-def _average(cells: list[Cell], scores: pd.DataFrame, expected: int) -> Cell:
+def _average(cells: list[TableCell], scores: pd.DataFrame, expected: int) -> TableCell:
     first = cells[0]
-    average = Cell(first.pair, first.block, first.row, "avg", "missing", n_expected=expected)
+    average = TableCell(first.pair, first.block, first.row, "avg", "missing", n_expected=expected)
     if any(cell.status == "undefined" for cell in cells):
         return replace(average, status="undefined", n_expected=0)  # a mean of other tasks compares with no other row
     if any(cell.status != "complete" for cell in cells):
@@ -179,19 +180,19 @@ def _average(cells: list[Cell], scores: pd.DataFrame, expected: int) -> Cell:
     )
 
 
-def baseline_cells(runs: Runs, pair: Pair, block: str, columns: list[str]) -> list[Cell]:
+def baseline_cells(runs: Runs, pair: Pair, block: str, columns: list[str]) -> list[TableCell]:
     """The row of baselines: for each column the best score of one constant prediction, from the labels alone."""
     cells = []
     for column in columns:
         metric, baseline = runs.column.get((block, column), ("", NAN))
-        cell = Cell(pair.name, block, CONSTANT, column, "missing", spread=False)
+        cell = TableCell(pair.name, block, CONSTANT, column, "missing", spread=False)
         if source_task(block, column) not in pair.tasks:
             cell = absent(pair, block, CONSTANT, column, column_title(block, column))
         elif pd.notna(baseline):
             value = 100 * float(baseline)
             cell = replace(cell, status="complete", metric=metric, value=value, mean=value)
         cells.append(cell)
-    average = Cell(pair.name, block, CONSTANT, "avg", "missing", spread=False)
+    average = TableCell(pair.name, block, CONSTANT, "avg", "missing", spread=False)
     own = [cell for cell in cells if cell.status != "absent"]
     if all(cell.status == "complete" for cell in own):
         value = sum(cell.value for cell in own) / len(own)
@@ -199,13 +200,13 @@ def baseline_cells(runs: Runs, pair: Pair, block: str, columns: list[str]) -> li
     return [*cells, average]
 
 
-def mark_best(rows: list[list[Cell]]) -> list[list[Cell]]:
-    """Marks the highest value of each column among two rows or more, and everything that prints the same."""
+def mark_best(rows: list[list[TableCell]]) -> list[list[TableCell]]:
+    """Marks the highest value of each column among two rows or more, and everything that rounds to the same number."""
     marked = [list(row) for row in rows]
     for i in range(len(rows[0]) if rows else 0):
-        printed = [round(row[i].value, row[i].decimals) for row in rows]
-        contenders = [p for p in printed if not math.isnan(p)]
-        for row, value in zip(marked, printed, strict=True):
+        shown = [round(row[i].value, row[i].decimals) for row in rows]
+        contenders = [p for p in shown if not math.isnan(p)]
+        for row, value in zip(marked, shown, strict=True):
             if len(contenders) > 1 and not math.isnan(value):
                 row[i] = replace(row[i], best=value == max(contenders))
     return marked
@@ -217,7 +218,7 @@ def row_title(benchmark: Benchmark, row: str) -> str:
 
 
 def baseline_name(block: str, column: str) -> str:
-    """What the baseline of a column is called: where labels are scores there is no majority class."""
+    """The name of a column's baseline: where labels are scores, no class is the majority."""
     regression = column != "avg" and TASKS[source_task(block, column)].regression
     return "constant-prediction baseline" if regression else "majority-class baseline"
 

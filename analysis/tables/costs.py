@@ -9,9 +9,9 @@ from typing import Any
 import pandas as pd
 
 from analysis.benchmark import Benchmark, Pair
-from analysis.load import Runs, reference
+from analysis.load import Runs, paper_table
 from analysis.tables import captions, speed
-from analysis.tables.cells import CONSTANT, COSTS, Cell, Section, Table, column_title
+from analysis.tables.cells import CONSTANT, COSTS, Section, Table, TableCell, column_title
 from analysis.tables.paper_tables import (
     caption,
     compared_block,
@@ -41,7 +41,7 @@ def ratios(
 
     costs: (runs × tasks) on both sides; summarised over the runs first.
     """
-    found, missing, mixed = {}, [], []
+    by_task, missing, mixed = {}, [], []
     for task in tasks:
         over, under = numerator(task), denominator(task)
         if not over or not under:
@@ -49,8 +49,8 @@ def ratios(
         elif len({device for _, _, device in (*over.values(), *under.values())}) > 1:
             mixed.append(task)
         else:
-            found[task] = summary([c for c, _, _ in over.values()]) / summary([c for c, _, _ in under.values()])
-    return found, missing, mixed
+            by_task[task] = summary([c for c, _, _ in over.values()]) / summary([c for c, _, _ in under.values()])
+    return by_task, missing, mixed
 
 
 def measured(runs: Runs, pairs: list[Pair], benchmark: Benchmark, key: str) -> str:
@@ -77,15 +77,15 @@ def measured(runs: Runs, pairs: list[Pair], benchmark: Benchmark, key: str) -> s
 def characteristics(benchmark: Benchmark, runs: Runs) -> Table:
     """Table 1: the paper's facts on each method, and its cost per training step relative to none."""
     pairs = benchmark.drawn_from(1)
-    printed = reference(1).set_index("method")
+    printed = paper_table(1).set_index("method")
     used = list(dict.fromkeys(method for pair in pairs for method in pair.rows()))
     order = [*printed.index, *(m for m in used if m not in printed.index and m != "no_kd")]
     titles, rows, missing, notes = titles_of(benchmark), [], [], []
     for method in order:
         stated = {key: _stated(benchmark, printed, method, key) for key in FACTS}
-        row = [Cell("", "facts", method, key, "text", "text", "", text=text or "–") for key, text in stated.items()]
+        row = [TableCell("", "facts", method, k, "text", "text", "", text=text or "–") for k, text in stated.items()]
         for pair in pairs:
-            cell = Cell(pair.name, "cost", method, "step_seconds", "missing", "median", "ratio", decimals=2)
+            cell = TableCell(pair.name, "cost", method, "step_seconds", "missing", "median", "ratio", decimals=2)
             if method not in pair.methods:
                 row.append(replace(cell, status="absent", text=titles[method]))
                 continue
@@ -93,14 +93,14 @@ def characteristics(benchmark: Benchmark, runs: Runs) -> Table:
             own, none = (
                 lambda task, p=pair.name, m=m: runs.costs(p, m, task, "step_seconds") for m in (method, "no_kd")
             )
-            found, gone, mixed = ratios(tasks, own, none, median)
-            if found:
-                values = list(found.values())
+            by_task, unmeasured, mixed = ratios(tasks, own, none, median)
+            if by_task:
+                values = list(by_task.values())
                 cell = replace(cell, value=median(values), low=min(values), high=max(values), n=len(values))
-                cell = replace(cell, n_expected=len(tasks), status="partial" if gone or mixed else "complete")
+                cell = replace(cell, n_expected=len(tasks), status="partial" if unmeasured or mixed else "complete")
             row.append(cell)
             where = prefix(pairs, pair) + titles[method]
-            missing.append((where, [column_title("dev", t) for t in gone]))
+            missing.append((where, [column_title("dev", t) for t in unmeasured]))
             notes += _mixed_note(where, mixed)
         rows.append((titles[method], row))
     text = caption(
@@ -135,7 +135,7 @@ def _mixed_note(where: str, tasks: list[str]) -> list[str]:
 def against_codir(benchmark: Benchmark, runs: Runs, timed: dict[str, Any] | None = None) -> Table:
     """Table 4: scores on the tasks that CoDIR is defined for, and CoDIR's training time relative to each row's.
 
-    ``timed``: what ``speed.read`` found; without it the speed-up is that of the recorded runs.
+    ``timed``: the result of ``speed.read``; without it the speed-up is that of the recorded runs.
     """
     pairs = benchmark.drawn_from(4)
     block = compared_block(benchmark, runs)
@@ -147,8 +147,8 @@ def against_codir(benchmark: Benchmark, runs: Runs, timed: dict[str, Any] | None
     models = "RoBERTa-base → DistilRoBERTa; its CoDIR row is copied from CoDIR's paper"
     for pair in pairs:
         order = pair.rows(("codir", "rail_kd_c"))
-        rows, gone = score_rows(benchmark, runs, pair, block, columns, order, paper)
-        missing += [(prefix(pairs, pair) + title, what) for title, what in gone]
+        rows, lacking = score_rows(benchmark, runs, pair, block, columns, order, paper)
+        missing += [(prefix(pairs, pair) + title, columns_of) for title, columns_of in lacking]
         extended = []
         for title, row in rows:
             if timed is not None:
@@ -189,12 +189,15 @@ def against_codir(benchmark: Benchmark, runs: Runs, timed: dict[str, Any] | None
 
 def _speedup(
     benchmark: Benchmark, runs: Runs, pair: Pair, row: str, tasks: list[str]
-) -> tuple[Cell, list[str], list[str]]:
-    cell = Cell(pair.name, "cost", row, "speedup", "missing", "geometric mean", "ratio", spread=False, decimals=2)
+) -> tuple[TableCell, list[str], list[str]]:
+    cell = TableCell(pair.name, "cost", row, "speedup", "missing", "geometric mean", "ratio", spread=False, decimals=2)
     if row == CONSTANT:
         return replace(cell, status="empty"), [], []
     if "codir" not in pair.methods:
         return cell, [], []
+
+    def codir(task: str) -> Costs:
+        return runs.costs(pair.name, "codir", task, "train_seconds")
 
     def own(task: str) -> Costs:
         if row != "teacher":
@@ -203,13 +206,13 @@ def _speedup(
         seconds = cost.get("train_seconds")
         return {0: (float(seconds), str(cost.get("regime", "?")), str(cost.get("device", "?")))} if seconds else {}
 
-    found, gone, mixed = ratios(tasks, lambda task: runs.costs(pair.name, "codir", task, "train_seconds"), own, mean)
-    if gone or mixed:  # a mean over other tasks would not compare
-        return cell, [column_title("dev", t) for t in gone], mixed
-    values = list(found.values())
-    counts = {t: min(len(own(t)), len(runs.costs(pair.name, "codir", t, "train_seconds"))) for t in tasks}
+    by_task, unmeasured, mixed = ratios(tasks, codir, own, mean)
+    if unmeasured or mixed:  # a mean over other tasks would not compare
+        return cell, [column_title("dev", t) for t in unmeasured], mixed
+    values = list(by_task.values())
+    counts = {t: min(len(own(t)), len(codir(t))) for t in tasks}
     expected = len(benchmark.seeds)
-    complete = all(len(runs.costs(pair.name, "codir", t, "train_seconds")) == expected for t in tasks) and (
+    complete = all(len(codir(t)) == expected for t in tasks) and (
         row == "teacher" or all(n == expected for n in counts.values())
     )
     cell = replace(cell, status="complete" if complete else "partial", value=geometric_mean(values))

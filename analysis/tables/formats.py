@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from analysis.tables.captions import DAGGER, DOUBLE
-from analysis.tables.cells import Cell, Table, frame
+from analysis.tables.cells import Table, TableCell, frame
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -83,7 +83,7 @@ def signed(value: float, decimals: int = 1) -> str:
     return text if text.startswith("−") else f"+{text}"
 
 
-def cell_parts(cell: Cell) -> tuple[str, str, str]:
+def cell_parts(cell: TableCell) -> tuple[str, str, str]:
     """The text of a cell: its value with marks, what follows it in the same unit, and the paper's value."""
     paper = "" if math.isnan(cell.paper) else f"({number(cell.paper, cell.decimals)}{_suffix(cell)})"
     if cell.status in ("undefined", "absent"):
@@ -103,11 +103,11 @@ def cell_parts(cell: Cell) -> tuple[str, str, str]:
     return number(cell.value, cell.decimals) + _suffix(cell), after + marks, paper
 
 
-def _suffix(cell: Cell) -> str:
+def _suffix(cell: TableCell) -> str:
     return "×" if cell.unit == "ratio" else ""
 
 
-def _md_cell(cell: Cell) -> str:
+def _md_cell(cell: TableCell) -> str:
     value, after, paper = (md(part) for part in cell_parts(cell))
     value = f"**{value}**" if cell.best else value
     # no break within "58.8 ± 0.5", so that a narrow column breaks before the paper's value
@@ -116,7 +116,7 @@ def _md_cell(cell: Cell) -> str:
     return " ".join(part for part in (joined, paper) if part)
 
 
-def _tex_cell(cell: Cell) -> str:
+def _tex_cell(cell: TableCell) -> str:
     value, after, paper = (tex(part) for part in cell_parts(cell))
     value = rf"\textbf{{{value}}}" if cell.best else value
     parts = [value, rf"{{\scriptsize {after}}}" if after else "", rf"{{\scriptsize {paper}}}" if paper else ""]

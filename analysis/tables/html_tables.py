@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from analysis.benchmark import METRICS
 from analysis.statistics import summaries
 from analysis.tables import formats
-from analysis.tables.cells import CONSTANT, Cell, Table, baseline_name
+from analysis.tables.cells import CONSTANT, Table, TableCell, baseline_name
 
 
 @dataclass(frozen=True)
-class View:
+class PageCell:
     """One cell of a page's table. Everything is text from data, escaped by the template."""
 
     text: str
@@ -26,14 +26,14 @@ class View:
 
 
 @dataclass(frozen=True)
-class Grid:
+class PageTable:
     """A table of a page: rows under headings, and its data as a file to keep."""
 
     name: str
     title: str
     caption: str
     columns: list[str]
-    sections: list[tuple[str, list[tuple[str, list[View]]]]]
+    sections: list[tuple[str, list[tuple[str, list[PageCell]]]]]
     head: str = ""
     groups: list[tuple[str, int]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -57,19 +57,19 @@ def full(value: float) -> str:
     return "" if math.isnan(value) else repr(float(value))
 
 
-def text_view(text: str, sort: str = "", tip: str = "", flag: str = "") -> View:
+def text_cell(text: str, sort: str = "", tip: str = "", flag: str = "") -> PageCell:
     """A cell of words."""
-    return View(text, sort=sort or text, tip=tip, numeric=False, flag=flag)
+    return PageCell(text, sort=sort or text, tip=tip, numeric=False, flag=flag)
 
 
-def number_view(value: float | None, decimals: int, tip: str = "") -> View:
+def number_cell(value: float | None, decimals: int, tip: str = "") -> PageCell:
     """A cell with one number; a dash for none."""
     if value is None or math.isnan(value):
-        return View("–", tip=tip)
-    return View(formats.number(value, decimals), sort=full(value), tip=tip)
+        return PageCell("–", tip=tip)
+    return PageCell(formats.number(value, decimals), sort=full(value), tip=tip)
 
 
-def of_table(table: Table) -> Grid:
+def of_table(table: Table) -> PageTable:
     """One of the paper's tables, as the HTML report shows it."""
     sections = []
     for section in table.sections:
@@ -78,7 +78,7 @@ def of_table(table: Table) -> Grid:
             views = [_view(c, f"{name}, {head}", section.title) for c, head in zip(cells, table.columns, strict=True)]
             rows.append((name, views))
         sections.append((section.title, rows))
-    return Grid(
+    return PageTable(
         f"table{table.number}",
         table.title,
         table.caption,
@@ -92,19 +92,19 @@ def of_table(table: Table) -> Grid:
     )
 
 
-def _view(cell: Cell, where: str, section: str) -> View:
+def _view(cell: TableCell, where: str, section: str) -> PageCell:
     value, after, paper = formats.cell_parts(cell)
     key = "|".join((cell.pair, cell.block, cell.row, cell.column))
     if cell.status == "text":
-        return View(value, sort=value, numeric=False, key=key)
+        return PageCell(value, sort=value, numeric=False, key=key)
     tip = [f"{where}, {section}" if section else where, *_details(cell)] if cell.status != "empty" else []
-    return View(value, after, paper, full(cell.value), "\n".join(tip), bool(cell.best), key=key)
+    return PageCell(value, after, paper, full(cell.value), "\n".join(tip), bool(cell.best), key=key)
 
 
 class _Unit:
     """How the details of a cell show a number: one decimal more than the cell, and its unit."""
 
-    def __init__(self, cell: Cell) -> None:
+    def __init__(self, cell: TableCell) -> None:
         ratio = cell.unit == "ratio"
         self.name = "×" if ratio else " %" if cell.unit == "percent" else " points"
         self.decimals = 2 if ratio else cell.decimals + 1
@@ -113,7 +113,7 @@ class _Unit:
         return formats.number(value, self.decimals) + self.name
 
 
-def _details(cell: Cell) -> list[str]:
+def _details(cell: TableCell) -> list[str]:
     """All that is known about a cell, one line each."""
     unit = _Unit(cell)
     if cell.status == "undefined":
@@ -129,7 +129,7 @@ def _details(cell: Cell) -> list[str]:
     return lines
 
 
-def _details_of_mean(cell: Cell, unit: _Unit) -> list[str]:
+def _details_of_mean(cell: TableCell, unit: _Unit) -> list[str]:
     """The lines of a mean score: metric, spread and interval, baseline, examples."""
     metric = f"{METRICS.get(cell.metric, cell.metric)}: " if cell.metric else ""
     lines = [metric + unit(cell.mean)]
@@ -149,7 +149,7 @@ def _details_of_mean(cell: Cell, unit: _Unit) -> list[str]:
     return lines
 
 
-def _details_of_other(cell: Cell, unit: _Unit) -> list[str]:
+def _details_of_other(cell: TableCell, unit: _Unit) -> list[str]:
     """The lines of a standard deviation or of a ratio of costs, with its limits."""
     lines = [f"{cell.statistic.replace('sd', 'standard deviation')}: {unit(cell.value)}, n = {cell.n}"]
     if not math.isnan(cell.low):

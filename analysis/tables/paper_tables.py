@@ -5,15 +5,15 @@ from collections.abc import Collection
 from dataclasses import replace
 
 from analysis.benchmark import PAPER_ORDER, Benchmark, Pair
-from analysis.load import Runs, reference
+from analysis.load import Runs, paper_table
 from analysis.statistics import summaries
 from analysis.tables import captions
 from analysis.tables.cells import (
     CONSTANT,
     NAN,
-    Cell,
     Section,
     Table,
+    TableCell,
     absent,
     baseline_cells,
     column_title,
@@ -30,8 +30,8 @@ Missing = list[tuple[str, list[str]]]
 def paper_values(
     number: int, block: str = "", teacher: str = "", sets: Collection[str] = ()
 ) -> dict[tuple[str, str], float]:
-    """(method, column) -> what the paper prints, in percent; its PAWS under the name of the one among ``sets``."""
-    table = reference(number)
+    """(method, column) -> the paper's number, in percent; its PAWS under the name of the one among ``sets``."""
+    table = paper_table(number)
     for key, value in (("split", block), ("teacher_model", teacher)):
         if key in table:
             table = table[table[key] == value].drop(columns=key)
@@ -42,11 +42,11 @@ def paper_values(
     return values
 
 
-def with_paper(rows: list[list[Cell]], values: dict[tuple[str, str], float]) -> list[list[Cell]]:
+def with_paper(rows: list[list[TableCell]], values: dict[tuple[str, str], float]) -> list[list[TableCell]]:
     """The rows with the paper's numbers beside ours; its average only beside one over the same columns."""
     printed = {column for _, column in values} - {"avg", "speedup"}
 
-    def value(cell: Cell, row: list[Cell]) -> float:
+    def value(cell: TableCell, row: list[TableCell]) -> float:
         own = {c.column for c in row if c.status != "absent"} - {"avg"}
         return NAN if cell.column == "avg" and own != printed else values.get((cell.row, cell.column), NAN)
 
@@ -61,14 +61,14 @@ def score_rows(
     columns: list[str],
     methods: list[str],
     paper: dict[tuple[str, str], float],
-) -> tuple[list[tuple[str, list[Cell]]], Missing]:
+) -> tuple[list[tuple[str, list[TableCell]]], Missing]:
     """Baselines, teacher, then the methods; the best student of each column marked."""
     missing: Missing = []
     rows = []
     for method in ["teacher", *methods]:
-        row, gone = score_cells(benchmark, runs, pair, block, method, columns)
+        row, lacking = score_cells(benchmark, runs, pair, block, method, columns)
         rows.append(row)
-        missing.append((benchmark.title_of(method), gone))
+        missing.append((benchmark.title_of(method), lacking))
     teacher, *students = with_paper(rows, paper)
     students = mark_best(students)
     cells = [baseline_cells(runs, pair, block, columns), teacher, *students]
@@ -116,14 +116,14 @@ def paper_setting(benchmark: Benchmark, runs: Runs, sections: list[Section], mod
 
 
 def has_test(benchmark: Benchmark, runs: Runs) -> bool:
-    """Whether there is a TEST block: not before the server has returned a score, where GLUE hides the labels."""
+    """Whether tables have a TEST block: not before the server has returned a score, where GLUE hides the labels."""
     return benchmark.test in ("labels", "heldout") or (
         benchmark.test == "hidden" and any(block == "test" for block, _ in runs.column)
     )
 
 
 def compared_block(benchmark: Benchmark, runs: Runs) -> str:
-    """The scores that methods are compared by: test where there is one, because dev chose the epoch of each run."""
+    """The split that methods are compared on: test where it has labels, because dev chose the epoch of each run."""
     return "test" if has_test(benchmark, runs) else "dev"
 
 
@@ -134,16 +134,17 @@ def glue(benchmark: Benchmark, runs: Runs, number: int) -> Table:
     columns = [t for t in benchmark.tasks if any(t in pair.tasks for pair in pairs)]
     sections, missing = [], []
     for pair in pairs:
-        gone_by_block = []
+        missing_by_block: list[Missing] = []
         for block in blocks:
             paper = paper_values(number, block)
-            rows, gone = score_rows(benchmark, runs, pair, block, columns, pair.rows(), paper)
+            rows, lacking = score_rows(benchmark, runs, pair, block, columns, pair.rows(), paper)
             sections.append(Section(prefix(pairs, pair) + block.upper(), rows))
-            gone_by_block.append(gone)
-        same = all(gone == gone_by_block[0] for gone in gone_by_block)  # whole runs are missing, not one split of them
-        for block, gone in zip(blocks[:1] if same else blocks, gone_by_block, strict=False):
+            missing_by_block.append(lacking)
+        # where whole runs are missing, and not one split of them
+        same = all(lacking == missing_by_block[0] for lacking in missing_by_block)
+        for block, lacking in zip(blocks[:1] if same else blocks, missing_by_block, strict=False):
             where = prefix(pairs, pair) + ("" if same else f"{block.upper()} ")
-            missing += [(where + title, what) for title, what in gone]
+            missing += [(where + title, tasks) for title, tasks in lacking]
     models = {2: "BERT-base → DistilBERT", 3: "RoBERTa-large → DistilRoBERTa"}[number]
     table = Table(
         number,
@@ -176,11 +177,11 @@ def spread(benchmark: Benchmark, runs: Runs) -> Table:
     for pair in pairs:
         rows = []
         for method in pair.rows(first):
-            cells, gone = score_cells(benchmark, runs, pair, "dev", method, tasks)
-            missing.append((prefix(pairs, pair) + benchmark.title_of(method), gone))
+            cells, lacking = score_cells(benchmark, runs, pair, "dev", method, tasks)
+            missing.append((prefix(pairs, pair) + benchmark.title_of(method), lacking))
             cells = [_spread_cell(c) for c in cells[:-1]]
             known = [c.value for c in cells if c.status == "complete" and not math.isnan(c.value)]
-            average = Cell(pair.name, "dev", method, "avg", "missing", "mean of sd", n_expected=n, spread=False)
+            average = TableCell(pair.name, "dev", method, "avg", "missing", "mean of sd", n_expected=n, spread=False)
             if known and len(known) == sum(c.status != "absent" for c in cells):
                 average = replace(average, status="complete", value=sum(known) / len(known), n=n)
             elif any(c.status == "undefined" for c in cells):
@@ -218,7 +219,7 @@ def spread(benchmark: Benchmark, runs: Runs) -> Table:
     return replace(table, notes=captions.notes(benchmark, table.cells, missing, titles_of(benchmark)))
 
 
-def _spread_cell(cell: Cell) -> Cell:
+def _spread_cell(cell: TableCell) -> TableCell:
     """A score cell's standard deviation as the number shown, with its chi-square interval."""
     cell = replace(cell, statistic="sd", spread=False, value=cell.sd)
     if cell.n < 2:
@@ -234,7 +235,7 @@ def out_of_domain(benchmark: Benchmark, runs: Runs) -> Table:
     order = list(dict.fromkeys(method for pair in pairs for method in pair.rows()))
     order = [m for m in PAPER_ORDER if m in order] + [m for m in order if m not in PAPER_ORDER]
     titles = {key: row_title(benchmark, key) for key in (CONSTANT, "teacher", *order)}
-    merged: dict[str, list[Cell]] = {key: [] for key in titles}
+    merged: dict[str, list[TableCell]] = {key: [] for key in titles}
     for pair in pairs:
         own = [o for o in benchmark.out_of_domain if OUT_OF_DOMAIN[o].source in pair.tasks]
         if not own:
@@ -243,12 +244,12 @@ def out_of_domain(benchmark: Benchmark, runs: Runs) -> Table:
                 "with scitail, QQP with a PAWS or SST-2 with imdb"
             )
         paper = paper_values(6, teacher=_column_of_paper(pair), sets=own)
-        rows, gone = score_rows(benchmark, runs, pair, "ood", own, [m for m in order if m in pair.methods], paper)
+        rows, lacking = score_rows(benchmark, runs, pair, "ood", own, [m for m in order if m in pair.methods], paper)
         filled = {cells[0].row: cells for _, cells in rows}
         for key, cells in merged.items():
             missing_row = [absent(pair, "ood", key, c, titles[key]) for c in [*own, "avg"]]
             cells += filled.get(key, missing_row)
-        missing += [(prefix(pairs, pair) + title, what) for title, what in gone]
+        missing += [(prefix(pairs, pair) + title, absent_sets) for title, absent_sets in lacking]
         groups.append((pair.title, len(own) + 1))
         columns += [column_title("ood", c) for c in [*own, "avg"]]
         sets += [o for o in own if o not in sets]

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from analysis.benchmark import Benchmark, Pair
-from analysis.tables.cells import CONSTANT, Cell
+from analysis.tables.cells import CONSTANT, TableCell
 from railkd.benchmark.paths import Layout
 from railkd.errors import UserError
 from railkd.records.sealed_files import read_json
@@ -25,17 +25,17 @@ def read(benchmark: Benchmark, results: Path) -> dict[str, Any] | None:
     path = Layout(results).speed()
     if not path.is_file():
         return None
-    found = read_json(path)
+    content = read_json(path)
     try:
-        own = found["schema"] == 1 and found["benchmark"] == benchmark.name and found["shapes"] == "own"
-        pairs = {g["pair"]: g["jobs"] for g in found["groups"] if g["kind"] == "pair"}
+        own = content["schema"] == 1 and content["benchmark"] == benchmark.name and content["shapes"] == "own"
+        pairs = {g["pair"]: g["jobs"] for g in content["groups"] if g["kind"] == "pair"}
         seconds = {
             (pair, job["method"], job["regime"]): np.array(job["seconds"], dtype=float)
             for pair, jobs in pairs.items()
             for job in jobs
             if job["own"]
         }
-        machine, settings = found["environment"], found["settings"]
+        machine, settings = content["environment"], content["settings"]
         measured = (
             f"on {machine['device']} ({machine['processor']}, {machine['threads']} threads), torch "
             f"{machine['versions']['torch']}, {settings['rounds']} rounds of {settings['steps']} steps of "
@@ -55,11 +55,12 @@ def caption(timed: dict[str, Any]) -> str:
     )
 
 
-def cells(timed: dict[str, Any], pair: Pair, row: str, paper: float) -> tuple[list[Cell], list[str]]:
+def cells(timed: dict[str, Any], pair: Pair, row: str, paper: float) -> tuple[list[TableCell], list[str]]:
     """The row's speed-up in both regimes, and what of it was not timed."""
-    made, gone = [], []
+    made, missing = [], []
     for regime in REGIMES:
-        cell = Cell(pair.name, "cost", row, f"speedup_{regime}", "missing", "median", "ratio", spread=False, decimals=2)
+        column = f"speedup_{regime}"
+        cell = TableCell(pair.name, "cost", row, column, "missing", "median", "ratio", spread=False, decimals=2)
         cell = replace(cell, paper=paper) if regime == PUBLISHED else cell
         if row in (CONSTANT, "teacher"):  # neither is a way to train this student
             made.append(replace(cell, status="empty"))
@@ -69,9 +70,9 @@ def cells(timed: dict[str, Any], pair: Pair, row: str, paper: float) -> tuple[li
         own = seconds.get((pair.name, row, "none" if row == "no_kd" else regime))
         if codir is None or own is None:
             made.append(cell)
-            gone.append(f"speed-up {regime}")
+            missing.append(f"speed-up {regime}")
             continue
         middle, low, high = (float(v) for v in np.quantile(codir / own, [0.5, 0.25, 0.75]))
         n = len(own)
         made.append(replace(cell, status="complete", value=middle, low=low, high=high, n=n, n_expected=n))
-    return made, gone
+    return made, missing

@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 from made_records import Folder
 
-from analysis.claims import audit, ledger
-from analysis.load import reference
+from analysis.claims import audit, ledger, printed_tables
+from analysis.load import paper_table
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +21,7 @@ def test_it_finds_the_averages_that_are_none(findings: dict[str, dict[str, Any]]
     """Recomputed here with plain pandas: every row off by more than rounding can explain, and no other."""
     wanted = set()
     for number, columns in ((2, 8), (3, 8), (4, 7), (5, 3), (6, 3)):
-        for _, row in reference(number).iterrows():
+        for _, row in paper_table(number).iterrows():
             scores = row.drop(["avg", "speedup", "split", "method", "teacher_model"], errors="ignore").astype(float)
             assert len(scores) == columns
             if abs(row["avg"] - scores.mean()) > (0.01 if number == 5 else 0.1) + 1e-9:
@@ -68,8 +68,8 @@ def consistent(seed: int) -> dict[int, pd.DataFrame]:
     """Tables like the paper's, printed from scores drawn here: every average is right before rounding."""
     draw, tables = np.random.default_rng(seed), {}
     for number in audit.NUMERIC:
-        table = reference(number)
-        columns = [c for c in table if c not in (*audit.KEYS, *audit.NO_SCORE)]
+        table = paper_table(number)
+        columns = [c for c in table if c not in (*printed_tables.KEYS, *printed_tables.NO_SCORE)]
         values = (
             draw.uniform(0.5, 3, (len(table), len(columns)))
             if number == 5

@@ -1,4 +1,4 @@
-"""The ablation and census figures: what they plot and say, recomputed from the records."""
+"""The ablation and the layer-map survey: what they plot and say, recomputed from the records."""
 
 import io
 import math
@@ -187,7 +187,7 @@ def test_the_caption_says_whether_random_mapping_helps(varied: Folder, gain: flo
 
 def test_the_table_has_the_figures_numbers_in_words_too(varied: Folder) -> None:
     benchmark, runs = loaded(varied)
-    (grid,) = ablation.grids(benchmark, runs)
+    (grid,) = ablation.page_tables(benchmark, runs)
     (title, rows), (_, others) = grid.sections
     assert title == "RAIL-KD^l" and len(rows) == 4 * 2 + 1 and len(others) == 3 + math.comb(8, 5)
     by_name = dict(rows)
@@ -224,17 +224,17 @@ def test_verdicts() -> None:
     assert ablation.verdict((math.nan, math.nan, math.nan)) == "missing"
 
 
-# ---- census ----
+# ---- layer-map survey ----
 
 
-def one_census(folder: Folder) -> tuple[Benchmark, layer_map_survey.Census]:
+def one_survey(folder: Folder) -> tuple[Benchmark, layer_map_survey.Survey]:
     benchmark, runs = loaded(folder)
-    (found,) = layer_map_survey.census(benchmark, runs)  # rail_kd_l has named maps alone
+    (found,) = layer_map_survey.surveys(benchmark, runs)  # rail_kd_l has named maps alone
     return benchmark, found
 
 
-def test_the_census_places_the_random_map_among_the_fixed(varied: Folder) -> None:
-    benchmark, found = one_census(varied)
+def test_the_survey_places_the_random_map_among_the_fixed(varied: Folder) -> None:
+    benchmark, found = one_survey(varied)
     names = [v for v, of in benchmark.variants.items() if isinstance(of.changed.get("mapping"), list)]
     assert found.maps_MRT.shape == (math.comb(8, 5), 3, 2) and found.planned == 56 == len(names)
     means = [statistics.mean(score(varied, v, t, s) for t in TASKS for s in (1, 2, 3)) for v in names]
@@ -249,8 +249,8 @@ def test_the_census_places_the_random_map_among_the_fixed(varied: Folder) -> Non
     assert (high - low) / 2 == pytest.approx(half)
 
 
-def test_the_census_figure_shows_them(varied: Folder) -> None:
-    benchmark, found = one_census(varied)
+def test_the_survey_figure_shows_them(varied: Folder) -> None:
+    benchmark, found = one_survey(varied)
     figure = layer_map_survey.figure(benchmark, loaded(varied)[1])
     whole, *by_task = figure.axes
     assert len(by_task) == 2 and sum(bar.get_height() for bar in whole.containers[0]) == 56
@@ -267,9 +267,9 @@ def test_the_census_figure_shows_them(varied: Folder) -> None:
     assert texts == ["fixed maps", "drawn anew in each epoch", "evenly spaced", "last layers"]
 
 
-def test_the_census_table_places_the_named_maps(varied: Folder) -> None:
-    benchmark, found = one_census(varied)
-    (grid,) = layer_map_survey.grids(*loaded(varied))
+def test_the_survey_table_places_the_named_maps(varied: Folder) -> None:
+    benchmark, found = one_survey(varied)
+    (grid,) = layer_map_survey.page_tables(*loaded(varied))
     ((title, rows),) = grid.sections
     assert title == "RAIL-KD^c, 56 fixed maps"
     assert [name for name, _ in rows] == [
@@ -287,12 +287,12 @@ def test_the_census_table_places_the_named_maps(varied: Folder) -> None:
     ("level", "said"),
     [(0.9, "better than a fixed map is on average"), (0.1, "worse than a fixed"), (None, "no difference established")],
 )
-def test_the_census_says_so(varied: Folder, level: float | None, said: str) -> None:
-    benchmark, found = one_census(varied)
+def test_the_survey_says_so(varied: Folder, level: float | None, said: str) -> None:
+    benchmark, found = one_survey(varied)
     at = float(found.scores_M.mean()) / 100 if level is None else level
     set_scores(varied, "rail_kd_c", [[at, at]] * 3)
-    benchmark, found = one_census(varied)
-    text = layer_map_survey.says(benchmark, found)
+    benchmark, found = one_survey(varied)
+    text = layer_map_survey.summary(benchmark, found)
     assert said in text and f"{100 * at:.1f}%" in text and "of the 56 fixed maps score lower (evenly spaced " in text
     assert "the noise of a mean of 3 runs alone gives" in text
 
@@ -302,9 +302,9 @@ def test_maps_that_do_not_differ_are_said_to(varied: Folder) -> None:
     benchmark = read(varied.file)
     for method in ("rail_kd_c", *benchmark.families(benchmark.pairs[0])["rail_kd_c"]):
         set_scores(varied, method, [[0.1, 0.7], [0.2, 0.7], [0.3, 0.7]])
-    benchmark, found = one_census(varied)
+    benchmark, found = one_survey(varied)
     assert (
-        layer_map_survey.says(benchmark, found)
+        layer_map_survey.summary(benchmark, found)
         == "RAIL-KD^c: all 56 fixed maps score 45.0% alike, a map drawn anew 45.0%."
     )
     assert found.variance is None and summaries.variance_shares(np.array([[0.1 + 0.2, 1], [0.3, 1]])) is None
@@ -316,20 +316,20 @@ def test_runs_that_are_missing_are_said(varied: Folder) -> None:
     for task in TASKS:
         for seed in (1, 2, 3):
             varied.path(PAIR, "rail_kd_l.none", task, seed).unlink()
-    benchmark, found = one_census(varied)
-    assert len(found.maps_MRT) == 55 and "1 maps lack a run" in layer_map_survey.says(benchmark, found)
+    benchmark, found = one_survey(varied)
+    assert len(found.maps_MRT) == 55 and "1 maps lack a run" in layer_map_survey.summary(benchmark, found)
     assert "Missing: 1 of 9 entries of RAIL-KD^l." in DRAWINGS["ablation"].caption(*loaded(varied))
     varied.path(PAIR, "rail_kd_c", "cola", 2).unlink()
-    benchmark, found = one_census(varied)
-    assert layer_map_survey.says(benchmark, found) == "RAIL-KD^c: missing (55 of 56 maps have every run)."
+    benchmark, found = one_survey(varied)
+    assert layer_map_survey.summary(benchmark, found) == "RAIL-KD^c: missing (55 of 56 maps have every run)."
     layer_map_survey.figure(*loaded(varied)).savefig(io.BytesIO(), format="png", dpi=30)
 
 
 def test_one_seed_has_no_interval(varied: Folder) -> None:
     content = varied.file.read_text().replace("seeds:\n- 1\n- 2\n- 3", "seeds:\n- 1")
     varied.file.write_text(content)
-    benchmark, found = one_census(varied)
-    assert benchmark.seeds == (1,) and "one run, so no interval" in layer_map_survey.says(benchmark, found)
+    benchmark, found = one_survey(varied)
+    assert benchmark.seeds == (1,) and "one run, so no interval" in layer_map_survey.summary(benchmark, found)
     assert "one run, so no interval" in DRAWINGS["ablation"].caption(*loaded(varied))
     for draw in (ablation.figure, layer_map_survey.figure):
         draw(*loaded(varied)).savefig(io.BytesIO(), format="png", dpi=30)
@@ -369,6 +369,6 @@ def test_both_figures_are_in_the_report(varied: Folder) -> None:
     text = markdown.compose(contents.gather(*loaded(varied), varied.results))
     assert (
         "## Ablation: which part does the work" in text
-        and "![Census: every fixed layer map](figures/census.png)" in text
+        and "![Layer-map survey: every fixed layer map](figures/census.png)" in text
     )
     assert "Does random mapping help here?" in text

@@ -97,7 +97,7 @@ def test_missing_runs_and_other_data_differ(small: Folder, other: Path) -> None:
         small.path(BERT, "pkd", "cola", seed).unlink()
     assert run(small, other) == 2
     cells = {c.key: c for c in comparison.compare(small.results, other)}
-    assert cells[2, BERT, "dev", "pkd", "cola"].verdict == "there"
+    assert cells[2, BERT, "dev", "pkd", "cola"].verdict == "second_only"
     assert cells[2, BERT, "dev", "teacher", "cola"].verdict == "untested"  # one run on each side
     assert cells[2, BERT, "dev", "no_kd", "mnli"].verdict == "same"
     for method in ("teacher", "no_kd", "pkd"):
