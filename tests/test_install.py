@@ -60,7 +60,7 @@ def test_every_step_runs_from_the_installation(installed: tuple[Path, str]) -> N
         ]
         steps.append(f"release micro.yaml --teacher bert4 --task {task}")
     steps.append(f"record results/micro/runs/{PAIR}/no_kd/sst2/seed-1.json")
-    steps += ["verify micro.yaml", "plan micro.yaml --device cpu"]
+    steps += ["verify micro.yaml", "plan micro.yaml --device cpu", "methods pkd", "completion bash"]
     done = use(installed, *steps)
     said = [line for line in done.stdout.splitlines() if line.startswith("status ")]
     assert said == [f"status 0 {step}" for step in steps], done.stdout[-3000:] + done.stderr[-3000:]
@@ -71,6 +71,8 @@ def test_what_only_a_checkout_has_is_one_line(installed: tuple[Path, str]) -> No
     wrong = {
         "check benchmarks/mini.yaml": ("benchmarks/mini.yaml: no such benchmark file", *CHECKOUT_ONLY),
         "mirror mine": ("mirror: a benchmark file must follow", *CHECKOUT_ONLY),
+        "report results/micro": ("report: the package 'analysis'", *CHECKOUT_ONLY),
+        "compare results/micro results/micro": ("compare: the package 'analysis'", *CHECKOUT_ONLY),
         "record none.json": ("none.json: no such file",),
         "check-submission none.zip": ("none.zip: not a readable zip",),
         f"submission micro.yaml --pair {PAIR} --method no_kd --seed 7 --out x.zip": ("no such file",),

@@ -11,12 +11,15 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from railkd.benchmark import config
 from railkd.benchmark.paths import Layout
 from railkd.errors import UserError, printable
 from railkd.records import provenance, sealed_files
+
+if TYPE_CHECKING:
+    import torch
 
 SCHEMA = 1  # of speed.json
 
@@ -56,9 +59,7 @@ def _check(options: argparse.Namespace) -> None:
 def run(options: argparse.Namespace, command: str) -> list[str]:
     """Measures and writes; returns a line for each job that has become dearer than ``--against`` says."""
     _check(options)
-    before = sealed_files.read_json(options.against) if options.against else None
-    if options.against and not (isinstance(before, dict) and before.get("schema") == SCHEMA):
-        raise UserError(f"--against {options.against}: expected a speed.json of schema {SCHEMA}")
+    before = _earlier(options.against)
     benchmark = config.load(options.benchmark)
     folder = options.results or Path("results") / benchmark.name
     os.environ.setdefault("OMP_NUM_THREADS", str(options.threads))
@@ -88,24 +89,10 @@ def run(options: argparse.Namespace, command: str) -> list[str]:
         if name not in [group.name for group in groups]:
             raise UserError(f"--groups: unknown group '{name}'; available: {', '.join(g.name for g in groups)}")
     say(f"{len(groups)} groups of {len(jobs)} jobs on {device}")
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
-    found: list[dict[str, Any]] = []
-    result: dict[str, Any] = {
-        "schema": SCHEMA,
-        "benchmark": benchmark.name,
-        "title": benchmark.spec["title"],
-        "shapes": options.shapes,
-        "command": command,
-        "settings": {k: v for k, v in vars(settings).items() if k != "device"},
-        "environment": {
-            **provenance.provenance(),
-            "device": name,
-            "threads": torch.get_num_threads(),
-            "measured": provenance.now(),
-        },
-        "complexity": {job.method: work.table_1(benchmark, job.method) for job in jobs},
-        "groups": found,
-    }
+    shown = {k: v for k, v in vars(settings).items() if k != "device"}
+    result = _head(benchmark, options.shapes, command, shown, device)
+    result["complexity"] = {job.method: work.table_1(benchmark, job.method) for job in jobs}
+    result["groups"] = found = []
     if before:
         show.check_alike(result, before)  # before the time is spent
     for group in groups:
@@ -116,6 +103,38 @@ def run(options: argparse.Namespace, command: str) -> list[str]:
     show.write(result, folder, titles.read(benchmark.path).title_of)
     say(f"wrote {folder}/speed.{{json,csv,md,png,pdf}}")
     return show.dearer(result, before, options.tolerance) if before else []
+
+
+def _earlier(path: Path | None) -> dict[str, Any] | None:
+    """The measurement that ``--against`` names, if any; raises UserError for a file that holds none."""
+    if path is None:
+        return None
+    before = sealed_files.read_json(path)
+    if not (isinstance(before, dict) and before.get("schema") == SCHEMA):
+        raise UserError(f"--against {path}: expected a speed.json of schema {SCHEMA}")
+    return before
+
+
+def _head(
+    benchmark: config.Benchmark, shapes: str, command: str, settings: dict[str, Any], device: "torch.device"
+) -> dict[str, Any]:
+    """What speed.json says of itself: the benchmark, the settings, and the machine."""
+    import torch
+
+    return {
+        "schema": SCHEMA,
+        "benchmark": benchmark.name,
+        "title": benchmark.spec["title"],
+        "shapes": shapes,
+        "command": command,
+        "settings": settings,
+        "environment": {
+            **provenance.provenance(),
+            "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+            "threads": torch.get_num_threads(),
+            "measured": provenance.now(),
+        },
+    }
 
 
 def main(arguments: list[str] | None = None) -> int:

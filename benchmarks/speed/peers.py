@@ -12,13 +12,15 @@ Peers are optional: ``pip install -e .[peers]``; one that is missing or cannot r
 
 import argparse
 import importlib.metadata
+import itertools
 import math
 import os
 import sys
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
@@ -35,9 +37,6 @@ from railkd.methods import build
 from railkd.models import checkpoints, classifier
 from railkd.random_streams import seed_global
 from railkd.records import files, provenance, sealed_files
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
 
 METHOD = "pkd"
 
@@ -70,6 +69,61 @@ def _cut(prepared: Prepared, examples: int) -> Prepared:
     return prepared
 
 
+@dataclass(frozen=True)
+class Comparison:
+    """What is compared, and where: a pair of the benchmark on one device."""
+
+    benchmark: config.Benchmark
+    layout: Layout
+    pair: str
+    device: torch.device
+    steps: int | None  # batches of an epoch; None: all
+
+    @property
+    def teacher(self) -> str:
+        return str(self.benchmark.pairs[self.pair]["teacher"])
+
+    @property
+    def student(self) -> str:
+        return str(self.benchmark.pairs[self.pair]["student"])
+
+    def prepare(self, task: str) -> None:
+        """Tokenises the task and fine-tunes the teacher where that is not done; a short run has an untuned teacher."""
+        if not self.layout.prepared(self.teacher, task).is_file():
+            preparing.prepare(self.benchmark, self.layout, self.teacher, task)
+        if self.steps is None and not (self.layout.teacher(self.teacher, task) / "record.json").is_file():
+            fine_tuning.fine_tune(self.benchmark, self.layout, self.teacher, task, self.device, print)
+
+    def places(self, task: str) -> list[checkpoints.Checkpoint]:
+        """The checkpoints of teacher and student."""
+        tuned = checkpoints.Checkpoint(str(self.layout.teacher(self.teacher, task)))
+        untuned = self.steps is not None
+        return [
+            checkpoints.locate(self.benchmark, self.layout, self.teacher) if untuned else tuned,
+            checkpoints.locate(self.benchmark, self.layout, self.student),
+        ]
+
+    def row(self, tool: str, best: bool, task: str, seed: int, settings: dict[str, Any]) -> dict[str, Any]:
+        """One tool's run from freshly loaded models and tokens."""
+        prepared = preparation.load(self.layout.prepared(self.teacher, task))
+        if self.steps is not None:
+            _cut(prepared, self.steps * settings["batch_size"])
+        with tempfile.TemporaryDirectory(prefix="railkd-peers-") as folder:
+            models = [
+                classifier.load_classifier(place, prepared.task.outputs, seed, place.place, None, tool != "railkd")
+                for place in self.places(task)
+            ]
+            models[0].eval().requires_grad_(False)
+            for model in models:
+                classifier.place(model, self.device)
+            sizes = [(m.config.num_hidden_layers, m.config.hidden_size) for m in models]
+            labels = prepared.splits["train"].labels
+            seed_global(seed, "method")
+            method = build(METHOD, model_sizes.setting_for(sizes[0], sizes[1], task, labels), {}).to(self.device)
+            job = Job(prepared, models[0], models[1], method, settings, self.device, seed, best, Path(folder))
+            return _one(tool, job)
+
+
 def run(options: argparse.Namespace, command: str) -> Path:
     """Runs every tool on every task and writes ``peers.{json,md}``."""
     benchmark = config.load(options.benchmark)
@@ -85,35 +139,17 @@ def run(options: argparse.Namespace, command: str) -> Path:
     torch.set_num_threads(options.threads)
     device = device_for(options.device)
     layout = Layout(options.results or Path("results") / benchmark.name)
-    teacher, student = benchmark.pairs[pair]["teacher"], benchmark.pairs[pair]["student"]
+    compared = Comparison(benchmark, layout, pair, device, options.steps)
     rows = []
     for task in options.tasks:
-        if not layout.prepared(teacher, task).is_file():
-            preparing.prepare(benchmark, layout, teacher, task)
-        if options.steps is None and not (layout.teacher(teacher, task) / "record.json").is_file():
-            fine_tuning.fine_tune(benchmark, layout, teacher, task, device, print)
-        settings = benchmark.training("student", student, task)
+        compared.prepare(task)
+        settings = benchmark.training("student", compared.student, task)
         if options.epochs or options.steps:
             settings["epochs"] = options.epochs or 1
-        for seed in options.seeds:
-            for tool in options.tools:
-                for best in TOOLS[tool][1]:
-                    prepared = preparation.load(layout.prepared(teacher, task))
-                    if options.steps is not None:
-                        _cut(prepared, options.steps * settings["batch_size"])
-                    places = (
-                        _teacher(benchmark, layout, teacher, task, options.steps is not None),
-                        checkpoints.locate(benchmark, layout, student),
-                    )
-                    whole = tool != "railkd"
-                    with tempfile.TemporaryDirectory(prefix="railkd-peers-") as folder:
-                        loaded = [
-                            classifier.load_classifier(place, prepared.task.outputs, seed, place.place, None, whole)
-                            for place in places
-                        ]
-                        loaded[0].eval().requires_grad_(False)
-                        rows.append(_one(tool, best, task, prepared, loaded, settings, device, seed, Path(folder)))
-                    print(_line(rows[-1]), flush=True)
+        runs = [(tool, best) for tool in options.tools for best in TOOLS[tool][1]]
+        for seed, (tool, best) in itertools.product(options.seeds, runs):
+            rows.append(compared.row(tool, best, task, seed, settings))
+            print(_line(rows[-1]), flush=True)
     result = {
         "schema": 1,
         "benchmark": benchmark.name,
@@ -134,39 +170,14 @@ def run(options: argparse.Namespace, command: str) -> Path:
     return layout.root
 
 
-def _teacher(
-    benchmark: config.Benchmark, layout: Layout, teacher: str, task: str, short: bool
-) -> checkpoints.Checkpoint:
-    return (
-        checkpoints.locate(benchmark, layout, teacher)
-        if short
-        else checkpoints.Checkpoint(str(layout.teacher(teacher, task)))
-    )
-
-
-def _one(
-    tool: str,
-    best: bool,
-    task: str,
-    prepared: Prepared,
-    loaded: "list[PreTrainedModel]",
-    settings: dict[str, Any],
-    device: torch.device,
-    seed: int,
-    folder: Path,
-) -> dict[str, Any]:
+def _one(tool: str, job: Job) -> dict[str, Any]:
     """One tool's run, its time and what its student scores on dev; or the error that kept it from running."""
-    for model in loaded:
-        classifier.place(model, device)
-    shapes = [(m.config.num_hidden_layers, m.config.hidden_size) for m in loaded]
-    seed_global(seed, "method")
-    method = build(METHOD, model_sizes.setting_for(shapes[0], shapes[1], task, prepared.splits["train"].labels), {})
-    job = Job(prepared, loaded[0], loaded[1], method.to(device), settings, device, seed, best, folder)
-    package = PACKAGES[tool]
+    package, device, settings, task = PACKAGES[tool], job.device, job.settings, job.prepared.task
     dtype = torch.bfloat16 if job.bfloat16 and tool == "trainer" else torch.float32
-    dtype = precision(settings["precision"], device, shapes[1][1]) if tool == "railkd" else dtype
+    width = job.student.config.hidden_size
+    dtype = precision(settings["precision"], device, width) if tool == "railkd" else dtype
     row: dict[str, Any] = {
-        "tool": tool, "settings": "best" if best else "documented", "task": task, "seed": seed,
+        "tool": tool, "settings": "best" if job.best else "documented", "task": task.name, "seed": job.seed,
         "epochs": settings["epochs"], "batch_size": settings["batch_size"], "steps": job.steps,
         "precision": str(dtype).removeprefix("torch."),
     }  # fmt: skip
@@ -181,8 +192,9 @@ def _one(
     except Exception as error:  # another's tool, another's errors: the comparison goes on without it
         row["error"] = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
         return row
-    logits = logits_of(job.student, prepared.splits["dev"], prepared.facts["pad_id"], device, torch.float32)
-    row["metric"], row["dev"] = prepared.task.shown, scores_of(prepared, "dev", logits)[prepared.task.shown]
+    dev = job.prepared.splits["dev"]
+    logits = logits_of(job.student, dev, job.prepared.facts["pad_id"], device, torch.float32)
+    row["metric"], row["dev"] = task.shown, scores_of(job.prepared, "dev", logits)[task.shown]
     return row
 
 

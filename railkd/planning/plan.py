@@ -1,5 +1,6 @@
 """``railkd plan``: what a benchmark will take on this machine, from a minute of its own steps."""
 
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -46,7 +47,9 @@ def plan(benchmark: Benchmark, layout: Layout, device: torch.device, log: Callab
         for name in (spec["teacher"], spec["student"])
     }
     pairs = {(spec["teacher"], spec["student"]) for spec in benchmark.pairs.values()}
+    load = machine_load()
     cost = calibrate(benchmark, layout, configs, pairs, device, log)
+    log(load)
     hours: dict[str, float] = {}
     hours["pre-training"] = sum(_pretraining(benchmark, name, cost) for name in configs) / 3600
     disk = {"signals": 0, "teachers": 0}
@@ -82,6 +85,15 @@ def plan(benchmark: Benchmark, layout: Layout, device: torch.device, log: Callab
         f"{disk['teachers'] / GIB:.2g} GiB of fine-tuned teachers"
     )
     return {"runs": runs, "points": points, "teachers": teachers, "hours": hours, "disk": disk}
+
+
+def machine_load() -> str:
+    """In a line: this process's threads, the machine's cores, and what else kept them busy in the last minute."""
+    threads, cores, load = torch.get_num_threads(), os.cpu_count() or 1, os.getloadavg()[0]
+    line = f"measured with {threads} threads on {cores} cores, load average {load:.1f} in the minute before"
+    if load + threads > cores + 1:
+        line += "; other programs were running, so without them the hours are fewer"
+    return line
 
 
 def examples(benchmark: Benchmark, layout: Layout, task: str) -> int:

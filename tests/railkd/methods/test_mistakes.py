@@ -13,6 +13,7 @@ from railkd import cli
 from railkd.benchmark import config
 from railkd.benchmark.paths import Layout
 from railkd.benchmark.specification import Cell
+from railkd.commands.checking import check
 from railkd.errors import MethodError, UserError
 from railkd.jobs import distillation
 from railkd.methods import find
@@ -199,7 +200,7 @@ def test_a_mistake_is_told_once_and_alike(
     assert sentence.fullmatch(text), text
     if "seed" not in str(caught.value):  # what needs no run is seen before any
         with pytest.raises(UserError, match=re.escape(text)):
-            cli.check(benchmark_of(small, tmp_path, "my_kd.py:MyKD"), Layout(small[1]))
+            check(benchmark_of(small, tmp_path, "my_kd.py:MyKD"), Layout(small[1]))
 
 
 def test_a_number_that_is_not_finite_is_no_matter_of_precision(

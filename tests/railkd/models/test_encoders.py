@@ -184,8 +184,8 @@ def test_what_attention_methods_read_is_seen_before_training(type: str, why: str
 
 
 def test_methods_are_checked_against_what_their_models_have(tmp_path: Path, make_benchmark: Any) -> None:
-    from railkd import cli
     from railkd.benchmark.paths import Layout
+    from railkd.commands.checking import check
 
     for type in ("roformer", "esm"):
         make(next(f for f in FAMILIES if f.type == type), tmp_path / type)
@@ -207,5 +207,5 @@ def test_methods_are_checked_against_what_their_models_have(tmp_path: Path, make
             "pairs": {"p": {"teacher": "m", "student": "m", "methods": [method]}},
         }
         with pytest.raises(UserError) as caught:
-            cli.check(make_benchmark(changes), Layout("results"))
+            check(make_benchmark(changes), Layout("results"))
         assert line in str(caught.value), caught.value

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from railkd import cli
 from railkd.benchmark.paths import Layout
+from railkd.commands.checking import check
 from railkd.errors import UserError
 from railkd.jobs import fine_tuning, preparing
 from railkd.models import checkpoints, classifier
@@ -126,7 +126,7 @@ def test_its_head_gives_the_scores_and_nothing_is_trained(
     pipeline: Any, elsewhere: Any, make_benchmark: Any, tmp_path: Path
 ) -> None:
     benchmark, layout = of_mrpc(make_benchmark, elsewhere()), Layout(tmp_path / "results")
-    cli.check(benchmark, layout)
+    check(benchmark, layout)
     preparing.prepare(benchmark, layout, "bert4", "mrpc")
     record = fine_tuning.fine_tune(benchmark, layout, "bert4", "mrpc", CPU, lambda line: None)
     place = layout.teacher("bert4", "mrpc") / "record.json"
@@ -167,8 +167,8 @@ def test_labels_of_the_benchmark_file_name_nameless_outputs(
 ) -> None:
     folder, layout = elsewhere(names=("LABEL_0", "LABEL_1")), Layout(tmp_path / "results")
     with pytest.raises(UserError, match=r"tiny.yaml: models.bert4: .*expected models.bert4.labels: .* not_equivalent"):
-        cli.check(of_mrpc(make_benchmark, folder), layout)
-    cli.check(of_mrpc(make_benchmark, folder, labels=["equivalent", "not_equivalent"]), layout)
+        check(of_mrpc(make_benchmark, folder), layout)
+    check(of_mrpc(make_benchmark, folder, labels=["equivalent", "not_equivalent"]), layout)
 
 
 def test_what_is_not_fine_tuned_or_of_another_task_is_refused_before_compute(
@@ -179,8 +179,8 @@ def test_what_is_not_fine_tuned_or_of_another_task_is_refused_before_compute(
     with pytest.raises(
         UserError, match="classifier.bias' of its classification head is missing, so it is not fine-tuned"
     ):
-        cli.check(bare, layout)
+        check(bare, layout)
     both = make_benchmark({"models.bert4": {"path": str(elsewhere()), "fine_tuned": True}})  # sst2 and mrpc
     with pytest.raises(UserError, match="are EQUIVALENT, NOT_EQUIVALENT, expected those of sst2: negative, positive"):
-        cli.check(both, layout)
+        check(both, layout)
     assert not layout.root.exists()

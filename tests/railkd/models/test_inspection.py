@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from railkd import cli
 from railkd.benchmark.paths import Layout
 from railkd.benchmark.specification import Cell
+from railkd.commands.checking import check
 from railkd.errors import UserError
 from railkd.jobs import distillation, fine_tuning, preparing
 from railkd.models import classifier, inspection, probe
@@ -241,9 +242,9 @@ def test_positions_of_what_is_pre_trained(make_benchmark: Any) -> None:
     own = {"family": "bert", "layers": 2, "width": 16, "heads": 2, "vocabulary": 300, "max_length": 32, "steps": 1,
            "batch_size": 2, "learning_rate": 0.1}  # fmt: skip
     changes = {"models.own": {"pretrain": own}, "pairs.p.teacher": "own", "pairs.p.student": "own"}
-    cli.check(make_benchmark({**changes, "data.max_length": 32}), Layout("results"))
+    check(make_benchmark({**changes, "data.max_length": 32}), Layout("results"))
     with pytest.raises(UserError, match="data.max_length: 33 tokens, but models.own has positions for 32$"):
-        cli.check(make_benchmark({**changes, "data.max_length": 33}), Layout("results"))
+        check(make_benchmark({**changes, "data.max_length": 33}), Layout("results"))
 
 
 def test_pad_ids_that_differ(folder: Path, checkpoints: Path) -> None:
@@ -321,9 +322,9 @@ def test_the_hub_is_left_alone_in_a_dry_run(make_benchmark: Any) -> None:
         "models.two": {"layers_of": "far", "layers": 2, "keep": "first"},
         "pairs.p.student": "two",
     }
-    cli.check(make_benchmark(changes), Layout("results"), reach=False)
+    check(make_benchmark(changes), Layout("results"), reach=False)
     with pytest.raises(UserError, match="cannot load the hub checkpoint someone/far-away"):
-        cli.check(make_benchmark(changes), Layout("results"))
+        check(make_benchmark(changes), Layout("results"))
 
 
 def test_check_says_its_own_lines_alone(make_benchmark: Any) -> None:

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from railkd import cli
 from railkd.benchmark.paths import Layout
+from railkd.commands.checking import check
 from railkd.errors import UserError
 from railkd.models import package_parts
 from railkd.models.checkpoints import locate
@@ -94,7 +94,7 @@ def test_the_parts_make_one_checkpoint_once(site: Any, checkpoints: Path, tmp_pa
 def test_a_benchmark_reads_it_like_any_other_checkpoint(site: Any, make_benchmark: Any, tmp_path: Path) -> None:
     site()
     benchmark, layout = make_benchmark({"models.bert4": ENTRY}), Layout(tmp_path / "results")
-    cli.check(benchmark, layout)
+    check(benchmark, layout)
     assert locate(benchmark, layout, "bert4").place.startswith(str(tmp_path / "cache"))
     assert benchmark.initialisation("bert4") == "checkpoint tiny-part-001 and 2 more packages"
 

@@ -1,5 +1,7 @@
 """``railkd plan``: counts that can be checked by hand, and no hub."""
 
+import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -34,9 +36,20 @@ def test_runs_hours_and_disk(pipeline: Any, tmp_path: Path, monkeypatch: pytest.
     assert found["disk"]["signals"] == on_disk - headers
     assert min(found["hours"][part] for part in ("students", "teachers", "signals")) > 0
     assert lines[0] == f"training examples: MRPC {sizes[0]}, STS-B {sizes[1]}"
+    (said,) = [line for line in lines if line.startswith("measured with ")]
+    assert re.match(rf"measured with 1 threads on {os.cpu_count()} cores, load average \d+\.\d in the minute", said)
     fresh = Layout(tmp_path)  # nothing prepared: the mirror's files say how many there are
     counted = [plan.examples(pipeline.benchmark, fresh, task) for task in ("mrpc", "stsb")]
     assert counted == pytest.approx(sizes, abs=2)  # what is held out is rounded in each class
+
+
+@pytest.mark.parametrize(("load", "busy"), [(0.3, False), (7.5, True)])
+def test_a_busy_machine_is_named(load: float, busy: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "getloadavg", lambda: (load, 1.0, 1.0))
+    monkeypatch.setattr(os, "cpu_count", lambda: 4)
+    said = plan.machine_load()
+    assert said.startswith(f"measured with {torch.get_num_threads()} threads on 4 cores, load average {load}")
+    assert said.endswith("without them the hours are fewer") == busy
 
 
 def test_hours_are_those_of_the_measured_steps(pipeline: Any, monkeypatch: pytest.MonkeyPatch) -> None:

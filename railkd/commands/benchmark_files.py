@@ -1,0 +1,75 @@
+"""The commands about benchmark files: its check, its cost and its data."""
+
+import argparse
+import os
+from pathlib import Path
+
+from railkd.benchmark import config
+from railkd.commands.base import Command, declare_benchmark, declare_device, load_libraries, opened
+from railkd.commands.checking import check
+from railkd.errors import UserError
+
+
+def _check(arguments: argparse.Namespace) -> None:
+    benchmark, layout = opened(arguments)
+    check(benchmark, layout)
+    cells = sum(1 for _ in benchmark.cells())
+    print(f"{benchmark.path}: valid; {len(benchmark.pairs)} pairs, {cells} cells, {len(benchmark.seeds)} seeds")
+
+
+def _declare_plan(parser: argparse.ArgumentParser) -> None:
+    declare_benchmark(parser)
+    declare_device(parser)
+
+
+def _plan(arguments: argparse.Namespace) -> None:
+    benchmark, layout = opened(arguments)
+    log = load_libraries(arguments)
+    from railkd.devices import device_for
+    from railkd.planning.plan import plan
+
+    plan(benchmark, layout, device_for(arguments.device), log)
+    log("done")
+
+
+def _declare_mirror(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("folder", type=Path, metavar="DIR", help="where to; RAILKD_DATA and RAILKD_MODELS then name it")
+    parser.add_argument("benchmark", nargs="?", help="benchmark file (default: a checkout's benchmarks/paper.yaml)")
+
+
+def _mirror(arguments: argparse.Namespace) -> None:
+    from railkd.data.hub_mirror import mirror
+
+    for variable in ("RAILKD_DATA", "RAILKD_MODELS"):
+        os.environ.pop(variable, None)  # they may name the mirror that is to be made
+    if arguments.benchmark is None and not config.in_checkout():
+        raise UserError(
+            "mirror: a benchmark file must follow the folder: the default, benchmarks/paper.yaml, is in a checkout "
+            "of the suite and is not installed with the library"
+        )
+    mirror(config.load(arguments.benchmark or config.ROOT / "benchmarks" / "paper.yaml"), arguments.folder, print)
+
+
+COMMANDS = [
+    Command(
+        "check",
+        "Check a benchmark file, its data and checkpoints, and every method's options.",
+        "railkd check benchmarks/mini.yaml",
+        declare_benchmark,
+        _check,
+    ),
+    Command(
+        "plan",
+        "Say how many runs, hours and bytes a benchmark takes, from a minute of its steps on this machine.",
+        "railkd plan benchmarks/paper.yaml --device cuda",
+        _declare_plan,
+        _plan,
+    ),
+    Command(
+        "mirror",
+        "Fetch a benchmark's data and checkpoints once, for machines without network.",
+        "railkd mirror ~/mirror benchmarks/paper.yaml",
+        _declare_mirror,
+        _mirror,
+    ),
+]

@@ -1,0 +1,173 @@
+"""The commands that the workflow's rules call, one for each kind of job; each can be run by hand."""
+
+import argparse
+from collections.abc import Callable
+
+from railkd.benchmark.paths import Layout
+from railkd.benchmark.specification import Benchmark, Cell
+from railkd.commands.base import Command, Log, declare_benchmark, declare_device, load_libraries, opened
+from railkd.errors import Diverged, UserError
+from railkd.records.files import make_folder
+
+FILE = "benchmarks/mini.yaml"
+PAIR = "--pair bert12-distilbert6 --method pkd --task sst2"
+Work = Callable[[argparse.Namespace, Benchmark, Layout, Log], None]
+
+
+def _computes(work: Work) -> Callable[[argparse.Namespace], None]:
+    """A command that writes into the results folder, with torch and transformers loaded."""
+
+    def run(arguments: argparse.Namespace) -> None:
+        benchmark, layout = opened(arguments)
+        make_folder(layout.root)
+        log = load_libraries(arguments)
+        work(arguments, benchmark, layout, log)
+        log("done")
+
+    return run
+
+
+def _data(arguments: argparse.Namespace) -> None:
+    from railkd.miniglue import generation
+
+    benchmark, layout = opened(arguments)
+    make_folder(layout.root)
+    generation.generate(layout.data(), benchmark.data["seed"], **benchmark.sizes)
+
+
+def _pretrain(arguments: argparse.Namespace, benchmark: Benchmark, layout: Layout, log: Log) -> None:
+    from railkd.pretraining.masked_lm import pretrain
+
+    model = arguments.model
+    entry = benchmark.models[model]
+    if "pretrain" not in entry:
+        raise UserError(f"--model {model}: is not pre-trained here (models.{model} has no key 'pretrain')")
+    parent = layout.model(entry["from"]) if "from" in entry else None
+    corpus = layout.data() / "corpus" / "corpus.parquet"
+    try:
+        made_of = benchmark.pretraining_config(model)
+        pretrain(entry["pretrain"], corpus, layout.model(model), benchmark.data["seed"], parent, log, made_of)
+    except Diverged as error:
+        raise Diverged(f"models.{model}.pretrain.{error}") from None
+
+
+def _prepare(arguments: argparse.Namespace, benchmark: Benchmark, layout: Layout, log: Log) -> None:
+    from railkd.jobs import preparing
+
+    preparing.prepare(benchmark, layout, arguments.teacher, arguments.task)
+
+
+def _teacher(arguments: argparse.Namespace, benchmark: Benchmark, layout: Layout, log: Log) -> None:
+    from railkd.devices import device_for
+    from railkd.jobs import fine_tuning
+
+    device = device_for(arguments.device)
+    fine_tuning.fine_tune(benchmark, layout, arguments.teacher, arguments.task, device, log)
+
+
+def _signals(arguments: argparse.Namespace, benchmark: Benchmark, layout: Layout, log: Log) -> None:
+    from railkd.devices import device_for
+    from railkd.jobs import fine_tuning
+
+    fine_tuning.signals(benchmark, layout, arguments.teacher, arguments.task, device_for(arguments.device))
+
+
+def _release(arguments: argparse.Namespace) -> None:
+    _, layout = opened(arguments)
+    for file in layout.signals(arguments.teacher, arguments.task).glob("*.npy"):
+        file.unlink()
+
+
+def _declare_distil(parser: argparse.ArgumentParser) -> None:
+    declare_benchmark(parser, "pair", "method", "task")
+    declare_device(parser)
+    parser.add_argument("--seeds", type=int, nargs="+", required=True, help="seeds of the benchmark file to train")
+    parser.add_argument("--point", type=int, help="a point of the hyper-parameter search, counted from 0")
+
+
+def _distil(arguments: argparse.Namespace, benchmark: Benchmark, layout: Layout, log: Log) -> None:
+    from railkd.devices import device_for
+    from railkd.jobs import distillation
+
+    cell = Cell(arguments.pair, arguments.method, arguments.task)
+    device = device_for(arguments.device)
+    distillation.distil(benchmark, layout, cell, arguments.seeds, device, log=log, point=arguments.point)
+
+
+def _select(arguments: argparse.Namespace, benchmark: Benchmark, layout: Layout, log: Log) -> None:
+    from railkd.jobs import distillation
+
+    distillation.select(benchmark, layout, Cell(arguments.pair, arguments.method, arguments.task))
+
+
+def _declare_task(parser: argparse.ArgumentParser) -> None:
+    declare_benchmark(parser, "teacher", "task")
+
+
+def _declare_teacher(parser: argparse.ArgumentParser) -> None:
+    _declare_task(parser)
+    declare_device(parser)
+
+
+def _declare_pretrain(parser: argparse.ArgumentParser) -> None:
+    declare_benchmark(parser, "model")
+    declare_device(parser)
+
+
+def _declare_select(parser: argparse.ArgumentParser) -> None:
+    declare_benchmark(parser, "pair", "method", "task")
+
+
+TEACHER = "--teacher bert12 --task sst2"
+COMMANDS = [
+    Command("data", "Generate the texts of MiniGLUE.", f"railkd data {FILE}", declare_benchmark, _data),
+    Command(
+        "pretrain",
+        "Pre-train a miniature backbone of the benchmark file.",
+        f"railkd pretrain {FILE} --model bert12 --threads 2",
+        _declare_pretrain,
+        _computes(_pretrain),
+    ),
+    Command(
+        "prepare",
+        "Check and tokenise a task for a teacher and its students.",
+        f"railkd prepare {FILE} {TEACHER}",
+        _declare_task,
+        _computes(_prepare),
+    ),
+    Command(
+        "teacher",
+        "Fine-tune a teacher on a task.",
+        f"railkd teacher {FILE} {TEACHER} --device cpu",
+        _declare_teacher,
+        _computes(_teacher),
+    ),
+    Command(
+        "signals",
+        "Compute and store a fine-tuned teacher's signals on a task.",
+        f"railkd signals {FILE} {TEACHER}",
+        _declare_teacher,
+        _computes(_signals),
+    ),
+    Command(
+        "distil",
+        "Train the seeds of one cell: a method on a task for a pair.",
+        f"railkd distil {FILE} {PAIR} --seeds 1 2",
+        _declare_distil,
+        _computes(_distil),
+    ),
+    Command(
+        "select",
+        "Choose the best point of the hyper-parameter search of a cell.",
+        f"railkd select benchmarks/paper.yaml {PAIR}",
+        _declare_select,
+        _computes(_select),
+    ),
+    Command(
+        "release",
+        "Delete a teacher's stored signals on a task; they can be computed again.",
+        f"railkd release {FILE} {TEACHER}",
+        _declare_task,
+        _release,
+    ),
+]
