@@ -266,7 +266,7 @@ def test_each_claim_of_the_ledger_is_in_the_files_and_the_report(full: Folder) -
         assert key in documented, key
     text = (full.results / "claims.md").read_text(encoding="utf-8")
     report = (full.results / "report.md").read_text(encoding="utf-8")
-    assert "A verdict here is one on this text" in text and "## The paper's claims" in report
+    assert "A verdict here is one on this text" in text and "## Verdicts: does the paper hold here?" in report
     for claim in data["claims"]:
         assert f"### {claim['id']}: {claim['verdict']}" in text and claim["why"].endswith(".")
         assert (claim["verdict"] == "not run") == bool(claim["missing"]) == (not claim["parts"])
