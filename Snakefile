@@ -20,7 +20,7 @@ localrules:
 
 
 rule all:
-    input: # all that `railkd verify` would miss: what was deleted is made again even if the report is there
+    input: # all that `railkd verify` checks: what was deleted is made again even if the report is present
         L.generated(B),
         pretrained_models(),
         prepared_data(),

@@ -10,8 +10,8 @@ from typing import Any
 
 from railkd.errors import UserError
 
-CONTENT = "railkd_content"  # on a workflow: what decide_by_content was told
-# what Snakemake compares with the last run of a job, and its answer where nothing differs
+CONTENT = "railkd_content"  # attribute of a workflow: the arguments of decide_by_content
+# what Snakemake compares with the last run of a job, and the result where nothing differs
 COMPARISONS: dict[str, Any] = {
     "params_changed": False,
     "input_changed": (),
@@ -84,12 +84,12 @@ def find_packages_of_jobs(checkout: Path) -> None:
 
 def jobs_to_run(workflow: Any) -> Iterator[tuple[list[str], bool]]:
     """The output files of each job that is to run, and whether it was forced on the command line."""
-    asked = workflow.dag_settings
+    settings = workflow.dag_settings
     for job in workflow.dag.needrun_jobs():
         outputs = [str(path) for path in job.output]
-        named = job.rule.name in asked.forcerun or not asked.forcerun.isdisjoint(outputs)
-        target = asked.forcetargets and (job in workflow.dag.targetjobs)
-        yield outputs, bool(asked.forceall or named or target)
+        named = job.rule.name in settings.forcerun or not settings.forcerun.isdisjoint(outputs)
+        target = settings.forcetargets and (job in workflow.dag.targetjobs)
+        yield outputs, bool(settings.forceall or named or target)
 
 
 def check_arrays(workflow: Any, gpu: bool) -> None:

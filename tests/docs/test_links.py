@@ -66,7 +66,8 @@ def test_a_contents_line_names_every_section_in_order(page: Path) -> None:
 
 def test_the_readme_links_every_page() -> None:
     linked = set(re.findall(r"\]\(([^)#\s]+)", PAGES[0].read_text()))
-    assert {f"docs/{page.name}" for page in DOCS} <= linked
+    missing = {f"docs/{page.name}" for page in DOCS} - linked
+    assert not missing, "expected a link to each under the README's heading Documentation"
 
 
 def test_the_readme_is_short_and_begins_with_what_was_found() -> None:

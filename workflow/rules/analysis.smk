@@ -1,6 +1,6 @@
 """What the runs mean: tables, figures, claims, the audit of the paper's own numbers, and the report."""
 
-# scores that the GLUE server returned, where there are any (analysis/leaderboard.py)
+# scores that the GLUE server returned, if any (analysis/leaderboard.py)
 RETURNED = [str(path) for path in [L.leaderboard()] if path.is_file()]
 
 

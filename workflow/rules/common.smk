@@ -36,7 +36,7 @@ try:
         raise UserError(f"--config: unknown key '{next(iter(config))}'; available: benchmark, device, gres, results")
     B = benchmarks.load(BENCHMARK)
     L = Layout(results_folder(B, RESULTS))
-    SURVEY = None  # what is there and as asked; jobs on a cluster, which read this file again, need not know
+    SURVEY = None  # which results are present and as expected; a cluster's jobs read this file too, without it
     if workflow.is_main_process:
         files.check_folder(Path(RESULTS or L.root))  # as it was typed
         check(B, L, reach=False)
@@ -52,7 +52,7 @@ except UserError as error:
 
 engine.find_packages_of_jobs(BASE)
 # What is typed differently on another day must not be in a job's text, or Snakemake would take it for other code: it
-# goes through the environment. PYTHON: this environment's, unless Snakemake is asked to make environments itself.
+# goes through the environment. PYTHON: this environment's, unless Snakemake makes environments itself.
 PYTHON = "python" if workflow.deployment_settings.deployment_method else sys.executable
 os.environ |= {
     "RAILKD_PYTHON": PYTHON,
@@ -73,7 +73,7 @@ HELD = []  # open for as long as the workflow lives
 KEEP = workflow.storage_settings.notemp  # --notemp: signals stay
 
 
-# --- what there is to make ---
+# --- the files to make ---
 
 CELLS = [cell for cell in B.cells() if not B.external(cell.method)]
 RUNS = [str(L.run(cell, seed)) for cell in B.cells() for seed in B.seeds]
@@ -142,11 +142,11 @@ def cell_inputs(pair, method, seeds):
 
     def inputs(wildcards):
         signals, task = L.signals(teacher, wildcards.task), wildcards.task
-        asked = [wildcards.get("seed", seed) for seed in seeds]
-        if SURVEY and SURVEY.complete(Cell(pair, method, task), wildcards.get("point"), asked):
+        expected = [wildcards.get("seed", seed) for seed in seeds]
+        if SURVEY and SURVEY.complete(Cell(pair, method, task), wildcards.get("point"), expected):
             # The signals follow from the other inputs: computing them again, for another method, is no reason to train
-            # again. Not so for a run that is to be trained: a job whose input is ancient() is not looked at when that
-            # input is made again (snakemake/snakemake#4166).
+            # again. A run that is to be trained must not have this: a job whose input is ancient() is not considered
+            # when that input is made again (snakemake/snakemake#4166).
             signals = ancient(signals)
         return [
             L.prepared(teacher, task).with_suffix(".json"),
@@ -169,8 +169,8 @@ def readers(wildcards):
 
 
 def keep_what_is_right():
-    """Snakemake deletes a job's outputs before it runs: finished runs among them that are as asked are kept for the job
-    to put back, unless the job was forced. Records of runs that the file no longer names are set aside."""
+    """Snakemake deletes a job's outputs before it runs: finished runs among them that are as expected are kept for the
+    job to put back, unless the job was forced. Records of runs that the file no longer names are set aside."""
     from railkd.jobs import finished_runs
 
     for outputs, forced in engine.jobs_to_run(workflow):
@@ -210,7 +210,7 @@ onstart:
 
 
 onerror:
-    shell(f"{ANALYSIS} all {COMMON} || true")  # what there is, its holes and why
+    shell(f"{ANALYSIS} all {COMMON} || true")  # the report of what is present, with what is missing and why
 
 
 wildcard_constraints:

@@ -2,9 +2,9 @@
 
 from collections import Counter
 
-# The seeds of each job, which has paid for importing the libraries. Where every job trains one, a wildcard stands for it.
-SHARDS = [[str(seed) for seed in seeds] for seeds in dict.fromkeys(shard.seeds for shard in B.shards())]
-SHARDS = [["{seed}"]] if all(len(seeds) == 1 for seeds in SHARDS) else SHARDS
+# The seeds that one job trains, so that it imports the libraries once. Where every job trains one, it is a wildcard.
+SEED_GROUPS = [[str(seed) for seed in seeds] for seeds in dict.fromkeys(group.seeds for group in B.shards())]
+SEED_GROUPS = [["{seed}"]] if all(len(seeds) == 1 for seeds in SEED_GROUPS) else SEED_GROUPS
 ROWS = list(dict.fromkeys((cell.pair, cell.method) for cell in CELLS))
 PAIRS_OF = Counter(method for _, method in ROWS)
 
@@ -58,11 +58,11 @@ for _pair, _method in ROWS:
                 f"{RAILKD} select {COMMON} --pair {{params.pair}} --method {{params.method}}"
                 f" --task {{wildcards.task}} {LOG}"
 
-    for _seeds in SHARDS:
+    for _seeds in SEED_GROUPS:
 
         rule:
             name:
-                f"distil_{_name}" + (f"_seed{_seeds[0]}" if len(SHARDS) > 1 else "")
+                f"distil_{_name}" + (f"_seed{_seeds[0]}" if len(SEED_GROUPS) > 1 else "")
             input:
                 cell_inputs(_pair, _method, _seeds),
                 [L.best(_cell)] if B.search else [],

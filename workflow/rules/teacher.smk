@@ -1,7 +1,7 @@
-"""Teachers: fine-tuned once for each task, and asked once for all their students, methods and seeds.
+"""Teachers: each is fine-tuned once for a task, and its signals serve all its students, methods and seeds.
 
-Signals are state that the jobs of one file system share: several jobs read a teacher's folder at once, and whoever finds
-it empty fills it under a lock.
+Signals are state that the jobs of one file system share: several jobs read a teacher's folder at once, and a job that
+finds it empty fills it under a lock.
 """
 
 
@@ -38,8 +38,8 @@ rule signals:
         f"{RAILKD} signals {COMMON} --teacher {{wildcards.teacher}} --task {{wildcards.task}} {COMPUTE} {LOG}"
 
 
-# Signals are large: they go after their last reader. Not by temp(): Snakemake would make them again for a new method and
-# then train every other method again too. Their folder stays, and is filled again for a run that has to be trained.
+# Signals are large, so they are deleted after their last reader. Not by temp(): Snakemake would make them again for
+# a new method and then train every other method again too. Their folder stays, and is filled again for a new run.
 rule release:
     input:
         readers,
