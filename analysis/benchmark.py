@@ -74,10 +74,10 @@ class Benchmark:
 
     def families(self, pair: Pair) -> dict[str, list[str]]:
         """The entries of a pair that vary -> their variants in the pair, both in the file's order."""
-        found = {
+        varied = {
             m: [v for v in pair.methods if v in self.variants and self.variants[v].entry == m] for m in pair.methods
         }
-        return {entry: variants for entry, variants in found.items() if variants}
+        return {entry: variants for entry, variants in varied.items() if variants}
 
     def entries(self, pair: Pair) -> list[str]:
         """A pair's methods in the order of rows, without variants: as many as a plot can name."""

@@ -35,8 +35,8 @@ class Runs:
 
     def note(self, record: dict[str, Any], differ: list[str]) -> None:
         """Takes down that a cell's runs are not as asked."""
-        for of, found in ((self.outdated, set(differ) - {SOURCE}), (self.edited, SOURCE in differ)):
-            if found:
+        for of, differing in ((self.outdated, set(differ) - {SOURCE}), (self.edited, SOURCE in differ)):
+            if differing:
                 of.setdefault((record["pair"], record["method"]), []).append(record["task"])
 
     @cached_property
@@ -56,17 +56,17 @@ class Runs:
     @cached_property
     def by_cell(self) -> dict[tuple[str, str, str, str], list[dict[str, Any]]]:
         """(pair, method, block, column) -> its rows of ``scores``; far quicker to look up than the table."""
-        found: dict[tuple[str, str, str, str], list[dict[str, Any]]] = {}
+        cells: dict[tuple[str, str, str, str], list[dict[str, Any]]] = {}
         for row in self.scores.to_dict("records"):
-            found.setdefault((row["pair"], row["method"], row["block"], row["column"]), []).append(row)
-        return found
+            cells.setdefault((row["pair"], row["method"], row["block"], row["column"]), []).append(row)
+        return cells
 
     @cached_property
     def _cells(self) -> dict[tuple[str, str, str], dict[int, dict[str, Any]]]:
-        found: dict[tuple[str, str, str], dict[int, dict[str, Any]]] = {}
+        cells: dict[tuple[str, str, str], dict[int, dict[str, Any]]] = {}
         for (pair, method, task, seed), record in sorted(self.students.items()):
-            found.setdefault((pair, method, task), {})[seed] = record
-        return found
+            cells.setdefault((pair, method, task), {})[seed] = record
+        return cells
 
     def cell(self, pair: str, method: str, task: str) -> dict[int, dict[str, Any]]:
         """seed -> record of the runs of one cell."""
@@ -79,12 +79,12 @@ class Runs:
 
     def costs(self, pair: str, method: str, task: str, key: str) -> dict[int, tuple[float, str, str]]:
         """seed -> (cost, regime, device) of the runs of one cell that recorded this cost."""
-        found = {}
+        by_seed = {}
         for seed, record in self.cell(pair, method, task).items():
             cost = record["cost"]
             if cost.get(key):
-                found[seed] = (float(cost[key]), str(cost.get("regime", "?")), str(cost.get("device", "?")))
-        return found
+                by_seed[seed] = (float(cost[key]), str(cost.get("regime", "?")), str(cost.get("device", "?")))
+        return by_seed
 
 
 def read(benchmark: Benchmark, results: Path) -> Runs:
@@ -120,42 +120,47 @@ def read(benchmark: Benchmark, results: Path) -> Runs:
     return replace(runs, scores=pd.DataFrame(rows, columns=COLUMNS))
 
 
-Found = dict[int, tuple[Path, dict[str, Any]]]  # seed -> where its record lies, and the record
+SeedRecords = dict[int, tuple[Path, dict[str, Any]]]  # seed -> where its record lies, and the record
 
 
-def _cell(benchmark: Benchmark, layout: Layout, cell: Cell, runs: Runs) -> Found:
+def _cell(benchmark: Benchmark, layout: Layout, cell: Cell, runs: Runs) -> SeedRecords:
     """The records of one cell, all of one configuration and one source; notes what is outdated."""
-    found: Found = {}
+    records: SeedRecords = {}
     for seed in sorted(benchmark.seeds):
         path = layout.run(cell, seed)
         path = path if path.exists() else layout.kept(path)  # finished, though its job failed later
         if path.exists():
             expected = {"benchmark": benchmark.name, **cell._asdict(), "seed": seed, "stage": "distil"}
-            found[seed] = path, _record(path, expected)
+            records[seed] = path, _record(path, expected)
             if not benchmark.file.external(cell.method):
-                remember(benchmark.file.method_class(cell.method), found[seed][1])
-    asked = run_record.asked(benchmark.file, layout, cell) if found else None
-    differ = {seed: [] if asked is None else differences(record, asked) for seed, (_, record) in found.items()}
-    kept = {seed for seed, (path, _) in found.items() if path != layout.run(cell, seed)}
-    found = {seed: at for seed, at in found.items() if seed not in kept or asked is not None and not differ[seed]}
-    current = {seed: at for seed, at in found.items() if not differ[seed]}
-    if current and len(current) < len(found):
-        seeds = ", ".join(str(seed) for seed in found if seed not in current)
+                remember(benchmark.file.method_class(cell.method), records[seed][1])
+    expected_config = run_record.asked(benchmark.file, layout, cell) if records else None
+    differ = {
+        seed: [] if expected_config is None else differences(record, expected_config)
+        for seed, (_, record) in records.items()
+    }
+    kept = {seed for seed, (path, _) in records.items() if path != layout.run(cell, seed)}
+    records = {
+        seed: at for seed, at in records.items() if seed not in kept or expected_config is not None and not differ[seed]
+    }
+    current = {seed: at for seed, at in records.items() if not differ[seed]}
+    if current and len(current) < len(records):
+        seeds = ", ".join(str(seed) for seed in records if seed not in current)
         runs.left_out.append(f"{cell.pair} {cell.method}: {cell.task} (seed {seeds})")
-    chosen = current or found
+    chosen = current or records
     _check_alike(chosen)
     for seed, (_, record) in list(chosen.items())[:1]:
         runs.note(record, differ[seed])
     return chosen
 
 
-def _check_alike(found: Found) -> None:
+def _check_alike(records: SeedRecords) -> None:
     """Raises UserError unless all runs of a cell have one configuration and one source of their method."""
     for what, of in (
         ("another configuration (config_hash", lambda record: record["config_hash"]),
         ("another version of its method's source (fingerprint", lambda record: record["fingerprints"].get("method")),
     ):
-        stated = [(path, str(of(record))) for path, record in found.values() if of(record)]
+        stated = [(path, str(of(record))) for path, record in records.values() if of(record)]
         for path, one in stated[1:]:
             if one != stated[0][1]:
                 raise UserError(

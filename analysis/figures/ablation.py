@@ -52,7 +52,7 @@ def rows(benchmark: Benchmark, pair: Pair, entry: str) -> list[Row]:
     """
     variants = benchmark.families(pair)[entry]
     changed = {v: benchmark.variants[v].changed for v in variants}
-    found = {_key(change): v for v, change in changed.items()} | {_key({}): entry}
+    entries = {_key(change): v for v, change in changed.items()} | {_key({}): entry}
     own = benchmark.methods[entry]
     values: dict[str, list[Any]] = {}
     for change in changed.values():
@@ -68,7 +68,7 @@ def rows(benchmark: Benchmark, pair: Pair, entry: str) -> list[Row]:
             dots = []
             for other in values.get(second, [None]):
                 change = {option: value, **({second: other} if second else {})}
-                method = found.get(_key({k: v for k, v in change.items() if v != own[k]}))
+                method = entries.get(_key({k: v for k, v in change.items() if v != own[k]}))
                 if method:
                     dots.append((spell(second, other) if second else "", method))
             made.append(Row(option, spell(option, value), dots))
@@ -90,21 +90,23 @@ def contrasts(benchmark: Benchmark, runs: Runs, pair: Pair, entry: str) -> list[
     return [(says, effect(benchmark, runs, pair, entry, alone[m])) for m, says in names.items() if m in alone]
 
 
-def verdict(found: Effect) -> str:
+def verdict(difference: Effect) -> str:
     """An effect in words: estimate, interval, and what it establishes."""
-    if math.isnan(found[0]):
+    if math.isnan(difference[0]):
         return "missing"
-    return f"{signed(found[0])} points{' ' * (interval(found) != '')}{interval(found)}, {established(found)}"
+    limits = interval(difference)
+    return f"{signed(difference[0])} points{' ' * bool(limits)}{limits}, {established(difference)}"
 
 
-def interval(found: Effect) -> str:
+def interval(difference: Effect) -> str:
     """``[−0.5, +3.0]``; empty where one run, or runs that all say the same, give none."""
-    return "" if math.isnan(found[1]) or found[1] == found[2] else f"[{signed(found[1])}, {signed(found[2])}]"
+    _, low, high = difference
+    return "" if math.isnan(low) or low == high else f"[{signed(low)}, {signed(high)}]"
 
 
-def established(found: Effect) -> str:
+def established(difference: Effect) -> str:
     """What an effect's interval says of its sign."""
-    _, low, high = found
+    _, low, high = difference
     if math.isnan(low):
         return "one run, so no interval"
     if low == high:
@@ -181,10 +183,11 @@ def page_tables(benchmark: Benchmark, runs: Runs) -> list[PageTable]:
                 others = (compared_with(benchmark, pair, entry), entry)
                 effects = [effect(benchmark, runs, pair, method, other) for other in others]
                 views = [PageCell(*formats.cell_parts(average)[:2], sort=full(average.value))]
-                for found in effects[: 1 if method == entry else 2]:
-                    missing = math.isnan(found[0])
-                    views.append(PageCell("–" if missing else signed(found[0]), interval(found), sort=full(found[0])))
-                    views.append(text_cell("–" if missing else established(found)))
+                for difference in effects[: 1 if method == entry else 2]:
+                    missing = math.isnan(difference[0])
+                    text = "–" if missing else signed(difference[0])
+                    views.append(PageCell(text, interval(difference), sort=full(difference[0])))
+                    views.append(text_cell("–" if missing else established(difference)))
                 changed = benchmark.variants[method].changed if method in benchmark.variants else {}
                 name = ", ".join(f"{key} {spell(key, value)}" for key, value in changed.items())
                 made.append((name or "as it is", [*views, PageCell(""), PageCell("")][:5]))
@@ -201,28 +204,28 @@ def page_tables(benchmark: Benchmark, runs: Runs) -> list[PageTable]:
 
 
 def _compared_titles(benchmark: Benchmark) -> str:
-    found = [
+    titles = [
         benchmark.title_of(compared_with(benchmark, pair, entry))
         for pair in benchmark.drawn_from("ablation")
         for entry in benchmark.families(pair)
     ]
-    return " and ".join(dict.fromkeys(found)) or "vanilla KD"
+    return " and ".join(dict.fromkeys(titles)) or "vanilla KD"
 
 
 def frame(benchmark: Benchmark, runs: Runs) -> pd.DataFrame:
     """What the figure shows: a row for each dot, its difference to the reference in points with the interval."""
-    found = []
+    shown = []
     for pair in benchmark.drawn_from("ablation"):
         for entry in benchmark.families(pair):
             other = compared_with(benchmark, pair, entry)
             for row in rows(benchmark, pair, entry):
                 for second, method in row.dots:
-                    found.append(
+                    shown.append(
                         (pair.name, entry, row.option, row.value, second, method, other,
                          *effect(benchmark, runs, pair, method, other))
                     )  # fmt: skip
     columns = ["pair", "entry", "option", "value", "second", "method", "reference", "mean", "low", "high"]
-    return pd.DataFrame(found, columns=columns)
+    return pd.DataFrame(shown, columns=columns)
 
 
 def figure(benchmark: Benchmark, runs: Runs) -> Sheet:

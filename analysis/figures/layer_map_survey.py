@@ -83,47 +83,47 @@ def surveys(benchmark: Benchmark, runs: Runs) -> Iterator[Survey]:
             mapping = {v: benchmark.variants[v].changed["mapping"] for v in variants
                        if list(benchmark.variants[v].changed) == ["mapping"]}  # fmt: skip
             fixed = [v for v, value in mapping.items() if isinstance(value, list)]
-            found = {v: values for v in fixed if not np.isnan(values := scores(v)).any()}
+            complete = {v: values for v in fixed if not np.isnan(values := scores(v)).any()}
             named = {value: scores(v) for v, value in mapping.items() if isinstance(value, str) and value in MARKED}
             marked = {name: values for name, values in named.items() if not np.isnan(values).any()}
             if fixed:
-                shape = (len(found), len(benchmark.seeds), len(pair.tasks))
-                maps_MRT = np.array(list(found.values())).reshape(shape)
-                yield Survey(pair, entry, maps_MRT, scores(entry), marked, len(fixed), tuple(found))
+                shape = (len(complete), len(benchmark.seeds), len(pair.tasks))
+                maps_MRT = np.array(list(complete.values())).reshape(shape)
+                yield Survey(pair, entry, maps_MRT, scores(entry), marked, len(fixed), tuple(complete))
 
 
-def summary(benchmark: Benchmark, found: Survey) -> str:
+def summary(benchmark: Benchmark, survey: Survey) -> str:
     """What the survey shows of random mapping, in words and numbers."""
-    title = benchmark.title_of(found.entry)
-    maps = len(found.maps_MRT)
-    if maps < 2 or np.isnan(found.own_RT).any():
-        return f"{title}: missing ({maps} of {found.planned} maps have every run)."
-    if np.ptp(found.maps_MRT.mean(axis=2), axis=0).max() < 1e-9:
-        level = float(found.scores_M.mean())
-        return f"{title}: all {maps} fixed maps score {level:.1f}% alike, a map drawn anew {found.own:.1f}%."
-    mean, low, high = found.difference
-    text = f"{title}, a map drawn anew in each epoch: {found.own:.1f}%, {signed(mean)} points from the mean map"
+    title = benchmark.title_of(survey.entry)
+    maps = len(survey.maps_MRT)
+    if maps < 2 or np.isnan(survey.own_RT).any():
+        return f"{title}: missing ({maps} of {survey.planned} maps have every run)."
+    if np.ptp(survey.maps_MRT.mean(axis=2), axis=0).max() < 1e-9:
+        level = float(survey.scores_M.mean())
+        return f"{title}: all {maps} fixed maps score {level:.1f}% alike, a map drawn anew {survey.own:.1f}%."
+    mean, low, high = survey.difference
+    text = f"{title}, a map drawn anew in each epoch: {survey.own:.1f}%, {signed(mean)} points from the mean map"
     if math.isnan(low):
         text += ", one run, so no interval"
     else:
         sign = "better than a fixed map is on average" if low > 0 else "worse than a fixed map is on average"
         text += f" [{signed(low)}, {signed(high)}], {sign if low > 0 or high < 0 else 'no difference established'}"
-    text += f"; {found.rank(found.own):.0f}% of the {maps} fixed maps score lower"
-    others = [f"{MARKED[name]} {found.rank(float(values.mean())):.0f}%" for name, values in found.marked.items()]
+    text += f"; {survey.rank(survey.own):.0f}% of the {maps} fixed maps score lower"
+    others = [f"{MARKED[name]} {survey.rank(float(values.mean())):.0f}%" for name, values in survey.marked.items()]
     text += f" ({', '.join(others)})" if others else ""
-    text += f". The maps' scores spread with a standard deviation of {found.scores_M.std(ddof=1):.2f} points"
-    if found.variance is not None:
-        runs = found.maps_MRT.shape[1]
-        v = found.variance
+    text += f". The maps' scores spread with a standard deviation of {survey.scores_M.std(ddof=1):.2f} points"
+    if survey.variance is not None:
+        runs = survey.maps_MRT.shape[1]
+        v = survey.variance
         text += f"; the noise of a mean of {runs} runs alone gives {v.noise_sd / math.sqrt(runs):.2f}, and the map "
         text += f"explains {100 * v.share:.0f}% [{100 * v.low:.0f}, {100 * v.high:.0f}] of a run's variance"
         text += ", which may be nothing" if v.low <= 0 else ""
-    return text + (f". {found.planned - maps} maps lack a run." if maps < found.planned else ".")
+    return text + (f". {survey.planned - maps} maps lack a run." if maps < survey.planned else ".")
 
 
 def findings(benchmark: Benchmark, runs: Runs) -> list[str]:
     """What the figure shows of random mapping, a sentence for each entry with fixed maps."""
-    return [summary(benchmark, found) for found in surveys(benchmark, runs)]
+    return [summary(benchmark, survey) for survey in surveys(benchmark, runs)]
 
 
 def about(benchmark: Benchmark, runs: Runs) -> str:
@@ -181,7 +181,7 @@ def frame(benchmark: Benchmark, runs: Runs) -> pd.DataFrame:
 
     ``map`` is how the layers are chosen; the entry itself has, on average, the interval of ``Survey.difference``.
     """
-    found = []
+    rows = []
     for one in surveys(benchmark, runs):
         blocks = [(FIXED, name, values) for name, values in zip(one.names, one.maps_MRT, strict=True)]
         blocks += [(MARKED[name], "", values) for name, values in one.marked.items()]
@@ -193,18 +193,18 @@ def frame(benchmark: Benchmark, runs: Runs) -> pd.DataFrame:
                 limits = [math.nan, math.nan]
                 if name == ANEW and task == "" and len(one.maps_MRT):
                     limits = [float(one.scores_M.mean()) + limit for limit in one.difference[1:]]
-                found.append((one.pair.name, one.entry, task, name, method, score, *limits))
-    return pd.DataFrame(found, columns=["pair", "entry", "task", "map", "method", "mean", "low", "high"])
+                rows.append((one.pair.name, one.entry, task, name, method, score, *limits))
+    return pd.DataFrame(rows, columns=["pair", "entry", "task", "map", "method", "mean", "low", "high"])
 
 
 def figure(benchmark: Benchmark, runs: Runs) -> Sheet:
     """For each entry with fixed maps: their scores' histogram, on average over the tasks and below by task."""
-    data, found = frame(benchmark, runs), list(surveys(benchmark, runs))
-    below = [math.ceil(len(one.pair.tasks) / 2) for one in found]
+    data, shown_surveys = frame(benchmark, runs), list(surveys(benchmark, runs))
+    below = [math.ceil(len(one.pair.tasks) / 2) for one in shown_surveys]
     sheet = Sheet(style.COLUMN, 1.0 + sum(1.9 + 1.25 * rows for rows in below))
-    grid = sheet.add_gridspec(max(len(found), 1), hspace=0.1)
+    grid = sheet.add_gridspec(max(len(shown_surveys), 1), hspace=0.1)
     shown = [name for name in (ANEW, *MARKED.values()) if (data["map"] == name).any()]
-    for k, one in enumerate(found):
+    for k, one in enumerate(shown_surveys):
         inner = grid[k].subgridspec(1 + below[k], 2, height_ratios=[1.4, *[1.0] * below[k]])
         own = data[(data["pair"] == one.pair.name) & (data["entry"] == one.entry)]
         for t, task in enumerate(["", *one.pair.tasks]):
@@ -217,8 +217,8 @@ def figure(benchmark: Benchmark, runs: Runs) -> Sheet:
             if t == 0:
                 axis.set_xlabel(f"{compared_block(benchmark, runs)} score, %")
                 axis.set_ylabel(f"{style.plain(benchmark.title_of(one.entry))}\nnumber of maps")
-    if found:
-        entries = list(dict.fromkeys(one.entry for one in found))
+    if shown_surveys:
+        entries = list(dict.fromkeys(one.entry for one in shown_surveys))
         key: dict[str, Any] = {FIXED: Patch(color=style.EDGE)}
         for entry in entries if ANEW in shown else []:
             title = f"{benchmark.title_of(entry)}, {ANEW}" if len(entries) > 1 else ANEW

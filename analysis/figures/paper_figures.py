@@ -24,7 +24,7 @@ def similarity_data(
     benchmark: Benchmark, runs: Runs, pair: Pair, pooling: str
 ) -> tuple[dict[str, np.ndarray], list[tuple[int, int]], list[str]]:
     """method -> similarity: (runs × shown layers); the (student, teacher) layers; titles of methods without any."""
-    found: dict[str, np.ndarray] = {}
+    similarities: dict[str, np.ndarray] = {}
     layers: list[tuple[int, int]] = []
     missing = []
     for method in pair.rows(FIRST):
@@ -38,8 +38,8 @@ def similarity_data(
             continue
         m, n = matrices[0].shape[0], matrices[0].shape[1] + 1
         layers = layers_shown(m, n)
-        found[method] = np.array([[matrix[i - 1, j - 1] for i, j in layers] for matrix in matrices])
-    return found, layers, missing
+        similarities[method] = np.array([[matrix[i - 1, j - 1] for i, j in layers] for matrix in matrices])
+    return similarities, layers, missing
 
 
 def attention_data(benchmark: Benchmark, runs: Runs, pair: Pair, method: str, task: str) -> np.ndarray | None:
@@ -84,8 +84,8 @@ def similarity_frame(benchmark: Benchmark, runs: Runs) -> pd.DataFrame:
     rows = []
     for pair in benchmark.drawn_from("figure2"):
         for pooling in POOLINGS:
-            found, layers, _ = similarity_data(benchmark, runs, pair, pooling)
-            for method, values in found.items():
+            similarities, layers, _ = similarity_data(benchmark, runs, pair, pooling)
+            for method, values in similarities.items():
                 for k, (i, j) in enumerate(layers):
                     mean = float(values[:, k].mean())
                     sd = float(values[:, k].std(ddof=1)) if len(values) > 1 else np.nan

@@ -239,14 +239,14 @@ def drawn_layers(benchmark: Benchmark, runs: Runs, pair: Pair, method: str) -> t
 
 def repeated(runs: Runs, pair: Pair, method: str) -> int:
     """The number of draws where every task has the same ones, one for each seed and epoch; 0 where tasks differ."""
-    found: dict[tuple[int, int], set[tuple[int, ...]]] = {}
+    by_epoch: dict[tuple[int, int], set[tuple[int, ...]]] = {}
     for (p, m, _, seed), record in runs.students.items():
         if (p, m) == (pair.name, method):
             if record["method_record"].get("layer_counts"):
                 return 0
             for epoch, layers in enumerate(record["method_record"].get("layers") or []):
-                found.setdefault((seed, epoch), set()).add(tuple(layers))
-    return len(found) if all(len(layers) == 1 for layers in found.values()) else 0
+                by_epoch.setdefault((seed, epoch), set()).add(tuple(layers))
+    return len(by_epoch) if all(len(layers) == 1 for layers in by_epoch.values()) else 0
 
 
 def draws(benchmark: Benchmark, runs: Runs, pair: Pair) -> Sheet | None:

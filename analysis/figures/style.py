@@ -81,8 +81,8 @@ def marks(methods: Iterable[str]) -> dict[str, Mark]:
 
 def marks_of(benchmark: Benchmark) -> dict[str, Mark]:
     """The mark of every entry of a benchmark and of the teacher; a variant has that of its entry."""
-    found = marks(["teacher", *(m for m in benchmark.methods if m not in benchmark.variants)])
-    return found | {name: found[variant.entry] for name, variant in benchmark.variants.items()}
+    by_entry = marks(["teacher", *(m for m in benchmark.methods if m not in benchmark.variants)])
+    return by_entry | {name: by_entry[variant.entry] for name, variant in benchmark.variants.items()}
 
 
 def values(names: Sequence[str], colour: str) -> dict[str, Mark]:

@@ -205,8 +205,8 @@ def _errors(content: dict[str, Any]) -> PageTable | None:
 
 
 def _budget(content: dict[str, Any]) -> PageTable | None:
-    found = content.get("budget") or []
-    longest = max((len(row["expected"]) for row in found), default=0)
+    entries = content.get("budget") or []
+    longest = max((len(row["expected"]) for row in entries), default=0)
     rows = [
         (
             str(row["pair"]),
@@ -215,7 +215,7 @@ def _budget(content: dict[str, Any]) -> PageTable | None:
                 *(number_cell(dict(enumerate(row["expected"])).get(i), 1) for i in range(longest)),
             ],
         )
-        for row in found
+        for row in entries
     ]
     if not rows:
         return None

@@ -71,7 +71,7 @@ def welch(ours: Side, theirs: Side) -> tuple[float, float, float]:
 
 def read(results: Path) -> dict[Key, Side]:
     """Every number of a folder's tables. Raises UserError when no table is present or one cannot be read."""
-    found: dict[Key, Side] = {}
+    sides: dict[Key, Side] = {}
     layout = Layout(results)
     paths = [path for n in TABLES if (path := layout.table(n)).is_file()]
     if not paths:
@@ -88,12 +88,12 @@ def read(results: Path) -> dict[Key, Side]:
                     if row["value"]:
                         key = (int(row["table"]), row["pair"], row["block"], row["row"], row["column"])
                         n = int(float(row["n"] or 0))
-                        found[key] = Side(number(row["value"]), number(row["sd"]), n, row["statistic"], row["unit"])
+                        sides[key] = Side(number(row["value"]), number(row["sd"]), n, row["statistic"], row["unit"])
         except (OSError, KeyError, OverflowError, TypeError, ValueError, csv.Error) as error:
             raise UserError(
                 f"{path}: not a table of this suite ({error}); run 'python -m analysis tables' again"
             ) from None
-    return found
+    return sides
 
 
 def compare(results: Path, against: Path, tolerance: float = 0.0) -> list[Compared]:
@@ -215,7 +215,7 @@ def _view(cell: Compared | None) -> PageCell:
 
 def page_tables(benchmark: Benchmark, cells: list[Compared]) -> list[PageTable]:
     """A page's table for each of the paper's tables: difference, and both sides' numbers below."""
-    found = []
+    made = []
     for number in TABLES:
         own = {cell.key: cell for cell in cells if cell.key[0] == number}
         if not own:
@@ -231,7 +231,7 @@ def page_tables(benchmark: Benchmark, cells: list[Compared]) -> list[PageTable]:
                     at = (number, pair, kind or block, row, column)
                     views.append(_view(own.get(at)))
                 sections[place][row] = views
-        found.append(
+        made.append(
             PageTable(
                 f"table{number}",
                 title_of_table(number),
@@ -247,7 +247,7 @@ def page_tables(benchmark: Benchmark, cells: list[Compared]) -> list[PageTable]:
                 "Model",
             )
         )
-    return found
+    return made
 
 
 def compose(benchmark: Benchmark, cells: list[Compared], results: Path, against: Path, tolerance: float) -> str:

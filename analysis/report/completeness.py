@@ -34,7 +34,7 @@ class Completeness:
         tasks: dict[tuple[str, str], list[str]] = {}
         for pair, method, task, _ in self.missing:
             tasks.setdefault((pair, method), []).append(task)
-        return {key: (len(found), list(Counter(found))) for key, found in tasks.items()}
+        return {key: (len(listed), list(Counter(listed))) for key, listed in tasks.items()}
 
 
 def planned(benchmark: Benchmark) -> list[Key]:
@@ -51,11 +51,11 @@ def planned(benchmark: Benchmark) -> list[Key]:
 
 def of(benchmark: Benchmark, runs: Runs, results: Path) -> Completeness:
     """Compares the benchmark file with the records; the reasons come from the logs of the jobs."""
-    asked = planned(benchmark)
-    missing = [key for key in asked if key not in runs.students]
+    expected = planned(benchmark)
+    missing = [key for key in expected if key not in runs.students]
     teachers = list(dict.fromkeys((pair.teacher, task) for pair in benchmark.pairs for task in pair.tasks))
     return Completeness(
-        asked,
+        expected,
         missing,
         teachers,
         [teacher for teacher in teachers if teacher not in runs.teachers],

@@ -18,10 +18,10 @@ LONGEST = 400  # characters of a reason
 
 def grouped(benchmark: Benchmark, results: Path, missing: list[Key]) -> dict[str, list[Key]]:
     """Reason -> the runs that are missing for it, in their order."""
-    found: dict[str, list[Key]] = {}
+    by_reason: dict[str, list[Key]] = {}
     for key in missing:
-        found.setdefault(reason(benchmark, results, key), []).append(key)
-    return found
+        by_reason.setdefault(reason(benchmark, results, key), []).append(key)
+    return by_reason
 
 
 def listed(benchmark: Benchmark, keys: list[Key]) -> str:
@@ -38,24 +38,24 @@ def listed(benchmark: Benchmark, keys: list[Key]) -> str:
 
 def reason(benchmark: Benchmark, results: Path, key: Key) -> str:
     """Why one run is missing, in a line."""
-    layout, asked = Layout(results), benchmark.file
-    if asked.external(key[1]):
+    layout, file = Layout(results), benchmark.file
+    if file.external(key[1]):
         return "another repository's rule has not written it"
-    for log in _logs(asked, layout, key):
+    for log in _logs(file, layout, key):
         ending = _ending(log, key)
         if ending:
             return f"{ending} ({log.relative_to(results)})"
     return "not run yet"
 
 
-def _logs(asked: File, layout: Layout, key: Key) -> Iterator[Path]:
+def _logs(file: File, layout: Layout, key: Key) -> Iterator[Path]:
     """The logs of the jobs that a run needs, in their order, its own last."""
     pair, method, task, seed = key
-    teacher, student = asked.pairs[pair]["teacher"], asked.pairs[pair]["student"]
+    teacher, student = file.pairs[pair]["teacher"], file.pairs[pair]["student"]
     yield layout.log("data")
     models = [teacher, student]
     for model in models:  # grows while it is read
-        entry = asked.models[model]
+        entry = file.models[model]
         models += [entry[k] for k in ("from", "layers_of") if k in entry and entry[k] not in models]
     for model in reversed(models):
         yield layout.log("pretrain", model)
@@ -63,7 +63,7 @@ def _logs(asked: File, layout: Layout, key: Key) -> Iterator[Path]:
         yield layout.log(step, teacher, task)
     yield from sorted(layout.log(f"search_{method}", pair, task).parent.glob(f"{task}-*.log"))
     yield layout.log(f"select_{method}", pair, task)
-    first = next(s.seeds[0] for s in asked.shards() if s.cell == (pair, method, task) and seed in s.seeds)
+    first = next(s.seeds[0] for s in file.shards() if s.cell == (pair, method, task) and seed in s.seeds)
     yield layout.log(f"distil_{method}", pair, f"{task}-{first}")
 
 

@@ -53,8 +53,8 @@ def compose(contents: Contents) -> str:
 
 def _methods(benchmark: Benchmark) -> list[tuple[str, str]]:
     """The title of each method that is no variant of another, and what it does, in a sentence."""
-    found = [(benchmark.title_of(m), benchmark.summary_of(m)) for m in benchmark.methods if m not in benchmark.variants]
-    return [(title, summary) for title, summary in found if summary]
+    methods = [m for m in benchmark.methods if m not in benchmark.variants]
+    return [(benchmark.title_of(m), benchmark.summary_of(m)) for m in methods if benchmark.summary_of(m)]
 
 
 def _averages(benchmark: Benchmark, table: Table) -> list[dict[str, Any]]:

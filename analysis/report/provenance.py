@@ -112,17 +112,17 @@ def cost_table(benchmark: Benchmark, runs: Runs) -> PageTable:
     rows, exported = [], []
     for pair in benchmark.pairs:
         for method in pair.rows():
-            found = [r for (p, m, _, _), r in runs.students.items() if (p, m) == (pair.name, method)]
-            tasks = {r["task"] for r in found}
-            if not found:
+            records = [r for (p, m, _, _), r in runs.students.items() if (p, m) == (pair.name, method)]
+            tasks = {r["task"] for r in records}
+            if not records:
                 continue
-            seconds = [_mean(found, task, "train_seconds") for task in tasks]
-            steps = [_mean(found, task, "step_seconds") for task in tasks]
-            known = [r["cost"]["peak_memory_bytes"] / 1e6 for r in found if r["cost"].get("peak_memory_bytes")]
+            seconds = [_mean(records, task, "train_seconds") for task in tasks]
+            steps = [_mean(records, task, "step_seconds") for task in tasks]
+            known = [r["cost"]["peak_memory_bytes"] / 1e6 for r in records if r["cost"].get("peak_memory_bytes")]
             total, step = sum(seconds), 1000 * sum(steps) / len(steps)
             peak = max(known, default=math.nan)
-            device = ", ".join(sorted({str(r["cost"].get("device", "?")) for r in found}))
-            counted = {"runs": len(found), "tasks": len(tasks)}
+            device = ", ".join(sorted({str(r["cost"].get("device", "?")) for r in records}))
+            counted = {"runs": len(records), "tasks": len(tasks)}
             measured = {"train_seconds": total, "step_ms": step, "peak_mb": peak, "device": device}
             exported.append({"pair": pair.name, "method": method, **counted, **measured})
             views = [PageCell(str(n), sort=str(n)) for n in counted.values()]
@@ -142,8 +142,8 @@ def cost_table(benchmark: Benchmark, runs: Runs) -> PageTable:
     )
 
 
-def _mean(found: list[dict[str, Any]], task: str, key: str) -> float:
-    values = [float(r["cost"].get(key) or 0) for r in found if r["task"] == task]
+def _mean(records: list[dict[str, Any]], task: str, key: str) -> float:
+    values = [float(r["cost"].get(key) or 0) for r in records if r["task"] == task]
     return sum(values) / len(values)
 
 

@@ -22,12 +22,12 @@ def synthetic(benchmark: Benchmark, runs: Runs) -> str:
 def outdated(runs: Runs) -> str:
     """Which runs are not those that the benchmark file and the methods' source ask for now; empty for none."""
     sentences = []
-    for found, why in (
+    for cells, why in (
         (runs.outdated, "another configuration than the benchmark file now says"),
         (runs.edited, "another version of their method's source than the present one"),
     ):
-        if found:
-            rows = "; ".join(f"{pair} {method}: {', '.join(tasks)}" for (pair, method), tasks in found.items())
+        if cells:
+            rows = "; ".join(f"{pair} {method}: {', '.join(tasks)}" for (pair, method), tasks in cells.items())
             sentences.append(f"Trained with {why}, so not comparable: {rows}.")
     if runs.left_out:
         sentences.append(f"Left out, because trained with another configuration or source: {'; '.join(runs.left_out)}.")
@@ -101,11 +101,11 @@ def training_sizes(benchmark: Benchmark, runs: Runs, tasks: Iterable[str]) -> st
             sizes.setdefault(record["task"], set()).add(record["examples"]["train"])
     parts = []
     for task in tasks:
-        asked = {benchmark.train_examples[task]} if task in benchmark.train_examples else set()
-        found = sorted(sizes.get(task) or asked)
-        if found:
+        planned = {benchmark.train_examples[task]} if task in benchmark.train_examples else set()
+        counts = sorted(sizes.get(task) or planned)
+        if counts:
             subset = " (a subset)" if task in benchmark.train_examples and benchmark.source == "glue" else ""
-            parts.append(f"{TASKS[task].title} {' or '.join(f'{n:,}' for n in found)}{subset}")
+            parts.append(f"{TASKS[task].title} {' or '.join(f'{n:,}' for n in counts)}{subset}")
     return f"Training examples: {', '.join(parts)}." if parts else ""
 
 
