@@ -1,18 +1,10 @@
-"""The report's own figures as inline SVG: averages, learning curves, cost against quality, the layers drawn.
+"""The HTML report's own figures: averages, learning curves, cost against quality, the teacher layers drawn."""
 
-Text stays text and takes the page's colour, so that one drawing serves light and dark, screen and print.
-"""
-
-import io
 import math
-import re
-from collections.abc import Callable
 from typing import Any
 
-import matplotlib
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from analysis.benchmark import Benchmark, Pair
@@ -22,39 +14,6 @@ from analysis.load import Runs
 from analysis.statistics import summaries
 from analysis.tables.cells import CONSTANT, Table, score_cells
 from railkd.tasks import TASKS
-
-_THEME = {style.INK: "currentColor", "#000000": "currentColor"}
-_THEME |= {style.GRID: "var(--grid)", style.EDGE: "var(--line)", style.PAPER: "var(--page)"}
-ON_SCREEN = 1.5  # letters of 7 points are small on a screen
-
-
-def svg(figure: Figure, name: str, label: str) -> str:
-    """A figure as an <svg> element for a page; ``name`` keeps its ids apart from other drawings' on the page."""
-    from markupsafe import escape
-
-    buffer = io.StringIO()
-    with matplotlib.rc_context({**style.theme(page=True), "svg.hashsalt": name}):
-        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
-    text = buffer.getvalue()
-    text = re.sub(r"<metadata>.*?</metadata>\s*", "", text[text.index("<svg") :], flags=re.DOTALL)
-    text = re.sub(r'\bid="', f'id="{name}-', text)
-    text = re.sub(r'(href="#|url\(#)', rf"\g<1>{name}-", text)
-    text = re.sub(r"<style[^>]*>.*?</style>", "", text, count=1, flags=re.DOTALL)  # would hold for the whole page
-    for colour, themed in _THEME.items():
-        text = text.replace(colour, themed)
-    width, height = (float(side) for side in re.findall(r'(?:width|height)="([\d.]+)pt"', text)[:2])
-    text = re.sub(r'width="[\d.]+pt" height="[\d.]+pt"|height="[\d.]+pt"|width="[\d.]+pt"', "", text)
-    opening = f'<svg role="img" aria-label="{escape(label)}" style="--own:{ON_SCREEN * width * 4 / 3:.0f}px;'
-    opening += f'aspect-ratio:{width:.0f}/{height:.0f};stroke-linejoin:round"'
-    return text.replace("<svg", opening, 1)
-
-
-def on_page(benchmark: Benchmark, runs: Runs, draw: Callable[[Benchmark, Runs], Sheet]) -> Sheet:
-    """A figure in the page's colours, without the words below, which the page prints as text."""
-    with style.themed(page=True):
-        sheet = draw(benchmark, runs)
-        sheet.supxlabel("")
-    return sheet
 
 
 def averages_frame(table: Table) -> pd.DataFrame:

@@ -14,6 +14,7 @@ import numpy as np
 from scipy.special import stdtr, stdtrit
 
 from analysis.benchmark import TABLES, Benchmark
+from analysis.figures import inline_svg
 from analysis.report.templates import render
 from analysis.statistics import inference
 from analysis.tables import formats
@@ -269,6 +270,7 @@ def compose(benchmark: Benchmark, cells: list[Compared], results: Path, against:
         rule=rule(cells, tolerance),
         different=[(_where(benchmark, cell.key), cell) for cell in cells if cell.verdict == "differs"],
         shown=_shown,
+        marks=inline_svg.symbols(benchmark),
         tables=page_tables(benchmark, cells),
         csv=data_uri(csv_of(exported)),
         file=f"{benchmark.name}-comparison.csv",

@@ -51,10 +51,14 @@ class Contents:
         """What a reader must know before any number; empty where there is nothing."""
         return captions.reading(self.benchmark, self.runs)
 
+    @property
+    def beside(self) -> bool:
+        """Whether the paper's numbers stand beside any of these."""
+        return any(compares(table.sections) for table in self.tables)
+
     def reading(self) -> list[tuple[str, str]]:
         """How to read the tables: what a mark or a word stands for, and a sentence or more on it."""
-        beside = any(compares(table.sections) for table in self.tables)
-        paper = ", and the paper's value in parentheses" if beside else ""
+        paper = ", and the paper's value in parentheses" if self.beside else ""
         guide = [
             (
                 "A cell",
@@ -78,7 +82,7 @@ class Contents:
             (
                 "An average",
                 "is taken within a run over the tasks of the row, then over runs. It is shown only if every cell has "
-                "every run." + (" The paper's averages are not always the mean of its columns." if beside else ""),
+                "every run." + (" The paper's averages are not always the mean of its columns." if self.beside else ""),
             ),
             (
                 "missing",

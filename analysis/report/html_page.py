@@ -5,7 +5,7 @@ from typing import Any
 from markupsafe import Markup
 
 from analysis.benchmark import Benchmark, Pair
-from analysis.figures import report_plots
+from analysis.figures import inline_svg, report_plots
 from analysis.figures.style import Sheet
 from analysis.load import Runs
 from analysis.report import claims_html, failures, provenance
@@ -35,6 +35,8 @@ def compose(contents: Contents) -> str:
         reading=contents.reading(),
         glance=[line for table in contents.tables if table.number in (2, 3) for line in _averages(benchmark, table)],
         methods=_methods(benchmark),
+        marks=inline_svg.symbols(benchmark),
+        beside=contents.beside,
         verdicts=claims_html.verdicts(benchmark, contents.claims),
         audit=claims_html.audit(contents.audit),
         tables=[html_tables.of_table(table) for table in contents.tables],
@@ -72,7 +74,7 @@ def _averages(benchmark: Benchmark, table: Table) -> list[dict[str, Any]]:
 
 def _drawing(sheet: Sheet, name: str, title: str, caption: str) -> dict[str, Any]:
     text = " ".join(part for part in (caption, sheet.note()) if part)
-    svg = Markup(report_plots.svg(sheet, name, title))
+    svg = Markup(inline_svg.svg(sheet, name, title))
     return {"name": name, "title": title, "caption": text, "csv": "", "svg": svg}
 
 
@@ -82,7 +84,7 @@ def _figures(contents: Contents) -> list[dict[str, Any]]:
     return [
         {
             **_drawing(
-                report_plots.on_page(benchmark, runs, drawing.draw), name, drawing.title, drawing.about(benchmark, runs)
+                inline_svg.on_page(benchmark, runs, drawing.draw), name, drawing.title, drawing.about(benchmark, runs)
             ),
             "findings": drawing.findings(benchmark, runs),
             "page_tables": drawing.page_tables(benchmark, runs),

@@ -21,7 +21,7 @@ from scipy import stats as scipy_stats
 from analysis import load
 from analysis.__main__ import main
 from analysis.benchmark import read
-from analysis.figures import report_plots
+from analysis.figures import inline_svg, report_plots, style
 from analysis.report import contents, html_page
 from analysis.statistics import summaries
 from railkd.errors import UserError
@@ -312,6 +312,19 @@ def test_data_is_escaped_and_missing_runs_are_named(small: Folder) -> None:
     assert "&lt;script&gt;alert(1)&lt;/script&gt; &amp; co" in text
     assert "bert12-distilbert6, w/o KD: mnli (seed 2)" in text
     assert "11 of 12 student runs" in text
+
+
+def test_a_method_has_the_mark_of_the_figures_in_every_table(small: Folder) -> None:
+    page = composed(small)
+    marked = re.findall(r'<th scope="row" data-sort="(.*?)">(<svg class="mark".*?</svg> )?', page)
+    named = {"w/o KD": "no_kd", "PKD": "pkd", "Teacher": "teacher"}
+    assert {title for title, drawn in marked if drawn} == set(named)
+    for title, drawn in marked:
+        if title in named:
+            mark = style.MARKS[named[title]]
+            assert drawn == inline_svg.symbol(mark)
+            assert f'fill="{"currentColor" if mark.colour == style.INK else mark.colour}"' in drawn
+    assert len({inline_svg.symbol(style.MARKS[m]) for m in style.MARKS}) == len(style.MARKS)
 
 
 def test_interval_of_the_mean_is_students() -> None:

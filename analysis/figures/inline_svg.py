@@ -1,0 +1,76 @@
+"""Figures and marks as <svg> elements of an HTML page.
+
+Text stays text and takes the page's colour, so that one drawing serves light and dark, screen and print.
+"""
+
+import io
+import re
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import matplotlib
+from matplotlib.figure import Figure
+from matplotlib.markers import MarkerStyle
+from matplotlib.path import Path
+
+from analysis.benchmark import Benchmark
+from analysis.figures import style
+from analysis.figures.style import Sheet
+from analysis.load import Runs
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
+
+_THEME = {style.INK: "currentColor", "#000000": "currentColor"}
+_THEME |= {style.GRID: "var(--grid)", style.EDGE: "var(--line)", style.PAPER: "var(--page)"}
+ON_SCREEN = 1.5  # letters of 7 points are small on a screen
+
+
+def svg(figure: Figure, name: str, label: str) -> str:
+    """A figure as an <svg> element for a page; ``name`` keeps its ids apart from other drawings' on the page."""
+    from markupsafe import escape
+
+    buffer = io.StringIO()
+    with matplotlib.rc_context({**style.theme(page=True), "svg.hashsalt": name}):
+        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+    text = buffer.getvalue()
+    text = re.sub(r"<metadata>.*?</metadata>\s*", "", text[text.index("<svg") :], flags=re.DOTALL)
+    text = re.sub(r'\bid="', f'id="{name}-', text)
+    text = re.sub(r'(href="#|url\(#)', rf"\g<1>{name}-", text)
+    text = re.sub(r"<style[^>]*>.*?</style>", "", text, count=1, flags=re.DOTALL)  # would hold for the whole page
+    for colour, themed in _THEME.items():
+        text = text.replace(colour, themed)
+    width, height = (float(side) for side in re.findall(r'(?:width|height)="([\d.]+)pt"', text)[:2])
+    text = re.sub(r'width="[\d.]+pt" height="[\d.]+pt"|height="[\d.]+pt"|width="[\d.]+pt"', "", text)
+    opening = f'<svg role="img" aria-label="{escape(label)}" style="--own:{ON_SCREEN * width * 4 / 3:.0f}px;'
+    opening += f'aspect-ratio:{width:.0f}/{height:.0f};stroke-linejoin:round"'
+    return text.replace("<svg", opening, 1)
+
+
+def symbols(benchmark: Benchmark) -> "dict[str, Markup]":
+    """Title of a method -> its mark as a small <svg>, for the tables of a page: as in every figure."""
+    return {benchmark.title_of(method): symbol(mark) for method, mark in style.marks_of(benchmark).items()}
+
+
+def symbol(mark: style.Mark) -> "Markup":
+    """A mark as an <svg> of the height of a letter."""
+    from markupsafe import Markup
+
+    shape = MarkerStyle(mark.marker)
+    path = shape.get_path().transformed(shape.get_transform())
+    letters = {Path.MOVETO: "M", Path.LINETO: "L", Path.CURVE3: "Q", Path.CURVE4: "C", Path.CLOSEPOLY: "Z"}
+    drawn = "".join(
+        letters[code] + ("" if code == Path.CLOSEPOLY else " ".join(f"{v:.2f}" for v in vertices))
+        for vertices, code in path.iter_segments(simplify=False)
+    )
+    opening = '<svg class="mark" viewBox="-.6 -.6 1.2 1.2" aria-hidden="true">'
+    template = Markup(opening + '<path transform="scale(1 -1)" fill="{}" d="{}"/></svg> ')
+    return template.format(_THEME.get(mark.colour, mark.colour), drawn)
+
+
+def on_page(benchmark: Benchmark, runs: Runs, draw: Callable[[Benchmark, Runs], Sheet]) -> Sheet:
+    """A figure in the page's colours, without the words below, which the page prints as text."""
+    with style.themed(page=True):
+        sheet = draw(benchmark, runs)
+        sheet.supxlabel("")
+    return sheet
