@@ -121,6 +121,20 @@ def test_caption_names_what_a_reader_must_know(full: Folder) -> None:
     assert all("says nothing about English" in markdown(full, n) for n in range(1, 7))
 
 
+def test_a_caption_speaks_of_this_benchmark_only(folder: Folder) -> None:
+    """Of the paper's numbers where some stand in the table, of GLUE's hidden labels where the data are GLUE's."""
+    folder.spec["data"].update(source="miniglue", test="heldout")
+    folder.spec["pairs"][BERT]["tasks"] = ["qnli"]  # in the paper's Table 2, not in its Table 5
+    run_all(folder, 2, 5)
+    assert "In parentheses the paper's value" in markdown(folder, 2) and "(91.5)" in markdown(folder, 2)
+    assert "paper" not in markdown(folder, 5)
+    assert "GLUE's test labels" not in markdown(folder, 2) and "held out of the training set." in markdown(folder, 2)
+    folder.spec["data"]["source"] = "glue"
+    folder.spec["data"].setdefault("root", str(folder.root))
+    run_all(folder, 2)
+    assert "because GLUE's test labels are not public" in markdown(folder, 2)
+
+
 def test_a_tie_on_the_printed_value_is_bold_twice_and_a_near_miss_is_not(folder: Folder) -> None:
     for method, value in (("pkd", 0.9504), ("ckd", 0.9496), ("alp_kd", 0.9494)):
         for seed in (1, 2, 3):
