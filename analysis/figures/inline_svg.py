@@ -63,7 +63,8 @@ def symbol(mark: style.Mark) -> "Markup":
         letters[code] + ("" if code == Path.CLOSEPOLY else " ".join(f"{v:.2f}" for v in vertices))
         for vertices, code in path.iter_segments(simplify=False)
     )
-    opening = '<svg class="mark" viewBox="-.6 -.6 1.2 1.2" aria-hidden="true">'
+    kind = "mark prominent" if mark.prominent else "mark"
+    opening = f'<svg class="{kind}" viewBox="-.75 -.75 1.5 1.5" aria-hidden="true">'
     template = Markup(opening + '<path transform="scale(1 -1)" fill="{}" d="{}"/></svg> ')
     return template.format(_THEME.get(mark.colour, mark.colour), drawn)
 
