@@ -12,10 +12,13 @@ import yaml
 
 from railkd.benchmark.config import load
 from railkd.benchmark.paths import results_folder
+from railkd.benchmark.plain_yaml import parse
+from railkd.benchmark.schema_errors import schema_error
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 NAMES = [page.name for page in PAGES]
+SCHEMA = ROOT / "railkd" / "benchmark" / "schema.json"
 OWN = {"mine.yaml", "my.yaml"}  # files that a reader makes
 
 
@@ -23,6 +26,7 @@ def commands(page: Path, program: str) -> list[list[str]]:
     """The lines of code, in blocks and in sentences, that call a program."""
     text = page.read_text()
     lines = [line.strip() for line in re.findall(r"^    (.*)$", text, re.MULTILINE)]
+    lines += [line for block in re.findall(r"```sh\n(.*?)```", text, re.DOTALL) for line in block.splitlines()]
     lines += re.findall(r"`([^`\n]+)`", text)
     return [line.split("  ")[0].split(" #")[0].split() for line in lines if line.startswith(f"{program} ")]
 
@@ -114,18 +118,18 @@ def test_the_citation_is_the_one_of_citation_cff() -> None:
     assert f"booktitle = {{{paper['collection-title']}}}" in entry
 
 
-def test_every_fenced_block_is_of_a_language_that_a_test_runs() -> None:
-    """python, yaml and diff are run here and in test_workflow.py, bibtex is compared: nothing else is fenced."""
-    fenced = {
-        (page.name, language)
-        for page in PAGES
-        for language in re.findall(r"^```(\w+)$", page.read_text(), re.MULTILINE)
-    }
-    assert fenced == {
-        ("README.md", "python"),
-        ("README.md", "yaml"),
-        ("README.md", "bibtex"),
-        ("add-a-method.md", "python"),
-        ("add-a-method.md", "diff"),
-        ("add-a-method.md", "yaml"),
-    }
+@pytest.mark.parametrize("page", PAGES, ids=NAMES)
+def test_every_block_of_yaml_is_part_of_a_benchmark_file(page: Path) -> None:
+    """Its keys, put into the default benchmark, are those of the schema."""
+    for text in re.findall(r"```yaml\n(.*?)```", page.read_text(), re.DOTALL):
+        spec = parse((ROOT / "benchmarks" / "mini.yaml").read_text(), "mini.yaml")
+        for key, value in parse(text, page.name).items():
+            spec[key] = {**spec.get(key, {}), **value} if isinstance(value, dict) else value
+        assert schema_error(page, spec, SCHEMA) is None, schema_error(page, spec, SCHEMA)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=NAMES)
+def test_every_block_of_python_can_be_compiled(page: Path) -> None:
+    for text in re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL):
+        if not text.startswith("rule "):  # Snakemake's, which test_workflow.py runs
+            compile(text, page.name, "exec")

@@ -23,11 +23,11 @@ def without_code(text: str) -> str:
     return re.sub(r"`[^`\n]*`", "", re.sub(r"^```.*?^```$", "", text, flags=re.DOTALL | re.MULTILINE))
 
 
-def anchors(page: Path) -> list[str]:
-    """The anchors of a page's headings, as GitHub makes them."""
+def headings(page: Path) -> list[tuple[int, str]]:
+    """A page's headings: how deep each is, and its anchor as GitHub makes it."""
     text = re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
-    titles = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
-    return [re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles]
+    titles = re.findall(r"^(#+) (.*)$", text, re.MULTILINE)
+    return [(len(marks), re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-")) for marks, title in titles]
 
 
 def broken(page: Path) -> list[str]:
@@ -37,7 +37,7 @@ def broken(page: Path) -> list[str]:
     for link in (link for link in links if not re.match(r"https?:|mailto:", link)):
         name, _, anchor = link.partition("#")
         target = (page.parent / name).resolve() if name else page
-        if not target.exists() or (anchor and anchor not in anchors(target)):
+        if not target.exists() or (anchor and anchor not in [name for _, name in headings(target)]):
             found.append(link)
     return found
 
@@ -59,9 +59,9 @@ def test_a_contents_line_names_every_section_in_order(page: Path) -> None:
     text = page.read_text()
     line = re.search(r"^\*\*Contents:\*\* (.*?)\n\n", text, re.DOTALL | re.MULTILINE)
     assert line, "expected a line that begins with **Contents:**"
-    sections = re.findall(r"^## (.*)$", re.sub(r"^```.*?^```$", "", text, flags=re.DOTALL | re.MULTILINE), re.MULTILINE)
-    named = re.findall(r"\[([^]]*)\]\(#[^)]*\)", line[1].replace("\n", " "))
-    assert named == sections and text.index("**Contents:**") < text.index("\n## ")
+    sections = [anchor for level, anchor in headings(page) if level == 2]
+    assert re.findall(r"\]\(#([^)]*)\)", line[1]) == sections
+    assert text.index("**Contents:**") < text.index("\n## ")
 
 
 def test_the_readme_links_every_page() -> None:
