@@ -36,12 +36,15 @@ def write_figures(benchmark: Benchmark, layout: Layout) -> dict[Path, bytes]:
 
 
 def write_claims(benchmark: Benchmark, layout: Layout) -> dict[Path, bytes]:
-    """claims.json and claims.md: an estimate and a verdict for each of the paper's claims."""
+    """claims.json and claims.md: an estimate and a verdict for each of the paper's claims. Prints in short whether the
+    runs can decide them, and how many have which verdict.
+    """
     from analysis import load
     from analysis.claims import evaluation, verdicts
     from railkd.records.sealed_files import json_bytes
 
     data = evaluation.evaluate(benchmark, load.read(benchmark, layout.root), layout.root)
+    print(verdicts.claims_terminal(data))
     texts = {"json": json_bytes(data), "md": verdicts.claims_markdown(data).encode()}
     return {layout.document("claims", kind): text for kind, text in texts.items()}
 

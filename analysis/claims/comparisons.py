@@ -10,17 +10,17 @@ import numpy as np
 
 from analysis.benchmark import Benchmark, Pair
 from analysis.claims.ledger import Claim, pair_of, variants_of
-from analysis.load import Runs
 from analysis.statistics import bootstrap, inference
 from analysis.statistics.bootstrap import Array, Examples
 from analysis.statistics.inference import Estimate
 from analysis.tables.cells import column_title, source_task
 from analysis.tables.measures import MEASURES, columns_of, values
 from analysis.tables.paper_tables import has_test, paper_values
+from analysis.validity.questions import Compared
 
 
 @dataclass(frozen=True)
-class Part:
+class Comparison:
     """One comparison; ``estimate`` is None where cells have a single run, and then ``value`` alone is known."""
 
     label: str
@@ -28,16 +28,16 @@ class Part:
     second: tuple[str, ...]
     pairs: tuple[str, ...]
     columns: tuple[str, ...]
-    value: float
-    estimate: Estimate | None
     seeds: int
     fewer: bool  # some cell has fewer runs than planned
-    devices: tuple[str, ...] = ()
+    devices: tuple[str, ...]
+    paper: float  # from the averages that the paper prints; NaN: it prints none
+    paper_columns: float  # from the means of its columns
+    improvement: float
+    value: float = math.nan
+    estimate: Estimate | None = None
     dropped: tuple[str, ...] = ()  # columns where a spread is zero and has no ratio
     bootstrap: dict[str, list[float] | None] = field(default_factory=dict)
-    improvement: float = math.nan
-    paper: float = math.nan
-    paper_columns: float = math.nan
 
 
 @dataclass(frozen=True)
@@ -50,119 +50,198 @@ class Term:
     setting: int | str
 
 
-Strata = dict[tuple[str, str], list[tuple[Term, dict[int, float]]]]  # (pair, column) -> cells, each seed -> value
+@dataclass(frozen=True)
+class Contrast:
+    """Two sides of methods, and the weighted cells whose sum is compared."""
+
+    first: tuple[str, ...]
+    second: tuple[str, ...]
+    terms: tuple[Term, ...]
+
+    @property
+    def pairs(self) -> list[Pair]:
+        """The pairs of its cells."""
+        return list(dict.fromkeys(term.pair for term in self.terms))
 
 
-def parts_of(benchmark: Benchmark, runs: Runs, examples: Examples, claim: Claim) -> tuple[list[Part], list[str]]:
-    """A claim's comparisons, or what is missing for them."""
-    pair, missing = pair_of(benchmark, claim.setting), []
-    other = pair_of(benchmark, claim.minus_setting) if claim.minus_setting is not None else None
-    for setting, found in ((claim.setting, pair), (claim.minus_setting, other)):
-        if setting is not None and found is None:
-            name = f"Table {setting}" if isinstance(setting, int) else f"Figure {setting[-1]}"
-            missing.append(f"a pair that draws {name}")
-    if claim.block == "test" and not has_test(benchmark, runs):
+@dataclass(frozen=True)
+class Strata:
+    """The runs of a contrast: (pair, column) -> its cells, each with seed -> value."""
+
+    cells: dict[tuple[str, str], list[tuple[Term, dict[int, float]]]]
+    devices: tuple[str, ...]
+
+    @functools.cached_property
+    def paired(self) -> dict[tuple[str, str], list[int]]:
+        """(pair, column) -> the seeds that every cell has."""
+        return {key: sorted(set.intersection(*(set(found) for _, found in of))) for key, of in self.cells.items()}
+
+    @property
+    def differences(self) -> list[Array]:
+        """Of each stratum the contrast of each seed: (seeds,)."""
+        return [
+            total(t.weight * np.array([found[s] for s in self.paired[key]]) for t, found in of)
+            for key, of in self.cells.items()
+        ]
+
+
+def compared_by(benchmark: Benchmark, claim: Claim) -> list[Compared]:
+    """The runs that a claim rests on, for each of its pairs; empty where the benchmark does not run them."""
+    pairs, missing = _pairs(benchmark, claim)
+    if missing:
+        return []
+    contrasts = _contrasts(benchmark, claim, pairs)
+    methods = tuple(dict.fromkeys(term.method for contrast in contrasts for term in contrast.terms))
+    columns = _columns(benchmark, claim, pairs, methods)
+    return [Compared(pair, claim.block, methods, columns) for pair in pairs] if methods and columns else []
+
+
+def parts_of(examples: Examples, claim: Claim) -> tuple[list[Comparison], list[str]]:
+    """A claim's comparisons, or what is missing for them, in words."""
+    benchmark = examples.benchmark
+    pairs, missing = _pairs(benchmark, claim)
+    if claim.block == "test" and not has_test(benchmark, examples.runs):
         missing.append("a labelled test set")
-    if missing or pair is None:
+    if missing:
         return [], missing
-    needed = [(p, m) for p in (pair, other) if p for m in (*claim.methods, *claim.over) if m not in p.methods]
-    if needed:
-        return [], [f"{benchmark.title_of(m)} with {p.title}" for p, m in needed]
+    contrasts = _contrasts(benchmark, claim, pairs)
+    if not contrasts:
+        options = ", ".join(claim.variants)
+        entries = f"entries of {' and '.join(claim.methods)} with {pairs[0].title}"
+        return [], [f"{entries} that change {options} and nothing else"]
     parts = []
-    for first, second, terms in _contrasts(benchmark, claim, pair, other):
-        part = _part(benchmark, runs, examples, claim, first, second, terms)
-        if isinstance(part, Part):
+    for contrast in contrasts:
+        part = _compare(examples, claim, contrast)
+        if isinstance(part, Comparison):
             parts.append(part)
         else:
             missing += [m for m in part if m not in missing]
-    if not parts and not missing:
-        options = ", ".join(claim.variants)
-        missing.append(
-            f"entries of {' and '.join(claim.methods)} with {pair.title} that change {options} and nothing else"
-        )
     return ([], missing) if missing else (parts, [])
 
 
-def _contrasts(
-    benchmark: Benchmark, claim: Claim, pair: Pair, other: Pair | None
-) -> list[tuple[tuple[str, ...], tuple[str, ...], list[Term]]]:
-    """(first side, second side, weighted cells) of each comparison."""
-    setting, minus = claim.setting, claim.minus_setting
-    if other is not None and minus is not None:
+def _pairs(benchmark: Benchmark, claim: Claim) -> tuple[list[Pair], list[str]]:
+    """The pairs that a claim compares, and what the benchmark does not run of them, in words."""
+    found, missing = [], []
+    for setting in (claim.setting, claim.minus_setting):
+        if setting is None:
+            continue
+        pair = pair_of(benchmark, setting)
+        if pair is None:
+            name = f"Table {setting}" if isinstance(setting, int) else f"Figure {setting[-1]}"
+            missing.append(f"a pair that draws {name}")
+        else:
+            found.append(pair)
+    if not missing:
+        missing = [
+            f"{benchmark.title_of(m)} with {pair.title}"
+            for pair in found
+            for m in (*claim.methods, *claim.over)
+            if m not in pair.methods
+        ]
+    return found, missing
+
+
+def _contrasts(benchmark: Benchmark, claim: Claim, pairs: list[Pair]) -> list[Contrast]:
+    """The comparisons of a claim whose pairs run all that it needs."""
+    pair, setting, minus = pairs[0], claim.setting, claim.minus_setting
+    if minus is not None:
         terms = []
-        for sign, p, s in ((1, pair, setting), (-1, other, minus)):
+        for sign, p, s in ((1, pair, setting), (-1, pairs[1], minus)):
             terms += [Term(sign / len(claim.methods), p, m, s) for m in claim.methods]
             terms += [Term(-sign / len(claim.over), p, m, s) for m in claim.over]
-        return [(claim.methods, claim.over, terms)]
+        return [Contrast(claim.methods, claim.over, tuple(terms))]
     if claim.variants:
         sides = [(v, m) for m in claim.methods for v in variants_of(benchmark, pair, m, claim.variants)]
     elif not claim.over:
-        return [((m,), (), [Term(1, pair, m, setting)]) for m in claim.methods]
+        return [Contrast((m,), (), (Term(1, pair, m, setting),)) for m in claim.methods]
     else:
         sides = [(m, o) for m in claim.methods for o in claim.over]
-    return [((a,), (b,), [Term(1, pair, a, setting), Term(-1, pair, b, setting)]) for a, b in sides]
+    return [Contrast((a,), (b,), (Term(1, pair, a, setting), Term(-1, pair, b, setting))) for a, b in sides]
 
 
-def _part(
-    benchmark: Benchmark,
-    runs: Runs,
-    examples: Examples,
-    claim: Claim,
-    first: tuple[str, ...],
-    second: tuple[str, ...],
-    terms: list[Term],
-) -> Part | list[str]:
-    pairs = list(dict.fromkeys(t.pair for t in terms))
-    own = [columns_of(benchmark, p, claim.measure, claim.block, claim.columns) for p in pairs]
-    columns = tuple(c for c in own[0] if all(c in o for o in own))
-    columns = tuple(
-        c for c in columns if not any(benchmark.undefined(t.method, source_task(claim.block, c)) for t in terms)
+def _columns(benchmark: Benchmark, claim: Claim, pairs: list[Pair], methods: Iterable[str]) -> tuple[str, ...]:
+    """The tasks or sets that all pairs have and for which every method is defined."""
+    own = [columns_of(benchmark, pair, claim.measure, claim.block, claim.columns) for pair in pairs]
+    methods = list(methods)
+    return tuple(
+        c
+        for c in own[0]
+        if all(c in o for o in own) and not any(benchmark.undefined(m, source_task(claim.block, c)) for m in methods)
     )
+
+
+def _compare(examples: Examples, claim: Claim, contrast: Contrast) -> Comparison | list[str]:
+    """One comparison with its estimate, or what is missing for it."""
+    benchmark = examples.benchmark
+    columns = _columns(benchmark, claim, contrast.pairs, (t.method for t in contrast.terms))
     if not columns:
-        return [f"a task of {pairs[0].title} that this is measured on"]
-    strata: Strata = {}
+        return [f"a task of {contrast.pairs[0].title} that this is measured on"]
+    strata = _strata(examples, claim, contrast, columns)
+    if isinstance(strata, list):
+        return strata
+    part = _described(benchmark, claim, contrast, columns, strata)
+    if claim.measure == "sd":
+        return _spread(part, strata)
+    weight = 1 / len(columns)
+    part = replace(part, value=float(total(weight * a.mean() for a in strata.differences)))
+    return part if part.seeds < 2 else _estimated(part, examples, claim, strata)
+
+
+def _strata(examples: Examples, claim: Claim, contrast: Contrast, columns: tuple[str, ...]) -> Strata | list[str]:
+    """The runs of a contrast, or what is missing of them."""
+    benchmark = examples.benchmark
+    cells: dict[tuple[str, str], list[tuple[Term, dict[int, float]]]] = {}
     devices: set[str] = set()
     missing = []
     for column in columns:
         title, here = column_title(claim.block, column), set[str]()
-        for term in terms:
-            found, on = values(runs, claim.measure, term.pair.name, term.method, claim.block, column)
+        for term in contrast.terms:
+            found, on = values(examples.runs, claim.measure, term.pair.name, term.method, claim.block, column)
             here |= on
-            strata.setdefault((term.pair.name, column), []).append((term, found))
+            cells.setdefault((term.pair.name, column), []).append((term, found))
             if not found:
                 missing.append(f"{benchmark.title_of(term.method)} with {term.pair.title}: {title}")
         if len(here) > 1:
             missing.append(f"one device for all of {title} (have {', '.join(sorted(here))})")
         devices |= here
-    paired = {key: sorted(set.intersection(*(set(found) for _, found in cells))) for key, cells in strata.items()}
+    strata = Strata(cells, tuple(sorted(devices)))
     if missing:
         return missing
-    if not all(paired.values()):
-        return [f"runs of the same seed on both sides: {p}, {c}" for (p, c), seeds in paired.items() if not seeds]
-    label = _label(benchmark, claim, first, second, pairs)
-    seeds = min(len(s) for s in paired.values())
+    if not all(strata.paired.values()):
+        return [f"runs of the same seed on both sides: {p}, {c}" for (p, c), s in strata.paired.items() if not s]
+    return strata
+
+
+def _described(
+    benchmark: Benchmark, claim: Claim, contrast: Contrast, columns: tuple[str, ...], strata: Strata
+) -> Comparison:
+    """What a comparison compares, without its estimate."""
+    average, printed = _paper(claim, contrast.terms, columns)
+    improvement = math.nan
+    if len(contrast.first) == len(contrast.second) == 1 and claim.measure == "score":
+        both = [[np.array(list(found.values())) for _, found in of] for of in strata.cells.values()]
+        improvement = float(np.mean([inference.improvement(a, b) for a, b in both]))
     planned = len(benchmark.seeds)
-    part = Part(
-        label, first, second, tuple(p.name for p in pairs), columns, math.nan, None, seeds,
-        any(len(found) < planned for cells in strata.values() for _, found in cells), tuple(sorted(devices)),
-    )  # fmt: skip
-    average, printed = _paper(claim, terms, columns)
-    part = replace(part, paper=average, paper_columns=printed)
-    if len(first) == len(second) == 1 and claim.measure == "score":
-        both = [[np.array(list(found.values())) for _, found in cells] for cells in strata.values()]
-        part = replace(part, improvement=float(np.mean([inference.improvement(a, b) for a, b in both])))
-    if claim.measure == "sd":
-        return _spread(part, strata)
-    weight = 1 / len(columns)
-    arrays = [
-        total(t.weight * np.array([found[s] for s in paired[key]]) for t, found in cells)
-        for key, cells in strata.items()
-    ]
-    part = replace(part, value=float(total(weight * a.mean() for a in arrays)))
-    if seeds < 2:
-        return part
-    drawn = _resampled(examples, claim, strata, paired) if claim.measure == "score" else None
-    generator = bootstrap.stream("seeds", label, claim.block)
+    return Comparison(
+        label=_label(benchmark, claim, contrast),
+        first=contrast.first,
+        second=contrast.second,
+        pairs=tuple(p.name for p in contrast.pairs),
+        columns=columns,
+        seeds=min(len(s) for s in strata.paired.values()),
+        fewer=any(len(found) < planned for of in strata.cells.values() for _, found in of),
+        devices=strata.devices,
+        paper=average,
+        paper_columns=printed,
+        improvement=improvement,
+    )
+
+
+def _estimated(part: Comparison, examples: Examples, claim: Claim, strata: Strata) -> Comparison:
+    """A comparison of two seeds or more with its estimate and its bootstrap intervals."""
+    arrays, weight = strata.differences, 1 / len(part.columns)
+    drawn = _resampled(examples, claim, strata) if claim.measure == "score" else None
+    generator = bootstrap.stream("seeds", part.label, claim.block)
     of_seeds = total(weight * bootstrap.resampled_means(a, generator) for a in arrays)
     intervals: dict[str, list[float] | None] = {
         "seeds": bootstrap.percentiles(of_seeds),
@@ -184,11 +263,11 @@ def total(values: Iterable[Any]) -> Array:
     return np.asarray(np.sum(list(values), axis=0))
 
 
-def _spread(part: Part, strata: Strata) -> Part:
+def _spread(part: Comparison, strata: Strata) -> Comparison:
     """Ratio of the standard deviations of the two sides, each over its own seeds."""
     first, second, dropped = [], [], []
-    for (_, column), cells in strata.items():
-        a, b = (np.array(list(found.values())) for _, found in cells)
+    for (_, column), of in strata.cells.items():
+        a, b = (np.array(list(found.values())) for _, found in of)
         if min(len(a), len(b)) < 2:
             return part
         if a.std() == 0 or b.std() == 0:
@@ -203,31 +282,28 @@ def _spread(part: Part, strata: Strata) -> Part:
     return replace(part, value=float(estimate.value), estimate=estimate)
 
 
-def _resampled(
-    examples: Examples, claim: Claim, strata: Strata, paired: dict[tuple[str, str], list[int]]
-) -> list[Array] | None:
+def _resampled(examples: Examples, claim: Claim, strata: Strata) -> list[Array] | None:
     """Per stratum the contrast of each seed on resampled examples: (draws, seeds); None without all predictions."""
     drawn = []
-    for (pair, column), cells in strata.items():
+    for (pair, column), of in strata.cells.items():
         total: Any = 0.0
-        for term, _ in cells:
+        for term, _ in of:
             scores = examples.scores(pair, term.method, claim.block, column)
             if scores is None:
                 return None
-            total = total + term.weight * np.stack([scores[s] for s in paired[pair, column]], axis=1)
+            total = total + term.weight * np.stack([scores[s] for s in strata.paired[pair, column]], axis=1)
         drawn.append(total)
     return drawn
 
 
-def _label(
-    benchmark: Benchmark, claim: Claim, first: tuple[str, ...], second: tuple[str, ...], pairs: list[Pair]
-) -> str:
-    sides = [" and ".join(benchmark.title_of(m) for m in side) for side in (first, second) if side]
+def _label(benchmark: Benchmark, claim: Claim, contrast: Contrast) -> str:
+    sides = [" and ".join(benchmark.title_of(m) for m in side) for side in (contrast.first, contrast.second) if side]
     label = (" / " if MEASURES[claim.measure].ratio else " − ").join(sides)
+    pairs = contrast.pairs
     return f"{label}, {' less '.join(p.title for p in pairs)}" if len(pairs) > 1 else label
 
 
-def _paper(claim: Claim, terms: list[Term], columns: tuple[str, ...]) -> tuple[float, float]:
+def _paper(claim: Claim, terms: tuple[Term, ...], columns: tuple[str, ...]) -> tuple[float, float]:
     """The paper's figure of a contrast: of its printed averages, and of the means of its printed columns.
 
     NaN where it prints none. The former only over the columns that the paper averages.

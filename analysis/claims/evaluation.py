@@ -8,6 +8,15 @@ Writes ``claims.json`` and, for reading, ``claims.md``. Shape of ``claims.json``
     seeds              planned seeds
     draws, draw_seed   of the bootstrap
     counts             verdict -> number of claims
+    validity           "Can these runs decide?", judged before any verdict (docs/validity.md):
+        headline, claims, not_decided   in a sentence; claims about scores that are run; those of them not decided
+        pairs          each pair: pair, title;
+            answers        question (converged | gain | baseline | collapse | tuning), title, holds (null: nothing to
+                           ask it of), reason, remedy
+            convergence    each method and the teacher: method, title, runs, at_last (best epoch the last, and nothing
+                           ended the run), patience (runs that it ended), rise (of dev over the last quarter of the
+                           epochs, points, mean over tasks), se, holds
+            gaps           block, column, teacher, student (without KD), gap, se, clears, in percentage points
     claims             in the order of the ledger, each:
         id, words, section, table | figure     as in the ledger: the paper's words and where they stand
         reading        what is compared, and every margin
@@ -15,9 +24,13 @@ Writes ``claims.json`` and, for reading, ``claims.md``. Shape of ``claims.json``
         unit           points (percentage points) | ratio | cosine | share: of all the numbers below
         relation       above | same | at_most
         lower, upper   the claim holds where the estimate lies between them; null: no such bound
-        verdict        reproduced | contradicted | undecided | not run
+        verdict        reproduced | contradicted | undecided | not decided | not run
         why            one sentence
-        estimate, low, high, paper     of the part that the claim hangs on: the one with the least evidence for it
+        validity       not decided only: the questions that the claim's runs fail, a list: question, pair, reason,
+                       remedy
+        not_counted    tasks or sets left out of a claim about gains, because the teacher is not above the student
+                       without KD there
+        estimate, low, high, paper, detectable   of the part that the claim hangs on: the one with the least evidence
         label          that part's, such as "RAIL-KD^l − PKD"
         seeds_needed   undecided only: seeds that would decide it if the estimate is right (power 0.8); null: none would
         missing        what has to be run, a list in words; empty unless not run
@@ -29,7 +42,7 @@ Writes ``claims.json`` and, for reading, ``claims.md``. Shape of ``claims.json``
             df, n                    degrees of freedom (Satterthwaite); seeds in the smallest cell
             p, p_holm                one-sided, that the claim's side is chance; Holm-corrected over the table or figure
             p_against, p_against_holm   that the other side is
-            verdict                  reproduced | contradicted | undecided
+            verdict                  reproduced | contradicted | undecided | not decided
             paper                    the paper's figure from its printed averages; over the same columns as here
             paper_columns            the same from the means of the printed columns
             detectable               the least true difference from the bound (a factor for ratios) that these seeds
@@ -51,34 +64,40 @@ Writes ``claims.json`` and, for reading, ``claims.md``. Shape of ``claims.json``
 """
 
 import math
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from analysis.benchmark import Benchmark
+from analysis.benchmark import Benchmark, Pair
 from analysis.claims import ledger
-from analysis.claims.comparisons import Part, parts_of
+from analysis.claims.comparisons import Comparison, compared_by, parts_of
 from analysis.claims.ledger import Claim
 from analysis.load import Runs
 from analysis.statistics import bootstrap, inference, uncertainty
-from analysis.statistics.inference import ALPHA, LEVEL
+from analysis.statistics.bootstrap import Examples
+from analysis.statistics.inference import ALPHA, LEVEL, Estimate
 from analysis.tables import captions
+from analysis.tables.cells import column_title
 from analysis.tables.measures import MEASURES
+from analysis.validity import judgement
+from analysis.validity.evidence import Evidence
+from analysis.validity.judgement import NOT_DECIDED
+from analysis.validity.questions import Answer
 
-VERDICTS = ("reproduced", "contradicted", "undecided", "not run")
+VERDICTS = ("reproduced", "contradicted", "undecided", NOT_DECIDED, "not run")
+Shown = dict[str, Any]  # an entry of claims.json
+Failed = list[tuple[Pair, Answer]]
 
 
 def evaluate(benchmark: Benchmark, runs: Runs, results: Path, path: Path = ledger.LEDGER) -> dict[str, Any]:
     """The content of claims.json. Raises UserError for a bad ledger and for predictions that contradict a record."""
-    claims = ledger.read(path).claims
-    examples = bootstrap.Examples(benchmark, runs, results)
-    found = [(claim, *parts_of(benchmark, runs, examples, claim)) for claim in claims]
-    tested = [(claim, part) for claim, parts, _ in found for part in parts if part.estimate is not None]
+    examples, evidence = Examples(benchmark, runs, results), Evidence(benchmark, runs, results)
+    judged = [_judged(examples, evidence, claim) for claim in ledger.read(path).claims]
+    tested = [(j.claim, part) for j in judged for part in j.parts if part.estimate is not None]
     adjusted = corrected(tested)
-    judged = []
-    for claim, parts, missing in found:
-        judged.append(_claim(benchmark, runs, claim, [_part(claim, part, adjusted) for part in parts], missing))
+    claims = [_claim(benchmark, runs, j, adjusted) for j in judged]
     return {
         "benchmark": benchmark.name,
         "title": benchmark.title,
@@ -88,18 +107,42 @@ def evaluate(benchmark: Benchmark, runs: Runs, results: Path, path: Path = ledge
         "seeds": list(benchmark.seeds),
         "draws": bootstrap.DRAWS,
         "draw_seed": bootstrap.SEED,
-        "counts": {verdict: sum(c["verdict"] == verdict for c in judged) for verdict in VERDICTS},
-        "claims": judged,
+        "counts": {verdict: sum(c["verdict"] == verdict for c in claims) for verdict in VERDICTS},
+        "validity": judgement.of_benchmark(evidence, claims),
+        "claims": claims,
         "errors": uncertainty.errors(benchmark, runs, examples),
         "selection": uncertainty.selection(benchmark, runs),
         "budget": uncertainty.budget(benchmark, results),
     }
 
 
+@dataclass(frozen=True)
+class Judged:
+    """A claim, its comparisons or what is missing for them, and which questions of validity its runs fail."""
+
+    claim: Claim
+    parts: list[Comparison]
+    missing: list[str]
+    failed: Failed
+    not_counted: tuple[str, ...]
+
+
+def _judged(examples: Examples, evidence: Evidence, claim: Claim) -> Judged:
+    """Asks whether the runs behind a claim can decide it, then compares them on the columns that count."""
+    compared = compared_by(examples.benchmark, claim)
+    if not compared:
+        return Judged(claim, *parts_of(examples, claim), [], ())
+    kept = judgement.counted(evidence, claim.measure, compared)
+    counting = claim if kept == compared[0].columns else replace(claim, columns=kept)
+    parts, missing = parts_of(examples, counting)
+    failed = judgement.failures(evidence, claim.measure, compared) if parts else []
+    return Judged(claim, parts, missing, failed, tuple(c for c in compared[0].columns if c not in kept))
+
+
 Adjusted = dict[int, tuple[float, float, float, float, int]]  # id of a part -> p, Holm's p, the same against; tests
 
 
-def corrected(tested: list[tuple[Claim, Part]]) -> Adjusted:
+def corrected(tested: list[tuple[Claim, Comparison]]) -> Adjusted:
     """p for and against of every part, and Holm-corrected over the parts of the claims of the same table or figure."""
     adjusted: Adjusted = {}
     for source in {claim.source for claim, _ in tested}:
@@ -127,49 +170,54 @@ def _number(value: float) -> float | None:
     return float(value) if math.isfinite(value) else None
 
 
-def _part(claim: Claim, part: Part, adjusted: Adjusted) -> dict[str, Any]:
-    lower, upper = claim.bounds
+UNESTIMATED = dict.fromkeys(
+    ("low", "high", "se_seeds", "se_examples", "df", "p", "p_holm", "p_against", "p_against_holm", "detectable",
+     "seeds_needed", "bootstrap")
+)  # fmt: skip
+
+
+def _part(claim: Claim, part: Comparison, adjusted: Adjusted) -> Shown:
+    """A comparison as claims.json shows it; of a single seed without errors."""
     shown = {
         "label": part.label,
         "methods": [list(part.first), list(part.second)],
         "pairs": list(part.pairs),
         "columns": list(part.columns),
         "estimate": _shown(claim, part.value),
-        "low": None,
-        "high": None,
-        "se_seeds": None,
-        "se_examples": None,
-        "df": None,
+        **UNESTIMATED,
         "n": part.seeds,
-        "p": None,
-        "p_holm": None,
-        "p_against": None,
-        "p_against_holm": None,
         "verdict": "undecided",
         "paper": _shown(claim, part.paper),
         "paper_columns": _shown(claim, part.paper_columns),
-        "detectable": None,
-        "seeds_needed": None,
-        "bootstrap": None,
         "improvement": _number(part.improvement),
         "fewer": part.fewer,
         "dropped": list(part.dropped),
         "_evidence": 0.0,
         "_tests": 0,
     }
-    estimate = part.estimate
-    if estimate is None:
+    if part.estimate is None:
         return shown
+    return shown | _tested(claim, part, part.estimate, adjusted[id(part)])
+
+
+def _tested(
+    claim: Claim, part: Comparison, estimate: Estimate, adjusted: tuple[float, float, float, float, int]
+) -> Shown:
+    """Interval, errors, p and power of a comparison."""
     low, high = estimate.interval()
-    p, p_holm, against, against_holm, tests = adjusted[id(part)]
+    p, p_holm, against, against_holm, tests = adjusted
     verdict = "reproduced" if p_holm < ALPHA else "contradicted" if against_holm < ALPHA else "undecided"
-    of_examples = estimate.examples if part.bootstrap.get("examples") else math.nan
+    needed = None
+    if verdict == "undecided":
+        needed = inference.seeds_needed(estimate, *claim.bounds, tests, claim.measure == "sd")
+    intervals = {
+        k: [_shown(claim, v) for v in interval] if interval else None for k, interval in part.bootstrap.items()
+    }
     return {
-        **shown,
         "low": _shown(claim, float(low)),
         "high": _shown(claim, float(high)),
         "se_seeds": _number(math.sqrt(float(estimate.variance))),
-        "se_examples": _number(of_examples),
+        "se_examples": _number(estimate.examples if part.bootstrap.get("examples") else math.nan),
         "df": _number(float(estimate.total_df)),
         "p": float(p),
         "p_holm": float(p_holm),
@@ -177,27 +225,28 @@ def _part(claim: Claim, part: Part, adjusted: Adjusted) -> dict[str, Any]:
         "p_against_holm": float(against_holm),
         "verdict": verdict,
         "detectable": _shown(claim, inference.detectable(estimate)),
-        "seeds_needed": None
-        if verdict != "undecided"
-        else inference.seeds_needed(estimate, lower, upper, tests, claim.measure == "sd"),
-        "bootstrap": {
-            k: [_shown(claim, v) for v in interval] if interval else None for k, interval in part.bootstrap.items()
-        }
-        or None,
+        "seeds_needed": needed,
+        "bootstrap": intervals or None,
         "_evidence": float(against - p),  # from -1, all against, to 1, all for
         "_tests": tests,
     }
 
 
-def _claim(
-    benchmark: Benchmark, runs: Runs, claim: Claim, parts: list[dict[str, Any]], missing: list[str]
-) -> dict[str, Any]:
-    lower, upper = claim.bounds
+def _verdict(judged: Judged, parts: list[Shown]) -> str:
+    """Of a claim, from its comparisons, if its runs can decide it."""
+    if not parts:
+        return "not run"
+    if judged.failed:
+        return NOT_DECIDED
     verdicts = [part["verdict"] for part in parts]
-    verdict = (
-        "not run" if not parts else next((v for v in ("contradicted", "undecided") if v in verdicts), "reproduced")
-    )
-    shown: dict[str, Any] = {
+    return next((v for v in ("contradicted", "undecided") if v in verdicts), "reproduced")
+
+
+def _claim(benchmark: Benchmark, runs: Runs, judged: Judged, adjusted: Adjusted) -> Shown:
+    """A claim as claims.json shows it."""
+    claim, parts = judged.claim, [_part(judged.claim, part, adjusted) for part in judged.parts]
+    lower, upper = claim.bounds
+    shown: Shown = {
         "id": claim.id,
         "words": claim.words,
         "section": claim.section,
@@ -208,68 +257,45 @@ def _claim(
         "relation": claim.relation,
         "lower": _shown(claim, lower),
         "upper": _shown(claim, upper),
-        "verdict": verdict,
-        "why": "",
-        "estimate": None,
-        "low": None,
-        "high": None,
-        "paper": None,
+        "verdict": _verdict(judged, parts),
+        "validity": judgement.reasons(judged.failed),
+        "not_counted": list(judged.not_counted),
+        **dict.fromkeys(("estimate", "low", "high", "paper", "detectable")),
         "label": "",
         "seeds_needed": None,
-        "missing": missing,
+        "missing": judged.missing,
         "parts": parts,
     }
     if parts:
-        weakest = min(parts, key=lambda part: part["_evidence"])
-        shown |= {key: weakest[key] for key in ("estimate", "low", "high", "label")}
-        shown["paper"] = weakest["paper"] if weakest["paper"] is not None else weakest["paper_columns"]
-        open_parts = [part for part in parts if part["verdict"] == "undecided"]
-        if verdict == "undecided":
-            needs = [part["seeds_needed"] for part in open_parts]
-            shown["seeds_needed"] = None if None in needs else max(needs)
-        shown["why"] = _why(benchmark, runs, claim, shown, weakest, open_parts)
-    else:
-        shown["why"] = f"Needs {'; '.join(missing)}."
+        shown |= _hanging_on(shown, parts)
+    shown["why"] = ". ".join(s[:1].upper() + s[1:] for s in _sentences(benchmark, runs, judged, shown) if s) + "."
     for part in parts:
         del part["_evidence"], part["_tests"]
+        if judged.failed:
+            part |= {"verdict": NOT_DECIDED, "seeds_needed": None}
     return shown
 
 
-def _why(
-    benchmark: Benchmark,
-    runs: Runs,
-    claim: Claim,
-    shown: dict[str, Any],
-    weakest: dict[str, Any],
-    open_parts: list[dict[str, Any]],
-) -> str:
-    """One sentence or two: what decided, or what keeps it open."""
-    parts, verdict = shown["parts"], shown["verdict"]
-    several = f"{sum(p['verdict'] == 'reproduced' for p in parts)} of {len(parts)} comparisons hold" * (len(parts) > 1)
-    if verdict == "reproduced":
-        sentences = [f"All {len(parts)} comparisons hold" if several else "The interval lies where the claim says"]
-    elif verdict == "contradicted":
-        against = [p["label"] for p in parts if p["verdict"] == "contradicted"]
-        sentences = [f"The evidence is against: {'; '.join(against)}"]
-    else:
-        sentences = [several] if several else []
-        inside = weakest["p"] is not None and min(weakest["p"], weakest["p_against"]) < ALPHA
-        if weakest["n"] < 2:
-            sentences.append("one seed has no interval; two or more can decide")
-        elif weakest["low"] is None:
-            sentences.append("a spread of zero has no ratio")
-        elif inside:
-            sentences.append(
-                f"{weakest['label']} alone would be decided, but not among {weakest['_tests']} tests (Holm)"
-            )
-        if shown["seeds_needed"] is not None:
-            sentences.append(f"about {shown['seeds_needed']} seeds would decide it if the estimates are right")
-        elif all(p["low"] is not None for p in open_parts):
-            limits = any(p["se_examples"] for p in open_parts)
-            sentences.append(
-                f"no number of seeds up to {inference.MOST_SEEDS} would decide it: the estimate lies too near the bound"
-                + (" for so few examples" if limits else "")
-            )
+def _hanging_on(shown: Shown, parts: list[Shown]) -> Shown:
+    """The numbers that stand beside a verdict: those of the comparison with the least evidence for the claim."""
+    weakest = min(parts, key=lambda part: part["_evidence"])
+    found = {key: weakest[key] for key in ("estimate", "low", "high", "label", "detectable")}
+    found["paper"] = weakest["paper"] if weakest["paper"] is not None else weakest["paper_columns"]
+    if shown["verdict"] == "undecided":
+        needs = [part["seeds_needed"] for part in parts if part["verdict"] == "undecided"]
+        found["seeds_needed"] = None if None in needs else max(needs)
+    return found
+
+
+def _sentences(benchmark: Benchmark, runs: Runs, judged: Judged, shown: Shown) -> list[str]:
+    """What decided, or what keeps it open, and what limits either; without full stops."""
+    claim, parts = judged.claim, shown["parts"]
+    if not parts:
+        return [f"needs {'; '.join(judged.missing)}"]
+    sentences = _deciding(judged, shown)
+    if judged.not_counted:
+        names = ", ".join(column_title(claim.block, c) for c in judged.not_counted)
+        sentences.append(f"not counted, because the teacher is not above the student without KD by the noise: {names}")
     if any(p["fewer"] for p in parts):
         sentences.append("some runs are missing")
     if any(p["dropped"] for p in parts):
@@ -277,8 +303,42 @@ def _why(
     if claim.measure in ("train_seconds", "step_seconds"):
         from analysis.tables.costs import measured
 
-        names = {name for p in parts for name in p["pairs"]}
-        pairs = [pair for pair in benchmark.pairs if pair.name in names]
+        drawn = {name for p in parts for name in p["pairs"]}
+        pairs = [pair for pair in benchmark.pairs if pair.name in drawn]
         sentences.append(measured(runs, pairs, benchmark, claim.measure).removesuffix("."))
-    text = [s[:1].upper() + s[1:] for s in sentences if s]
-    return ". ".join(text) + "."
+    return sentences
+
+
+def _deciding(judged: Judged, shown: Shown) -> list[str]:
+    """What decided a claim, or what keeps it open."""
+    parts, verdict = shown["parts"], shown["verdict"]
+    if verdict == NOT_DECIDED:
+        return judgement.sentences(judged.failed)
+    if verdict == "reproduced":
+        many = len(parts) > 1
+        return [f"all {len(parts)} comparisons hold" if many else "the interval lies where the claim says"]
+    if verdict == "contradicted":
+        return [f"the evidence is against: {'; '.join(p['label'] for p in parts if p['verdict'] == 'contradicted')}"]
+    several = f"{sum(p['verdict'] == 'reproduced' for p in parts)} of {len(parts)} comparisons hold" * (len(parts) > 1)
+    return [several, *_open(shown, min(parts, key=lambda part: part["_evidence"]))]
+
+
+def _open(shown: Shown, weakest: Shown) -> list[str]:
+    """What keeps a claim undecided, and how many seeds would decide it."""
+    open_parts = [part for part in shown["parts"] if part["verdict"] == "undecided"]
+    sentences = []
+    if weakest["n"] < 2:
+        sentences.append("one seed has no interval; two or more can decide")
+    elif weakest["low"] is None:
+        sentences.append("a spread of zero has no ratio")
+    elif weakest["p"] is not None and min(weakest["p"], weakest["p_against"]) < ALPHA:
+        sentences.append(f"{weakest['label']} alone would be decided, but not among {weakest['_tests']} tests (Holm)")
+    if shown["seeds_needed"] is not None:
+        sentences.append(f"about {shown['seeds_needed']} seeds would decide it if the estimates are right")
+    elif all(p["low"] is not None for p in open_parts):
+        limits = any(p["se_examples"] for p in open_parts)
+        sentences.append(
+            f"no number of seeds up to {inference.MOST_SEEDS} would decide it: the estimate lies too near the bound"
+            + (" for so few examples" if limits else "")
+        )
+    return sentences

@@ -1,4 +1,4 @@
-"""``benchmarks/claims.yaml``: the paper's claims as data, read and checked.
+"""``benchmarks/claims.yaml``: the paper's claims as data, read and checked against ``claims.schema.json``.
 
 ``claims`` are decided by run records. Keys: id, words, section, table or figure, reading (what ``claims.json`` says of
 them); ``measure`` and ``relation``; ``setting``, the table or figure whose pair is meant; ``block`` (dev, test, ood);
@@ -11,26 +11,21 @@ above the target; same: within the margin of it; at_most: below it or above by n
 ``printed`` are decided by the paper's own tables; their ``check`` names a function of ``analysis/claims/audit.py``.
 """
 
+import functools
+import json
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from analysis.benchmark import FIGURES, ROOT, TABLES, Benchmark, Pair
+from analysis.benchmark import ROOT, Benchmark, Pair
 from analysis.tables.measures import MEASURES
 from railkd.benchmark import plain_yaml
 from railkd.errors import UserError, unknown
 
 LEDGER = ROOT / "benchmarks" / "claims.yaml"
-RELATIONS = ("above", "same", "at_most")
-STATEMENTS = {  # check -> keys it needs, keys it may have
-    "gap": ({"table", "best_of", "over_best_of", "stated"}, {"split", "teacher_model"}),
-    "best": ({"table", "methods", "over"}, {"split", "teacher_model", "except"}),
-    "above": ({"table", "methods", "over"}, {"split", "teacher_model", "columns"}),
-    "wins": ({"table", "method", "over", "stated", "of"}, {"split", "teacher_model"}),
-    "timing": ({"measure", "teacher_layers", "methods"}, {"stated"}),
-}
+SCHEMA = Path(__file__).with_name("claims.schema.json")
 
 
 @dataclass(frozen=True)
@@ -82,13 +77,14 @@ class Ledger:
 
 
 def read(path: Path = LEDGER) -> Ledger:
-    """Reads and checks the ledger. Raises UserError naming the claim and the key."""
+    """Reads the ledger and checks it against claims.schema.json. Raises UserError naming the claim and the key."""
     try:
         content = plain_yaml.parse(path.read_text(encoding="utf-8"), str(path), (str, int))
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot be read ({error})") from None
     if not isinstance(content, dict) or not all(isinstance(content.get(k), list) for k in ("claims", "printed")):
         raise UserError(f"{path}: expected two lists, 'claims' and 'printed'")
+    _check({k: v for k, v in content.items() if k not in ("claims", "printed")}, "rest", str(path))
     claims = tuple(_claim(entry, f"{path}: claims[{i}]") for i, entry in enumerate(content["claims"]))
     printed = tuple(_printed(entry, f"{path}: printed[{i}]") for i, entry in enumerate(content["printed"]))
     ids = [claim.id for claim in claims] + [entry["id"] for entry in printed]
@@ -99,34 +95,13 @@ def read(path: Path = LEDGER) -> Ledger:
 
 
 def _claim(entry: Any, where: str) -> Claim:
-    if not isinstance(entry, Mapping):
-        raise UserError(f"{where}: expected a mapping with the keys of a claim")
-    where = f"{where} ({str(entry.get('id', 'no id'))[:80]})"
-    known = {f.name: f for f in fields(Claim)}
-    for key in entry:
-        if key not in known:
-            raise unknown("key", key, known, where)
-    _need(entry, {"id", "words", "section", "reading", "measure", "relation", "setting", "methods"}, where)
-    _one_of(entry, "measure", MEASURES, where)
-    _one_of(entry, "relation", RELATIONS, where)
-    _one_of(entry, "block", ("dev", "test", "ood"), where, "dev")
-    settings = [str(s) for s in (*TABLES, *FIGURES)]
-    for key in ("setting", "minus_setting"):
-        if key in entry and str(entry[key]) not in settings:
-            raise unknown(key, str(entry[key])[:80], settings, where)
-    for key in ("methods", "over", "variants", "columns"):
-        if not isinstance(entry.get(key, []), list) or not all(isinstance(v, str) for v in entry.get(key, [])):
-            raise UserError(f"{where}: '{key}' is a list of names, got {repr(entry[key])[:80]}")
-    for key in ("id", "words", "section", "reading"):
-        if not isinstance(entry[key], str):
-            raise UserError(f"{where}: '{key}' is a text, got {repr(entry[key])[:80]}")
-    for key in ("target", "margin", "table", "figure"):
-        if not isinstance(entry.get(key, 0), int | float):
-            raise UserError(f"{where}: '{key}' is a number, got {repr(entry[key])[:80]}")
+    """One claim, checked: by the schema, and for what no schema says in one line."""
+    entry, where = _entry(entry, where)
+    _check(entry, "claim", where)
     margin, ratio = entry.get("margin"), MEASURES[entry["measure"]].ratio
     if (entry["relation"] != "above") != (margin is not None):
         raise UserError(f"{where}: 'margin' belongs to the relations same and at_most, which need one")
-    if margin is not None and not (isinstance(margin, int | float) and margin > (1 if ratio else 0)):
+    if margin is not None and not margin > (1 if ratio else 0):  # nor NaN
         raise UserError(f"{where}: 'margin' is {margin!r}, expected {'a factor above 1' if ratio else 'more than 0'}")
     if ("table" in entry) == ("figure" in entry):
         raise UserError(f"{where}: expected either 'table' or 'figure'")
@@ -137,29 +112,52 @@ def _claim(entry: Any, where: str) -> Claim:
 
 
 def _printed(entry: Any, where: str) -> dict[str, Any]:
+    """One statement on the paper's printed tables, checked by the schema of its check."""
+    entry, where = _entry(entry, where)
+    checks = _schema()["$defs"]["statements"]
+    if "check" not in entry:
+        raise UserError(f"{where}: missing key 'check'")
+    if str(entry["check"]) not in checks:
+        raise unknown("check", str(entry["check"])[:80], checks, where)
+    _check(entry, f"statements/{entry['check']}", where)
+    return entry
+
+
+def _entry(entry: Any, where: str) -> tuple[dict[str, Any], str]:
+    """An entry without its empty keys, and where it stands with its id."""
     if not isinstance(entry, Mapping):
-        raise UserError(f"{where}: expected a mapping with the keys of a statement")
-    where = f"{where} ({str(entry.get('id', 'no id'))[:80]})"
-    _need(entry, {"id", "words", "section", "check"}, where)
-    _one_of(entry, "check", STATEMENTS, where)
-    needs, may = STATEMENTS[entry["check"]]
-    _need(entry, needs, where)
-    for key in entry:
-        if key not in needs | may | {"id", "words", "section", "check"}:
-            raise unknown("key", key, needs | may, where)
-    return dict(entry)
+        raise UserError(f"{where}: expected a mapping, got {repr(entry)[:80]}")
+    return {k: v for k, v in entry.items() if v is not None}, f"{where} ({str(entry.get('id', 'no id'))[:80]})"
 
 
-def _need(entry: Mapping[str, Any], keys: set[str], where: str) -> None:
-    for key in sorted(keys):
-        if entry.get(key) is None:
-            raise UserError(f"{where}: missing key '{key}'")
+@functools.cache
+def _schema() -> dict[str, Any]:
+    return dict(json.loads(SCHEMA.read_text(encoding="utf-8")))
 
 
-def _one_of(entry: Mapping[str, Any], key: str, allowed: Iterable[str], where: str, default: str = "") -> None:
-    value = entry.get(key, default)
-    if not isinstance(value, str) or value not in allowed:
-        raise unknown(key, str(value)[:80], allowed, where)
+def _check(value: Any, definition: str, where: str) -> None:
+    """Raises UserError, one line, for a value that is not as a definition of the schema says."""
+    import jsonschema
+
+    schema = {"$defs": _schema()["$defs"], "$ref": f"#/$defs/{definition}"}
+    error = jsonschema.exceptions.best_match(jsonschema.Draft202012Validator(schema).iter_errors(value))
+    if error is None:
+        return
+    key = ".".join(str(part) for part in error.absolute_path)
+    found, expected = repr(error.instance)[:80], error.validator_value
+    if error.validator == "required":
+        raise UserError(f"{where}: missing key '{next(k for k in expected if k not in error.instance)}'")
+    if error.validator == "additionalProperties" and error.schema.get("properties"):
+        extra = next(k for k in error.instance if k not in error.schema["properties"])
+        raise unknown("key", extra, error.schema["properties"], where)
+    if error.validator == "enum":
+        raise unknown(key, str(error.instance)[:80], map(str, expected), where)
+    if error.validator == "exclusiveMinimum":
+        raise UserError(f"{where}: '{key}' is {found}, expected more than {expected}")
+    kinds = {"array": "a list of names", "string": "a text", "number": "a number", "integer": "a whole number"}
+    if error.validator == "type" and expected in kinds:
+        raise UserError(f"{where}: '{key}' is {kinds[expected]}, got {found}")
+    raise UserError(f"{where}: '{key}' is {found}, {error.message[:200]}")
 
 
 def pair_of(benchmark: Benchmark, setting: int | str) -> Pair | None:

@@ -3,11 +3,13 @@
 from typing import Any
 
 from analysis.tables.formats import md, md_table, number
+from analysis.validity import section
 
 MARKS = {
     "reproduced": "✓ reproduced",
     "contradicted": "✗ contradicted",
     "undecided": "? undecided",
+    "not decided": "⊘ not decided",
     "not run": "– not run",
 }
 AUDITED = ("Where", "Printed", "Recomputed", "What")
@@ -18,9 +20,12 @@ METHOD = """\
 - A claim is **reproduced** when every comparison that it needs holds, **contradicted** when one is refuted; each
   one-sided at 2.5 %, Holm-corrected over all comparisons of the same table or figure. "The same" and "no more than" are
   equivalence tests (TOST) against the margin named with the claim; a large p is never read as sameness.
-- **undecided** is no verdict on the claim: these runs could not have told. *Seeds needed* is planned for power 0.8,
-  should the estimate be right. *Detectable* is the least true difference from the claim's bound that these runs find in
-  4 of 5 repetitions.
+- **not decided**: the runs behind the claim fail one of the questions above, such as whether they were trained to the
+  end. Whatever their p, they decide nothing; the claim says which question fails, and what budget would help.
+- **undecided**: the runs are fit to decide the claim, but too few or too noisy. *Seeds needed* is planned for power
+  0.8, should the estimate be right.
+- *Detectable* is the power: the least true difference from the claim's bound that these runs find in 4 of 5
+  repetitions.
 - The row of a claim shows the comparison with the least evidence for it; all are below.
 - Bootstrap intervals over few seeds are too narrow; they are shown beside the others, and decide nothing.
 """
@@ -40,7 +45,7 @@ def _interval(entry: dict[str, Any], unit: str) -> str:
 
 
 def claims_summary(data: dict[str, Any]) -> str:
-    """One row a claim: the paper's words, the verdict, the estimate with its interval, the paper's figure."""
+    """One row a claim: the paper's words, the verdict, the estimate with its interval, the power, the paper's."""
     rows = []
     for claim in data["claims"]:
         verdict = MARKS[claim["verdict"]]
@@ -48,10 +53,18 @@ def claims_summary(data: dict[str, Any]) -> str:
             verdict += f" ({claim['seeds_needed']} seeds)"
         where = f"Table {claim['table']}" if claim.get("table") else f"Figure {claim['figure']}"
         estimate = f"{_interval(claim, claim['unit'])} {md(claim['label'])}".strip()
-        rows.append([md(claim["words"]), where, verdict, estimate, _value(claim["paper"], claim["unit"])])
+        numbers = [_value(claim[key], claim["unit"]) for key in ("detectable", "paper")]
+        rows.append([md(claim["words"]), where, verdict, estimate, *numbers])
     counts = ", ".join(f"{n} {verdict}" for verdict, n in data["counts"].items())
-    table = md_table(["The paper says", "Where", "Verdict", "Estimate [95 %]", "Paper"], rows, "lllrr")
+    head = ["The paper says", "Where", "Verdict", "Estimate [95 %]", "Detectable", "Paper"]
+    table = md_table(head, rows, "lllrrr")
     return f"{len(data['claims'])} claims: {counts}.\n\n{table}\n"
+
+
+def claims_terminal(data: dict[str, Any]) -> str:
+    """Whether these runs can decide, and how many claims have which verdict, as plain lines for a terminal."""
+    counts = ", ".join(f"{n} {verdict}" for verdict, n in data["counts"].items())
+    return f"{section.terminal(data['validity'])}\n\n{len(data['claims'])} claims: {counts}."
 
 
 def claims_markdown(data: dict[str, Any]) -> str:
@@ -61,10 +74,16 @@ def claims_markdown(data: dict[str, Any]) -> str:
     ]
     if data["warning"]:
         parts.append(f"> **{md(data['warning'])}** A verdict here is one on this text, not on the paper's.\n")
-    parts += [claims_summary(data), "## How a claim is decided\n\n" + METHOD, "## Each claim\n"]
+    parts += [
+        section.markdown(data["validity"]),
+        "## The verdicts\n",
+        claims_summary(data),
+        "## How a claim is decided\n\n" + METHOD,
+        "## Each claim\n",
+    ]
     for claim in data["claims"]:
         parts.append(_claim(claim))
-    parts += [_errors(data), _selection(data), _budget(data)]
+    parts += [section.details(data["validity"]), _errors(data), _selection(data), _budget(data)]
     return "\n".join(part for part in parts if part)
 
 

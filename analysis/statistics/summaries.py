@@ -1,7 +1,9 @@
-"""The numbers of a cell: mean, spread, and whether it is better than answering always the same."""
+"""The numbers of a cell: mean, spread, and whether it is better than the majority-class baseline."""
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -44,6 +46,21 @@ def clears(mean: float, sd: float, n: int, baseline: float, sampling: float) -> 
     """Whether a mean over n runs lies above a baseline by more than two standard errors, of runs and examples."""
     of_runs = 0.0 if math.isnan(sd) else sd**2 / n
     return mean - baseline > 2 * math.sqrt(sampling**2 + of_runs)
+
+
+def clears_baseline(rows: Sequence[Mapping[Any, Any]]) -> bool | None:
+    """Whether a cell clears its majority-class baseline, the rule behind the † of the tables; None where it is unknown.
+
+    ``rows`` are the cell's rows of ``load.Runs.scores``, one for each run, all on the same examples.
+    """
+    first = rows[0]
+    if pd.isna(first["baseline"]) or pd.isna(first["examples"]) or not first["examples"]:
+        return None
+    mean, sd = mean_sd(np.array([row["score"] for row in rows], dtype=float))
+    accuracies = [row["accuracy"] for row in rows]
+    accuracy = None if any(map(pd.isna, accuracies)) else float(np.mean(accuracies))
+    error = sampling_error(first["metric"], mean, int(first["examples"]), accuracy)
+    return clears(mean, sd, len(rows), float(first["baseline"]), error)
 
 
 def sd_factors(n: int, level: float = 0.95) -> tuple[float, float]:

@@ -139,12 +139,7 @@ def score_cells(
         if len(values):
             mean, sd = summaries.mean_sd(values)
             first = rows.iloc[0]
-            baseline, clears = NAN, None
-            if pd.notna(first["baseline"]) and first["examples"]:
-                baseline = float(first["baseline"])
-                accuracy = None if rows["accuracy"].isna().any() else float(rows["accuracy"].mean())
-                error = summaries.sampling_error(first["metric"], mean, int(first["examples"]), accuracy)
-                clears = summaries.clears(mean, sd, len(values), baseline, error)
+            clears = summaries.clears_baseline(rows.to_dict("records"))
             cell = replace(
                 cell,
                 status="complete" if len(values) >= expected else "partial",
@@ -154,7 +149,7 @@ def score_cells(
                 sd=100 * sd,
                 n=len(values),
                 examples=NAN if pd.isna(first["examples"]) else int(first["examples"]),
-                baseline=100 * baseline,
+                baseline=NAN if clears is None else 100 * float(first["baseline"]),
                 clears_baseline=clears,
             )
         cells.append(cell)

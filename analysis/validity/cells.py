@@ -1,0 +1,36 @@
+"""What else a cell must satisfy: it has learned something, its projection has not collapsed, its tuning was equal."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from analysis.load import Runs
+from analysis.statistics import summaries
+from analysis.validity.thresholds import COLLAPSED_RANK, COLLAPSED_SHARE
+from railkd.benchmark.paths import Layout
+from railkd.benchmark.specification import Cell
+
+
+def below_baseline(runs: Runs, pair: str, method: str, block: str, columns: Sequence[str]) -> list[str]:
+    """The columns on which a method does not clear the majority-class baseline (the † of the tables)."""
+    cells = [(column, runs.by_cell.get((pair, method, block, column), [])) for column in columns]
+    return [column for column, rows in cells if rows and summaries.clears_baseline(rows) is False]
+
+
+def ranks(runs: Runs, pair: str, method: str, task: str) -> list[float]:
+    """Effective rank of the projected vectors of each run of a cell at its best epoch; empty without a projection."""
+    found = []
+    for record in runs.cell(pair, method, task).values():
+        by_epoch = record["method_record"].get("effective_rank")
+        if isinstance(by_epoch, list) and len(by_epoch) >= record["best_epoch"] > 0:
+            found.append(float(by_epoch[record["best_epoch"] - 1]))
+    return found
+
+
+def collapsed(found: Sequence[float]) -> bool:
+    """Whether the projection of a cell has collapsed, from the effective ranks of its runs."""
+    return sum(rank < COLLAPSED_RANK for rank in found) > COLLAPSED_SHARE * len(found)
+
+
+def points(results: Path, pair: str, method: str, task: str) -> int:
+    """How many points of the search were trained for a cell; 0 where none was, or none is kept."""
+    return len(list(Layout(results).point(Cell(pair, method, task), 0).parent.glob("point-*.json")))

@@ -1,0 +1,127 @@
+"""The judgement: which questions a claim's runs fail, which tasks count for it, and the answers for each pair."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from analysis.benchmark import Pair
+from analysis.validity.evidence import Evidence
+from analysis.validity.questions import ASKED, QUESTIONS, Answer, Compared
+from analysis.validity.thresholds import MOST_TASKS
+
+NOT_DECIDED = "not decided"
+FAILED = {  # question -> what its failing means, in a few words
+    "converged": "training ended too early",
+    "gain": "there is too little to gain",
+    "baseline": "students do not clear the majority-class baseline",
+    "collapse": "a projection collapsed",
+    "tuning": "the methods were not tuned alike",
+}
+
+
+def failures(evidence: Evidence, measure: str, compared: Sequence[Compared]) -> list[tuple[Pair, Answer]]:
+    """The questions that a claim's runs fail, with the pair they fail for; empty: these runs can decide it.
+
+    ``compared`` are the runs behind one claim, one entry for each pair, all with the same columns. Columns that do not
+    count for the claim are asked for a gap alone.
+    """
+    kept = counted(evidence, measure, compared)
+    answers = [
+        (of.pair, QUESTIONS[question][1](evidence, of if question == "gain" else replace(of, columns=kept)))
+        for question in ASKED[measure]
+        for of in compared
+    ]
+    return [(pair, answer) for pair, answer in answers if _fails(answer)]
+
+
+def _fails(answer: Answer) -> bool:
+    """Whether an answer keeps a claim open; a gap that nothing shows does so too."""
+    return answer.holds is False or (answer.question == "gain" and answer.holds is None)
+
+
+def counted(evidence: Evidence, measure: str, compared: Sequence[Compared]) -> tuple[str, ...]:
+    """The columns that count for a claim: of one about gains, those on which every pair has something to gain.
+
+    All of them where those are too few: the claim is then not decided, and its numbers are shown over all.
+    """
+    columns = compared[0].columns
+    if "gain" not in ASKED[measure]:
+        return columns
+    clear = [{g.column for g in evidence.gaps(of.pair, of.block, columns) if g.clears} for of in compared]
+    kept = tuple(column for column in columns if all(column in gaps for gaps in clear))
+    return kept if len(kept) > MOST_TASKS * len(columns) else columns
+
+
+def reasons(failed: Sequence[tuple[Pair, Answer]]) -> list[dict[str, str]]:
+    """What a claim's entry in ``claims.json`` says of the questions that its runs fail."""
+    return [{"question": a.question, "pair": pair.title, "reason": a.reason, "remedy": a.remedy} for pair, a in failed]
+
+
+def sentences(failed: Sequence[tuple[Pair, Answer]]) -> list[str]:
+    """Why a claim is not decided, and what would help: sentences without full stops, the summary first."""
+    first = f"not decided: {', '.join(dict.fromkeys(FAILED[answer.question] for _, answer in failed))}"
+    several = len({pair for pair, _ in failed}) > 1
+    rest = [
+        " ".join(filter(None, (f"{pair.title}:" if several else "", answer.reason, answer.remedy))).removesuffix(".")
+        for pair, answer in failed
+    ]
+    return [first, *rest]
+
+
+def of_benchmark(evidence: Evidence, claims: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The section "Can these runs decide?": a headline over the judged claims, and the answers for each pair."""
+    scores = [claim for claim in claims if claim["measure"] == "score" and claim["verdict"] != "not run"]
+    failing = sum(claim["verdict"] == NOT_DECIDED for claim in scores)
+    return {
+        "headline": _headline(len(scores), failing),
+        "claims": len(scores),
+        "not_decided": failing,
+        "pairs": [_of_pair(evidence, pair) for pair in evidence.benchmark.pairs],
+    }
+
+
+def _headline(claims: int, failing: int) -> str:
+    if not claims:
+        return "No claim about scores is run here. The questions are asked of the runs all the same."
+    if not failing:
+        return f"Yes: the runs behind all {claims} claims about scores pass every question."
+    if failing == claims:
+        return f"No: none of the {claims} claims about scores can be decided by these runs, whatever their p."
+    return f"In part: {failing} of {claims} claims about scores rest on runs that fail a question and are not decided."
+
+
+def _of_pair(evidence: Evidence, pair: Pair) -> dict[str, Any]:
+    scored = evidence.runs.by_cell
+    block = "test" if any((pair.name, m, "test", t) in scored for m in pair.methods for t in pair.tasks) else "dev"
+    of = Compared(pair, block, tuple(pair.methods), pair.tasks)
+    answers = [ask(evidence, of) for _, ask in QUESTIONS.values()]
+    gaps = [
+        g
+        for b, columns in (("dev", pair.tasks), ("test", pair.tasks), ("ood", evidence.benchmark.out_of_domain))
+        for g in evidence.gaps(pair, b, columns)
+    ]
+    return {
+        "pair": pair.name,
+        "title": pair.title,
+        "answers": [
+            {"question": a.question, "title": QUESTIONS[a.question][0], "holds": a.holds, "reason": a.reason,
+             "remedy": a.remedy}
+            for a in answers
+        ],
+        "convergence": [
+            {"method": method, "title": evidence.benchmark.title_of(method), "runs": c.runs, "at_last": c.at_last,
+             "patience": c.patience, "rise": _number(c.rise), "se": _number(c.se), "holds": c.holds}
+            for method in ("teacher", *pair.methods)
+            if (c := evidence.convergence(pair, method, pair.tasks)) is not None
+        ],
+        "gaps": [
+            {"block": g.block, "column": g.column, "teacher": g.teacher, "student": g.student, "gap": g.value,
+             "se": g.se, "clears": g.clears}
+            for g in gaps
+        ],
+    }  # fmt: skip
+
+
+def _number(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None
