@@ -64,7 +64,7 @@ def claims_summary(data: dict[str, Any]) -> str:
 def claims_terminal(data: dict[str, Any]) -> str:
     """Whether these runs can decide, and how many claims have which verdict, as plain lines for a terminal."""
     counts = ", ".join(f"{n} {verdict}" for verdict, n in data["counts"].items())
-    return f"{section.terminal(data['validity'])}\n\n{len(data['claims'])} claims: {counts}."
+    return f"{section.terminal(data)}\n\n{len(data['claims'])} claims: {counts}."
 
 
 def claims_markdown(data: dict[str, Any]) -> str:
@@ -75,7 +75,7 @@ def claims_markdown(data: dict[str, Any]) -> str:
     if data["warning"]:
         parts.append(f"> **{md(data['warning'])}** A verdict here is one on this text, not on the paper's.\n")
     parts += [
-        section.markdown(data["validity"]),
+        section.markdown(data),
         "## The verdicts\n",
         claims_summary(data),
         "## How a claim is decided\n\n" + METHOD,
@@ -83,7 +83,7 @@ def claims_markdown(data: dict[str, Any]) -> str:
     ]
     for claim in data["claims"]:
         parts.append(_claim(claim))
-    parts += [section.details(data["validity"]), _errors(data), _selection(data), _budget(data)]
+    parts += [section.details(data), _errors(data), _selection(data), _budget(data)]
     return "\n".join(part for part in parts if part)
 
 

@@ -10,11 +10,13 @@ from analysis.benchmark import Benchmark
 from analysis.tables import formats
 from analysis.tables.formats import csv_of, flat
 from analysis.tables.html_tables import PageCell, PageTable, data_uri, number_cell, text_cell
+from analysis.validity import section
 
 VERDICTS = {
     "reproduced": "the runs show it",
     "contradicted": "the runs show the opposite, or less than claimed",
     "undecided": "more runs could tell",
+    "not decided": "these runs are not fit to decide it",
     "not run": "this benchmark does not run what it needs",
 }
 WIDTH = 240  # of an interval's drawing, in its own units
@@ -35,6 +37,15 @@ def interval(part: dict[str, Any], unit: str) -> str:
         return ""
     low = quantity(part["low"], unit).removesuffix(" points")
     return f"95 % interval {low} to {quantity(part['high'], unit)}"
+
+
+def power(claim: dict[str, Any]) -> str:
+    """The least difference from a claim's bound that its runs could have seen, in a sentence; empty for none."""
+    if claim["detectable"] is None:
+        return ""
+    what = "factor" if claim["unit"] == "ratio" else "difference"
+    amount = quantity(claim["detectable"], claim["unit"])
+    return f"The least true {what} from the bound that these runs find in 4 of 5 repetitions is {amount}."
 
 
 def drawing(claim: dict[str, Any]) -> dict[str, Any] | None:
@@ -77,6 +88,7 @@ def verdicts(benchmark: Benchmark, content: dict[str, Any] | None) -> dict[str, 
             "interval": interval(claim, claim["unit"]),
             "paper_figure": quantity(claim["paper"], claim["unit"], signed=True) if claim["paper"] is not None else "",
             "drawing": drawing(claim),
+            "power": power(claim),
             "table": _parts(claim) if claim["parts"] else None,
         }
         for claim in content["claims"]
@@ -85,6 +97,7 @@ def verdicts(benchmark: Benchmark, content: dict[str, Any] | None) -> dict[str, 
         flat({"claim": c["id"], "claim_verdict": c["verdict"], **p}) for c in content["claims"] for p in c["parts"]
     ]
     return {
+        "validity": section.page(content),
         "claims": claims,
         "counts": [(verdict, content["counts"].get(verdict, 0), text) for verdict, text in VERDICTS.items()],
         "csv": data_uri(csv_of(exported)),

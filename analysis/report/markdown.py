@@ -9,6 +9,7 @@ from analysis.report.contents import SECTIONS, SOURCES, Contents
 from analysis.report.provenance import origin
 from analysis.tables import formats
 from analysis.tables.formats import md, md_table
+from analysis.validity import section as validity
 
 
 def compose(contents: Contents) -> str:
@@ -19,6 +20,8 @@ def compose(contents: Contents) -> str:
         warning, _, rest = contents.warning.partition(". ")
         parts.append(f"> **{md(warning)}.** {md(rest)}\n")
     parts.append(_completeness(contents))
+    if contents.claims is not None:
+        parts.append(validity.markdown(contents.claims))
     for name, section, data, summary in (
         ("claims", "verdicts", contents.claims, verdicts.claims_summary),
         ("audit", "audit", contents.audit, verdicts.audit_summary),

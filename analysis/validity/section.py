@@ -5,14 +5,24 @@ from typing import Any
 
 from analysis.tables.cells import column_title
 from analysis.tables.formats import md, md_table, number
+from railkd.errors import UserError
 
 TITLE = "Can these runs decide?"
 HOLDS = {True: "yes", False: "no", None: "–"}
+FLAGS = {True: "yes", False: "no", None: "open"}  # classes of the style sheet
 WIDTH = 110  # characters of a line on a terminal
 
 
-def markdown(validity: dict[str, Any]) -> str:
+def of(claims: dict[str, Any]) -> dict[str, Any]:
+    """The judgement in the content of claims.json. Raises UserError where an earlier version wrote the file."""
+    if "validity" not in claims:
+        raise UserError("claims.json: has no key 'validity'; run 'python -m analysis claims' again, then the report")
+    return dict(claims["validity"])
+
+
+def markdown(claims: dict[str, Any]) -> str:
     """The section with its heading, as it stands above the verdicts in claims.md and report.md."""
+    validity = of(claims)
     rows = [
         [md(pair["title"]), md(a["title"]), f"**{HOLDS[a['holds']]}**", md(f"{a['reason']} {a['remedy']}".strip())]
         for pair in validity["pairs"]
@@ -22,9 +32,9 @@ def markdown(validity: dict[str, Any]) -> str:
     return f"## {TITLE}\n\n**{md(validity['headline'])}**\n\n{table}\n"
 
 
-def details(validity: dict[str, Any]) -> str:
+def details(claims: dict[str, Any]) -> str:
     """The numbers behind the answers, for claims.md: how each method's runs ended, and the gap on each task."""
-    return "\n".join(part for part in (_convergence(validity), _gaps(validity)) if part)
+    return "\n".join(part for part in (_convergence(of(claims)), _gaps(of(claims))) if part)
 
 
 def _convergence(validity: dict[str, Any]) -> str:
@@ -64,8 +74,19 @@ def _points(value: float | None) -> str:
     return "–" if value is None else number(value, 1)
 
 
-def terminal(validity: dict[str, Any]) -> str:
+def page(claims: dict[str, Any]) -> dict[str, Any]:
+    """The section as the template ``validity.html.j2`` shows it."""
+    validity = of(claims)
+    shown = [
+        {**pair, "answers": [{**a, "word": HOLDS[a["holds"]], "flag": FLAGS[a["holds"]]} for a in pair["answers"]]}
+        for pair in validity["pairs"]
+    ]
+    return {**validity, "title": TITLE, "pairs": shown}
+
+
+def terminal(claims: dict[str, Any]) -> str:
     """The section as plain lines."""
+    validity = of(claims)
     lines = [TITLE, *_wrapped(validity["headline"], "")]
     for pair in validity["pairs"]:
         lines += ["", pair["title"]]

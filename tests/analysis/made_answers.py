@@ -46,20 +46,48 @@ def claim(name: str, verdict: str, unit: str = "points", **changes: Any) -> dict
         "upper": bounds[1],
         "verdict": verdict,
         "why": "The interval holds both sides of the bound. About 11 seeds would decide it if the estimates are right.",
-        **{key: PART[key] for key in ("estimate", "low", "high", "paper", "label", "seeds_needed")},
+        **{key: PART[key] for key in ("estimate", "low", "high", "paper", "label", "detectable", "seeds_needed")},
+        "validity": [],
+        "not_counted": [],
         "missing": [],
         "parts": [{**PART, "verdict": verdict}],
         **changes,
     }
 
 
+VALIDITY: dict[str, Any] = {
+    "headline": "In part: 1 of 3 claims about scores rest on runs that fail a question and are not decided.",
+    "claims": 3,
+    "not_decided": 1,
+    "pairs": [
+        {
+            "pair": "bert12-distilbert6",
+            "title": "bert12 → distilbert6",
+            "answers": [
+                {"question": "converged", "title": "Did teacher and students converge?", "holds": False,
+                 "reason": "PKD & <others> still rose.", "remedy": "Raise training.student.epochs: 4 -> 8."},
+                {"question": "collapse", "title": "Do the projections tell examples apart?", "holds": None,
+                 "reason": "No compared method records the rank of a projection.", "remedy": ""},
+            ],
+            "convergence": [{"method": "pkd", "title": "PKD", "runs": 6, "at_last": 4, "patience": 0, "rise": 1.25,
+                             "se": 0.5, "holds": False}],
+            "gaps": [{"block": "dev", "column": "cola", "teacher": 57.25, "student": 50.0, "gap": 7.25, "se": 2.0,
+                      "clears": True}],
+        }
+    ],
+}  # fmt: skip
+
+
 def claims() -> dict[str, Any]:
-    """A ledger with one claim of each verdict."""
-    nothing = dict.fromkeys(("estimate", "low", "high", "label", "seeds_needed"))
+    """A ledger with one claim of each verdict, and the judgement of the runs above them."""
+    nothing = dict.fromkeys(("estimate", "low", "high", "label", "detectable", "seeds_needed"))
     made = [
         claim("higher", "reproduced", estimate=1.5, low=0.4, high=2.6, seeds_needed=None),
         claim("faster", "contradicted", "ratio", estimate=1.42, low=1.3, high=1.55, paper=1.0, seeds_needed=None),
         claim("spread", "undecided"),
+        claim(
+            "early", "not decided", why="Not decided: training ended too early. Raise training.student.epochs: 4 -> 8."
+        ),
         claim("absent", "not run", **nothing, parts=[], missing=["CoDIR"], why="Needs CoDIR."),
     ]
     return {
@@ -71,7 +99,8 @@ def claims() -> dict[str, Any]:
         "seeds": 3,
         "draws": 1000,
         "draw_seed": 1,
-        "counts": {"reproduced": 1, "contradicted": 1, "undecided": 1, "not run": 1},
+        "counts": {"reproduced": 1, "contradicted": 1, "undecided": 1, "not decided": 1, "not run": 1},
+        "validity": VALIDITY,
         "claims": made,
         "errors": [
             {"pair": "bert12-distilbert6", "block": "dev", "method": "pkd", "column": "cola", "n": 3, "sd": 1.25,
