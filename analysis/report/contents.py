@@ -12,12 +12,14 @@ from analysis.report.completeness import Completeness
 from analysis.tables import captions
 from analysis.tables.cells import Table
 from analysis.tables.paper_tables import compares, has_test
+from analysis.validity.section import TITLE
 from railkd.benchmark.paths import Layout
 from railkd.errors import UserError
 from railkd.records.sealed_files import read_json, require
 
 SECTIONS = {  # anchor on the HTML report -> heading, in both reports
     "about": "What this is about",
+    "validity": TITLE,
     "verdicts": "Verdicts: does the paper hold here?",
     "audit": "Audit: do the paper's own numbers add up?",
     "reading": "How to read the tables",

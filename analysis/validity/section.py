@@ -81,7 +81,7 @@ def page(claims: dict[str, Any]) -> dict[str, Any]:
         {**pair, "answers": [{**a, "word": HOLDS[a["holds"]], "flag": FLAGS[a["holds"]]} for a in pair["answers"]]}
         for pair in validity["pairs"]
     ]
-    return {**validity, "title": TITLE, "pairs": shown}
+    return {**validity, "pairs": shown}
 
 
 def terminal(claims: dict[str, Any]) -> str:

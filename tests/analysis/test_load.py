@@ -26,7 +26,8 @@ ROOT = Path(__file__).parents[2]
 
 
 def refusal(folder: Folder, capsys: pytest.CaptureFixture[str], step: str = "tables") -> str:
-    """The one line that a command fails with."""
+    """The one line that a command fails with; what commands before it have printed is left out."""
+    capsys.readouterr()
     assert main([step, str(folder.file), "--results", str(folder.results)]) == 1
     printed = capsys.readouterr()
     assert printed.out == "" and printed.err.startswith("error: ") and printed.err.count("\n") == 1
