@@ -2,7 +2,10 @@
 
 from typing import Any
 
-from analysis.tables.formats import md, md_table, number
+from analysis.claims import claim_tables
+from analysis.claims.claim_tables import quantity
+from analysis.tables import html_tables
+from analysis.tables.formats import md, md_table
 from analysis.validity import section
 
 MARKS = {
@@ -31,17 +34,12 @@ METHOD = """\
 """
 
 
-def _value(value: float | None, unit: str) -> str:
-    if value is None:
-        return "–"
-    return f"{number(value, 2)}×" if unit == "ratio" else number(value, 3 if unit in ("cosine", "share") else 2)
-
-
 def _interval(entry: dict[str, Any], unit: str) -> str:
     if entry["estimate"] is None:
         return "–"
-    text = _value(entry["estimate"], unit)
-    return text if entry["low"] is None else f"{text} [{_value(entry['low'], unit)}, {_value(entry['high'], unit)}]"
+    text = quantity(entry["estimate"], unit, signed=True)
+    limits = [quantity(entry[key], unit).removesuffix(" points") for key in ("low", "high")]
+    return text if entry["low"] is None else f"{text} [{', '.join(limits)}]"
 
 
 def claims_summary(data: dict[str, Any]) -> str:
@@ -53,8 +51,9 @@ def claims_summary(data: dict[str, Any]) -> str:
             verdict += f" ({claim['seeds_needed']} seeds)"
         where = f"Table {claim['table']}" if claim.get("table") else f"Figure {claim['figure']}"
         estimate = f"{_interval(claim, claim['unit'])} {md(claim['label'])}".strip()
-        numbers = [_value(claim[key], claim["unit"]) for key in ("detectable", "paper")]
-        rows.append([md(claim["words"]), where, verdict, estimate, *numbers])
+        power = quantity(claim["detectable"], claim["unit"])
+        paper = quantity(claim["paper"], claim["unit"], signed=True)
+        rows.append([md(claim["words"]), where, verdict, estimate, power, paper])
     counts = ", ".join(f"{n} {verdict}" for verdict, n in data["counts"].items())
     head = ["The paper says", "Where", "Verdict", "Estimate [95 %]", "Detectable", "Paper"]
     table = md_table(head, rows, "lllrrr")
@@ -83,94 +82,26 @@ def claims_markdown(data: dict[str, Any]) -> str:
     ]
     for claim in data["claims"]:
         parts.append(_claim(claim))
-    parts += [section.details(data), _errors(data), _selection(data), _budget(data)]
+    parts += [section.details(data), *_statistics(data)]
     return "\n".join(part for part in parts if part)
 
 
 def _claim(claim: dict[str, Any]) -> str:
-    unit = claim["unit"]
     lines = [
         f"### {claim['id']}: {claim['verdict']}\n",
         f"“{md(claim['words'])}” (section {claim['section']}). Read as: {md(claim['reading'])}. {md(claim['why'])}\n",
     ]
     if claim["parts"]:
-        head = [
-            "Comparison",
-            f"Estimate [95 %], {unit}",
-            "Paper",
-            "SE seeds",
-            "SE examples",
-            "p (Holm)",
-            "p against (Holm)",
-        ]
-        rows = []
-        for part in claim["parts"]:
-            errors = [_plain(part[key], 3) for key in ("se_seeds", "se_examples", "p_holm", "p_against_holm")]
-            paper = part["paper"] if part["paper"] is not None else part["paper_columns"]
-            cells = [md(part["label"]), _interval(part, unit), _value(paper, unit), *errors]
-            rows.append([*cells, _value(part["detectable"], unit), part["verdict"]])
-        lines += [md_table([*head, "Detectable", "Verdict"], rows, "lrrrrrrrl"), ""]
+        lines += [html_tables.to_markdown(claim_tables.comparisons(claim)), ""]
     return "\n".join(lines)
 
 
-def _plain(value: float | None, decimals: int) -> str:
-    return "–" if value is None else number(value, decimals)
-
-
-def _errors(data: dict[str, Any]) -> str:
-    """Median over methods, so that the two errors stand side by side on a screen."""
-    if not data["errors"]:
-        return ""
-    lines = [
-        "## Two errors of a cell\n",
-        "Standard error of a cell's mean in percentage points, median over methods: of having run these seeds, and of "
-        "having scored these examples. Differences between methods, which share the examples, suffer less from it.\n",
+def _statistics(data: dict[str, Any]) -> list[str]:
+    """The tables on single cells, each with its heading and caption."""
+    return [
+        f"## {md(table.title)}\n\n{md(table.caption)}\n\n{html_tables.to_markdown(table)}\n"
+        for table in claim_tables.statistics(data)
     ]
-    rows = []
-    groups: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
-    for entry in data["errors"]:
-        groups.setdefault((entry["pair"], entry["block"], entry["column"]), []).append(entry)
-    for (pair, block, column), entries in groups.items():
-        medians = []
-        for key in ("se_seeds", "se_examples"):
-            values = sorted(e[key] for e in entries if e[key] is not None)
-            medians.append(_plain(values[len(values) // 2] if values else None, 2))
-        rows.append([md(pair), block.upper(), md(column), *medians])
-    table = md_table(["Pair", "Block", "Column", "SE seeds", "SE examples"], rows, "lllrr")
-    return "\n".join([*lines, table, ""])
-
-
-def _selection(data: dict[str, Any]) -> str:
-    if not data["selection"]:
-        return ""
-    lines = [
-        "## What choosing the epoch on dev flatters\n",
-        "Percentage points, mean over tasks [95 % over seeds]. Dev less test also holds the difference of the two "
-        "sets, the same for all methods. Optimism is between two halves of dev: chosen on one, scored on both.\n",
-    ]
-    rows = []
-    for entry in data["selection"]:
-        gap = _interval({"estimate": entry["dev_minus_test"], **{k: entry[k] for k in ("low", "high")}}, "points")
-        halves = {"estimate": entry["optimism"], "low": entry["optimism_low"], "high": entry["optimism_high"]}
-        rows.append([md(entry["pair"]), md(entry["method"]), gap, _interval(halves, "points")])
-    table = md_table(["Pair", "Method", "Dev less test", "Optimism"], rows, "llrr")
-    return "\n".join([*lines, table, ""])
-
-
-def _budget(data: dict[str, Any]) -> str:
-    if not data["budget"]:
-        return ""
-    most = max(entry["points"] for entry in data["budget"])
-    lines = [
-        "## Tuning budget\n",
-        "Expected best dev score, in percent, of so many points of the search (Dodge et al., 2019), mean over tasks.\n",
-    ]
-    rows = []
-    for entry in data["budget"]:
-        shown = [number(v, 1) for v in entry["expected"]] + ["–"] * (most - entry["points"])
-        rows.append([md(entry["pair"]), md(entry["method"]), *shown])
-    table = md_table(["Pair", "Method", *map(str, range(1, most + 1))], rows, "ll" + "r" * most)
-    return "\n".join([*lines, table, ""])
 
 
 def audit_summary(data: dict[str, Any]) -> str:

@@ -92,6 +92,18 @@ def of_table(table: Table) -> PageTable:
     )
 
 
+def to_markdown(table: PageTable) -> str:
+    """A page's table, without caption, as GitHub-flavoured Markdown."""
+    lines = []
+    for title, rows in table.sections:
+        lines += [[f"**{formats.md(title)}**", *[""] * len(table.columns)]] if title else []
+        for name, cells in rows:
+            shown = (" ".join(part for part in (cell.text, cell.after, cell.paper) if part) for cell in cells)
+            lines.append([formats.md(name), *map(formats.md, shown)])
+    sides = "l" + "".join("l" if i in table.words else "r" for i in range(len(table.columns)))
+    return formats.md_table([formats.md(title) for title in (table.head, *table.columns)], lines, sides)
+
+
 def _view(cell: TableCell, where: str, section: str) -> PageCell:
     value, after, paper = formats.cell_parts(cell)
     key = "|".join((cell.pair, cell.block, cell.row, cell.column))
