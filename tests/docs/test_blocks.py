@@ -110,12 +110,12 @@ def test_the_citation_is_the_one_of_citation_cff() -> None:
     cited, entry = yaml.safe_load((ROOT / "CITATION.cff").read_text()), block("README.md", "bibtex")
     (paper,) = cited["references"]
     authors = " and ".join(f"{author['family-names']}, {author['given-names']}" for author in paper["authors"])
-    assert f"author = {{{authors}}}" in entry
-    titles = re.findall(r"^  title = \{(.*)\},?$", entry, re.MULTILINE)
+    assert f"author={{{authors}}}" in entry
+    titles = re.findall(r"^  title=\{(.*)\},?$", entry, re.MULTILINE)
     assert [re.sub("[{}]", "", title) for title in titles] == [cited["title"], paper["title"]]
-    assert f"year = {{{paper['year']}}}" in entry and f"doi = {{{paper['doi']}}}" in entry
-    assert f"pages = {{{paper['start']}--{paper['end']}}}" in entry
-    assert f"booktitle = {{{paper['collection-title']}}}" in entry
+    assert f"year={{{paper['year']}}}" in entry and f"doi={{{paper['doi']}}}" in entry
+    assert f"pages={{{paper['start']}--{paper['end']}}}" in entry
+    assert f"booktitle={{{paper['collection-title']}}}" in entry
 
 
 @pytest.mark.parametrize("page", PAGES, ids=NAMES)
