@@ -1,21 +1,58 @@
-"""Whether a run is the one that a benchmark file asks for now, and where it differs.
+"""Tells whether a run, or the choice of a search, is the one that a benchmark file asks for now, and where it differs.
 
 A record of schema 2 holds every setting at its value, so it is compared as it stands, and so is the source of its
 method. A record of schema 1 holds the settings that its file gave: what it leaves out is taken at the present default,
 and its method's source, whose class did not say then what it is, is not compared.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
 from railkd.benchmark.defaults import PRETRAINING, SIZES, TRAINING, resolved
+from railkd.benchmark.paths import Layout
+from railkd.benchmark.specification import Benchmark, Cell
 from railkd.errors import UserError
 from railkd.method_facts import facts
 from railkd.method_sources import fingerprint, source_files
 from railkd.records.hashes import canonical
+from railkd.records.sealed_files import read_json, read_sealed
+from railkd.tasks import TASKS
 
 SOURCE = "source of the method"
+UNREADABLE = "missing or not what was written"
+
+
+def misplaced(record: Mapping[str, Any], identity: Mapping[str, Any]) -> Iterator[str]:
+    """A line for each key of ``identity`` by which a record is of another run than the one whose place it has.
+
+    Raises KeyError for a key that the record lacks.
+    """
+    for key, expected in identity.items():
+        if record[key] != expected:
+            yield f"'{key}' is {record[key]!r}, expected {expected!r}"
+
+
+def best_of(scores: Sequence[float]) -> int:
+    """The index of the highest score of a search's points; of the first where several are equal."""
+    return max(range(len(scores)), key=lambda k: scores[k])
+
+
+def misjudged(benchmark: Benchmark, layout: Layout, cell: Cell) -> str | None:
+    """Why ``best.json`` of a cell's search does not hold; None where it names the best of the points that are there."""
+    grid, metric = benchmark.grid(), TASKS[cell.task].shown
+    try:
+        best = read_sealed(layout.best(cell))
+        point = best["point"]
+    except (UserError, KeyError, TypeError):
+        return UNREADABLE
+    try:
+        scores = [read_json(layout.point(cell, k))["scores"]["dev"][metric] for k in range(len(grid))]
+        if best["grid"] != grid or best["scores"] != scores:
+            return "its points have changed"
+        return None if point == grid[best_of(scores)] else f"{point} is not the point with the best {metric} on dev"
+    except (UserError, KeyError, TypeError):  # of the points, or of their scores
+        return "its points have changed"
 
 
 def differences(record: Mapping[str, Any], config: Mapping[str, Any]) -> list[str]:

@@ -21,9 +21,9 @@ from railkd.jobs import model_sizes
 from railkd.method_sources import fingerprint, source_files
 from railkd.models import checkpoints
 from railkd.models.inspection import on_hub
+from railkd.outdated import misjudged, misplaced
 from railkd.records import hashes, run_record, sealed_files
 from railkd.records.digest_cache import Digests
-from railkd.tasks import TASKS
 from railkd.teacher.cache import lacks
 
 MISSING = "missing"
@@ -212,7 +212,8 @@ class Survey:
             yield self._run(f"search of {cell.method}", layout.point(cell, number), cell, seed, config, inputs)
         if grid:
             points = tuple(layout.point(cell, k) for k in range(len(grid)))
-            yield Product(f"selection of {cell.method}", (layout.best(cell),), points, self._unselected(cell, grid))
+            why = misjudged(benchmark, layout, cell)
+            yield Product(f"selection of {cell.method}", (layout.best(cell),), points, why)
             inputs = (*inputs, layout.best(cell))
         asked = run_record.asked(benchmark, layout, cell)
         for seed in benchmark.seeds:
@@ -246,17 +247,6 @@ class Survey:
         self._runs[path] = why
         self._readers.setdefault((pair["teacher"], cell.task), []).append(path)
         return Product(job, (path, path.with_suffix(".safetensors")), inputs, why)
-
-    def _unselected(self, cell: Cell, grid: list[dict[str, Any]]) -> str | None:
-        try:
-            best = sealed_files.read_sealed(self.layout.best(cell))
-            scores = [
-                sealed_files.read_json(self.layout.point(cell, k))["scores"]["dev"][TASKS[cell.task].shown]
-                for k in range(len(grid))
-            ]
-        except (UserError, KeyError, TypeError):
-            return MISSING
-        return None if best.get("grid") == grid and best.get("scores") == scores else "its points have changed"
 
     def _signals(self, teacher: str, task: str) -> Product:
         """A store is as asked when it is of this teacher and holds all that is read by runs still to be trained."""
@@ -345,9 +335,8 @@ def _judged(
         return {}, MISSING
     try:
         record = sealed_files.read_json(path)
-        for key, value in identity.items():
-            if record[key] != value:
-                return record, f"'{key}' is {record[key]!r}, expected {value!r}"
+        for line in misplaced(record, identity):
+            return record, line
         if config is not None and record["config_hash"] != hashes.sha256_text(hashes.canonical(config)):
             return record, _first_difference(record["config"], config) or "its configuration has changed"
         for key, expected in prints.items():

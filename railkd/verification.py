@@ -12,9 +12,8 @@ from railkd.data import preparation
 from railkd.data.batches import Prepared
 from railkd.errors import UserError
 from railkd.evaluation.scoring import scores_of
-from railkd.outdated import SOURCE, differences
+from railkd.outdated import SOURCE, UNREADABLE, differences, misjudged, misplaced
 from railkd.records import hashes, run_record, sealed_files
-from railkd.tasks import TASKS
 
 TOLERANCE = 1e-9  # of a score: room for another version of numpy or scipy, none for another prediction
 
@@ -57,22 +56,16 @@ class Verifier:
 
     def _search(self, cell: Cell, teacher: str, seed: int) -> Iterator[str]:
         """Every point of a cell's search, and that the best of them was chosen."""
-        grid, scores, metric = self.benchmark.grid(), [], TASKS[cell.task].shown
-        for number, point in enumerate(grid):
-            path = self.layout.point(cell, number)
+        wrong = False
+        for number, point in enumerate(self.benchmark.grid()):
             identity = {"stage": "search", **cell._asdict(), "seed": seed}
-            wrong = list(self._run(path, identity, self.benchmark.run_config(*cell, point), teacher))
-            yield from wrong
-            if not wrong:
-                scores.append(run_record.read(path)["scores"]["dev"][metric])
-        best = self.layout.best(cell)
-        try:
-            chosen = sealed_files.read_sealed(best)["point"]
-        except (UserError, KeyError, TypeError):
-            yield f"{best}: missing or not what was written"
-            return
-        if len(scores) == len(grid) and chosen != grid[max(range(len(grid)), key=lambda k: scores[k])]:
-            yield f"{best}: {chosen} is not the point with the best {metric} on dev"
+            config = self.benchmark.run_config(*cell, point)
+            for line in self._run(self.layout.point(cell, number), identity, config, teacher):
+                wrong = True
+                yield line
+        why = misjudged(self.benchmark, self.layout, cell)
+        if why == UNREADABLE or (why and not wrong):  # of points that do not hold, no choice can be judged
+            yield f"{self.layout.best(cell)}: {why}"
 
     def _run(self, path: Path, identity: dict[str, Any], config: dict[str, Any] | None, teacher: str) -> Iterator[str]:
         if not path.is_file():
@@ -84,9 +77,8 @@ class Verifier:
         except UserError as error:
             yield str(error)
             return
-        for key, expected in {**identity, "benchmark": self.benchmark.name}.items():
-            if record[key] != expected:
-                yield f"{path}: '{key}' is {record[key]!r}, expected {expected!r} in this place"
+        for line in misplaced(record, {**identity, "benchmark": self.benchmark.name}):
+            yield f"{path}: {line} in this place"
         if record["task"] != identity["task"]:
             return  # there is nothing to compare it with
         changed = differences(record, config) if config is not None else []

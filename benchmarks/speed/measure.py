@@ -17,7 +17,6 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.speed.work import Group, Job, objective, store
-from railkd.benchmark.defaults import TRAINING
 from railkd.benchmark.specification import Benchmark
 from railkd.data.batches import Prepared, epoch_batches
 from railkd.devices import precision, to_device
@@ -26,7 +25,8 @@ from railkd.planning.untrained_models import made_up, settle, untrained
 from railkd.random_streams import seed_global, stream
 from railkd.signals import Batch, Pooling, Signals
 from railkd.teacher.live import LiveTeacher
-from railkd.training.loop import Steps, Teacher
+from railkd.training.settings import TrainingSettings
+from railkd.training.steps import Steps, Teacher
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -132,8 +132,8 @@ class Bench:
             source = LiveTeacher(self.teacher, self.data, settings.device, settings.precision, method.needs_hidden)
         elif job.regime == "cached":
             source = self.store
-        training = {**TRAINING, "batch_size": settings.batch_size, "precision": settings.precision, "epochs": 1000}
-        return Steps(self.student, method, source, self.data, training, settings.device)
+        training = {"batch_size": settings.batch_size, "precision": settings.precision, "epochs": 1000}
+        return Steps(self.student, method, source, self.data, TrainingSettings.of(training, 0, settings.device))
 
     def time(self, job: Job) -> tuple[float, int | None]:
         """Seconds of a step, and bytes of memory at most."""

@@ -25,6 +25,7 @@ from railkd.signals import Batch
 from railkd.teacher.cache import SignalStore, write_signals
 from railkd.training.loop import train
 from railkd.training.schedule import learning_rate_factor
+from railkd.training.settings import TrainingSettings
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -92,10 +93,12 @@ def railkd(job: Job) -> dict[str, float]:
     started = time.perf_counter()
     assert job.method.pooling is not None
     folder = job.folder / "signals"
-    write_signals(job.teacher, job.prepared, [job.method.pooling], folder, job.device, job.settings["precision"], {})
+    teacher = classifier.place(job.teacher, job.device)
+    write_signals(teacher, job.prepared, [job.method.pooling], folder, job.settings["precision"], {})
     cache = time.perf_counter() - started
     store = SignalStore(folder, job.device)
-    train(job.student, job.method, store, job.prepared, job.settings, job.seed, job.device)
+    settings = TrainingSettings.of(job.settings, job.seed, job.device)
+    train(job.student, job.method, store, job.prepared, settings)
     return {"cache_seconds": cache}
 
 

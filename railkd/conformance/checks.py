@@ -170,7 +170,7 @@ def cached_is_live(bench: Bench) -> None:
     poolings = [method.pooling] if method.pooling is not None else []
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder) / "signals"
-        write_signals(bench.teacher, bench.prepared, poolings, place, CPU, "float32", {})
+        write_signals(bench.teacher, bench.prepared, poolings, place, "float32", {})
         store = SignalStore(place, CPU)
         for epoch in (0, EPOCHS - 1):
             live = bench.terms(bench.start(epoch))

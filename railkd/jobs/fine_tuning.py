@@ -10,19 +10,21 @@ from railkd.benchmark.paths import Layout
 from railkd.benchmark.specification import Benchmark
 from railkd.data import preparation
 from railkd.data.batches import Prepared
-from railkd.devices import peak_memory, precision
+from railkd.devices import precision
 from railkd.errors import Diverged, UserError
 from railkd.evaluation.scoring import logits_of
+from railkd.jobs import run_spec
 from railkd.jobs.finished_runs import put_teacher_back
 from railkd.jobs.model_sizes import poolings_needed, setting_for, shape
-from railkd.jobs.recording import Log, unfinished_state, write_record
+from railkd.jobs.recording import Log, Trained, epoch_lines, write_record
 from railkd.methods import build
 from railkd.models import checkpoints, classifier, probe
 from railkd.models.classifier import place
 from railkd.models.fine_tuned import output_order, reorder_outputs
 from railkd.records import files, hashes, provenance, run_record
 from railkd.teacher.cache import SignalStore, lacks, write_signals
-from railkd.training.loop import Outcome, train
+from railkd.training.loop import Outcome, machine, train
+from railkd.training.settings import TrainingSettings
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -32,50 +34,36 @@ def fine_tune(
     benchmark: Benchmark, layout: Layout, teacher: str, task: str, device: torch.device, log: Log
 ) -> dict[str, Any]:
     """Fine-tunes a teacher on a task, or measures one that was fine-tuned elsewhere; writes checkpoint and record."""
+    started = provenance.now()
     prepared = preparation.load(layout.prepared(teacher, task))
-    config = run_record.asked_of_teacher(benchmark, teacher, task)
-    started, seed, settings = provenance.now(), config["seed"], config["training"]
-    checkpoint = checkpoints.locate(benchmark, layout, teacher)
-    where = f"models.{teacher}"
-    resolved = {teacher: checkpoints.commit(checkpoint, where)}
-    inputs = {"data": prepared.facts["sha256"], "backbone": checkpoints.fingerprint(checkpoint, resolved[teacher])}
-    if put_teacher_back(layout, teacher, task, config, inputs):
+    spec = run_spec.of_teacher(benchmark, layout, teacher, task, prepared)
+    if put_teacher_back(spec):
         log(f"{teacher} {task}: kept from before")
-        return run_record.read(layout.teacher(teacher, task) / "record.json")
-    model = classifier.load_classifier(checkpoint, prepared.task.outputs, seed, where, settings.get("dropout"), log=log)
+        return run_record.read(spec.record)
+    settings = TrainingSettings.of(spec.config["training"], spec.seed, device)
+    checkpoint, where = checkpoints.locate(benchmark, layout, teacher), f"models.{teacher}"
+    model = classifier.load_classifier(checkpoint, prepared.task.outputs, spec.seed, where, settings.dropout, log=log)
     probe.require_padding_unread(model, prepared, device, where)
-    folder = layout.teacher(teacher, task)
-    identity = {
-        "stage": "teacher",
-        "pair": teacher,
-        "teacher": teacher,
-        "student": teacher,
-        "method": "teacher",
-        "seed": seed,
-    }
-    state = unfinished_state(layout, folder / "record.json", identity, config, inputs)
     if checkpoint.fine_tuned:
         labels = benchmark.models[teacher].get("labels")
         order = output_order(checkpoints.read_config(checkpoint, where), labels, prepared.task, where)
         reorder_outputs(model, order, where)
-        outcome = measured(model, prepared, settings["precision"], device, where)
+        outcome = measured(model, prepared, settings.precision, device, where)
         log(f"{teacher} {task}: fine-tuned elsewhere; its outputs in the order of the labels are {list(order)}")
     else:
         own = shape(benchmark, layout, teacher)
         method = build("no_kd", setting_for(own, own, task), {})
+        lines = epoch_lines(log, settings.epochs, prepared.task.shown)
         try:
-            outcome = train(model, method, None, prepared, settings, seed, device, log, state)
+            outcome = train(model, method, None, prepared, settings, lines, spec.unfinished())
         except Diverged as error:
-            raise Diverged(f"teacher {teacher} {task} seed {seed}: {error}") from None
-    outcome.cost["regime"] = "none"
+            raise Diverged(f"{spec.label}: {error}") from None
     tokenizer, length = checkpoints.load_tokenizer(checkpoint, where), prepared.facts["max_length"]
+    folder = spec.record.parent
     classifier.save_classifier(model, tokenizer, prepared.task.labels, folder, length)
-    fingerprints = {"teacher": hashes.sha256_file(folder / "model.safetensors"), "backbone": inputs["backbone"]}
-    path = folder / "record.json"
-    record = write_record(
-        benchmark, prepared, model, outcome, device, path, started, identity, config, fingerprints, resolved
-    )
-    state.clear()
+    made = {"teacher": hashes.sha256_file(folder / "model.safetensors")}
+    record = write_record(spec, prepared, Trained(model, outcome, device, started, "none", made))
+    spec.unfinished().clear()
     return record
 
 
@@ -96,12 +84,9 @@ def measured(model: "PreTrainedModel", prepared: Prepared, setting: str, device:
         "steps": 0,
         "resumed": 0,
         "eval_seconds": time.perf_counter() - started,
-        "peak_memory_bytes": peak_memory(device),
-        "precision": str(dtype).removeprefix("torch."),
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
-        "threads": torch.get_num_threads(),
+        **machine(device, dtype),
     }
-    return Outcome(best_epoch=0, dev_logits=logits, cost=cost)
+    return Outcome(best_epoch=0, epochs=[], dev_logits=logits, cost=cost, method_record={})
 
 
 def fine_tuned(
@@ -125,7 +110,8 @@ def signals(benchmark: Benchmark, layout: Layout, teacher: str, task: str, devic
     setting = benchmark.training("teacher", teacher, task)["precision"]
     fingerprints = _signal_fingerprints(layout, teacher, task, prepared)
     poolings = poolings_needed(benchmark, layout, teacher, task)
-    write_signals(model, prepared, poolings, layout.signals(teacher, task), device, setting, fingerprints)
+    folder = layout.signals(teacher, task)
+    write_signals(place(model, device), prepared, poolings, folder, setting, fingerprints)
 
 
 def _signal_fingerprints(layout: Layout, teacher: str, task: str, prepared: Prepared) -> dict[str, str]:

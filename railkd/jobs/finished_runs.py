@@ -1,12 +1,13 @@
-"""Finished runs where the workflow, which deletes a job's outputs before it runs, does not look."""
+"""Keeps finished runs where the workflow, which deletes a job's outputs before it runs, does not look."""
 
 import os
 import shutil
 from pathlib import Path
-from typing import Any
 
 from railkd.benchmark.paths import Layout
 from railkd.errors import UserError
+from railkd.jobs.run_spec import RunSpec
+from railkd.outdated import misplaced
 from railkd.records import files, hashes, run_record, sealed_files
 
 
@@ -29,17 +30,17 @@ def set_aside(layout: Layout, path: Path) -> None:
         file.unlink(missing_ok=True)
 
 
-def put_teacher_back(layout: Layout, teacher: str, task: str, config: dict[str, Any], inputs: dict[str, Any]) -> bool:
+def put_teacher_back(spec: RunSpec) -> bool:
     """Puts a teacher back that was set aside, if it is exactly the one asked for."""
-    folder, kept = layout.teacher(teacher, task), layout.kept(layout.teacher(teacher, task))
+    folder, kept = spec.record.parent, spec.kept.parent
     try:
-        record = run_record.read(kept / "record.json")
-        run_record.predictions(kept / "record.json", record)
+        record = run_record.read(spec.kept)
+        run_record.predictions(spec.kept, record)
         sealed_files.require(kept)
     except (UserError, OSError):
         return False
-    known = {"data": record["fingerprints"].get("data"), "backbone": record["fingerprints"].get("backbone")}
-    if record["config_hash"] != hashes.sha256_text(hashes.canonical(config)) or known != inputs:
+    known = {key: record["fingerprints"].get(key) for key in spec.inputs}
+    if record["config_hash"] != spec.config_hash or known != spec.inputs:
         return False
     shutil.rmtree(folder, ignore_errors=True)
     os.replace(kept, folder)
@@ -52,19 +53,21 @@ def _link(record: Path, target: Path) -> None:
         files.link_or_copy(source, link)
 
 
-def restore(
-    layout: Layout, path: Path, identity: dict[str, Any], config: dict[str, Any], fingerprints: dict[str, Any]
-) -> bool:
+def restore(spec: RunSpec) -> bool:
     """Puts a finished run back when it is exactly the one asked for: same identity, configuration and inputs."""
-    kept = layout.kept(path)
     try:
-        record = run_record.read(kept)
-        intact = hashes.sha256_file(kept.with_suffix(".safetensors")) == record["predictions"].get("sha256")
+        record = run_record.read(spec.kept)
+        intact = hashes.sha256_file(spec.kept.with_suffix(".safetensors")) == record["predictions"].get("sha256")
     except (UserError, OSError):
         return False
-    same = all(record[key] == value for key, value in identity.items())
-    hashed = record["config_hash"] == hashes.sha256_text(hashes.canonical(config))
-    if not (intact and same and hashed and record["fingerprints"] == fingerprints):
+    same = next(misplaced(record, spec.identity), None) is None and record["config_hash"] == spec.config_hash
+    if not (intact and same and record["fingerprints"] == spec.inputs):
         return False
-    _link(kept, path)
+    _link(spec.kept, spec.record)
     return True
+
+
+def forget(spec: RunSpec) -> None:
+    """Deletes the copy of a finished run that was kept from the workflow."""
+    spec.kept.unlink(missing_ok=True)
+    spec.kept.with_suffix(".safetensors").unlink(missing_ok=True)

@@ -1,23 +1,23 @@
-"""Writes a trained model's predictions and record, and keeps the state of an unfinished run."""
+"""Scores a trained model, and writes its predictions and its run record."""
 
 import time
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
-from railkd.benchmark.paths import Layout
-from railkd.benchmark.specification import Benchmark
 from railkd.data.batches import Prepared
 from railkd.devices import precision
 from railkd.evaluation import diagnostics
 from railkd.evaluation.scoring import logits_of, scores_of
+from railkd.jobs.run_spec import RunSpec
 from railkd.method_facts import as_json
 from railkd.records import files, hashes, provenance, run_record
 from railkd.records.fields import SCHEMA_VERSION
-from railkd.training.loop import Outcome
-from railkd.training.run_state import State
+from railkd.training.loop import MetricsLog, Outcome
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -25,74 +25,90 @@ if TYPE_CHECKING:
 Log = Callable[[str], None]
 
 
+@dataclass(frozen=True)
+class Trained:
+    """A run's model after training, and what its record says of how it was trained."""
+
+    model: "PreTrainedModel"
+    outcome: Outcome
+    device: torch.device
+    started: str  # UTC
+    regime: str  # cached | live | none: where the teacher's signals came from
+    made: dict[str, str] = field(default_factory=dict)  # fingerprints of what the run made: a teacher's weights
+
+
+def epoch_lines(say: Log, epochs: int, shown: str) -> MetricsLog:
+    """What the training loop logs, as a line for each epoch; ``shown`` is the metric of dev that a line names."""
+
+    def log(metrics: Mapping[str, float], step: int) -> None:
+        if "resumed_after_epoch" in metrics:
+            say(f"resumed after epoch {metrics['resumed_after_epoch']}")
+        else:
+            loss, dev = metrics["train/total"], metrics[f"dev/{shown}"]
+            say(f"epoch {metrics['epoch']}/{epochs} loss {loss:.3f} dev {shown} {dev:.3f}")
+
+    return log
+
+
 def write_record(
-    benchmark: Benchmark,
-    prepared: Prepared,
-    model: "PreTrainedModel",
-    outcome: Outcome,
-    device: torch.device,
-    path: Path,
-    started: str,
-    identity: dict[str, Any],
-    config: dict[str, Any],
-    fingerprints: dict[str, Any],
-    resolved: dict[str, str | None],
-    teacher: diagnostics.TeacherOnDev | None = None,
+    spec: RunSpec, prepared: Prepared, trained: Trained, teacher: diagnostics.TeacherOnDev | None = None
 ) -> dict[str, Any]:
     """Scores a trained model on every labelled split, predicts the hidden ones; writes predictions, then the record."""
     from safetensors.numpy import save
 
-    dtype = precision(config["training"]["precision"], device, model.config.hidden_size)
-    clock = time.perf_counter()
-    assert outcome.dev_logits is not None
-    logits = {
-        s: outcome.dev_logits
-        if s == "dev"
-        else logits_of(model, prepared.splits[s], prepared.facts["pad_id"], device, dtype)
-        for s in (*prepared.scored, *prepared.hidden)
-    }
-    outcome.cost["eval_seconds"] += time.perf_counter() - clock
-    similarity, found = diagnostics.measure(model, prepared, logits, teacher, device) if teacher else ({}, {})
-    predictions = path.with_suffix(".safetensors")
-    payload = save(logits)
-    files.write_bytes(predictions, payload)
-    task = prepared.task
+    started = time.perf_counter()
+    logits = _logits(spec, prepared, trained)
+    seconds = trained.outcome.cost["eval_seconds"] + time.perf_counter() - started
+    files.write_bytes(spec.predictions, save(logits))
+    similarity: dict[str, Any] = {}
+    found: dict[str, Any] = {}
+    if teacher is not None:
+        similarity, found = diagnostics.measure(trained.model, prepared, logits, teacher, trained.device)
+    outcome, scored = trained.outcome, prepared.scored
     record = {
         "schema": SCHEMA_VERSION,
-        "benchmark": benchmark.name,
-        "synthetic": benchmark.synthetic,
-        **identity,
-        "task": task.name,
-        "config": config,
-        "config_hash": hashes.sha256_text(hashes.canonical(config)),
-        "shown": task.shown,
-        "scores": {split: scores_of(prepared, split, logits[split]) for split in prepared.scored},
-        "baselines": {split: prepared.facts["baselines"][split] for split in prepared.scored},
-        "examples": {split: prepared.facts["examples"][split] for split in ("train", *prepared.scored)},
+        "benchmark": spec.benchmark,
+        "synthetic": spec.synthetic,
+        **spec.identity,
+        "config": spec.config,
+        "config_hash": spec.config_hash,
+        "shown": prepared.task.shown,
+        "scores": {split: scores_of(prepared, split, logits[split]) for split in scored},
+        "baselines": {split: prepared.facts["baselines"][split] for split in scored},
+        "examples": {split: prepared.facts["examples"][split] for split in ("train", *scored)},
         "best_epoch": outcome.best_epoch,
         "epochs": outcome.epochs,
-        **({"method_class": as_json(config["method"]["method"])} if "method" in config else {}),
+        **({"method_class": as_json(spec.config["method"]["method"])} if "method" in spec.config else {}),
         "method_record": outcome.method_record,
         "similarity": similarity,
         "diagnostics": found,
-        "cost": outcome.cost,
-        "fingerprints": {"data": prepared.facts["sha256"], **fingerprints},
-        "predictions": {"file": predictions.name, "sha256": hashes.sha256_file(predictions)},
-        "provenance": {
-            **provenance.provenance(),
-            "resolved": resolved,
-            "initialisation": benchmark.initialisation(identity["student"]),
-            "sources": {s: "/".join(p.split("/")[-2:]) for s, p in prepared.facts["sources"].items()},
-            "started": started,
-            "finished": provenance.now(),
-        },
+        "cost": {**outcome.cost, "eval_seconds": seconds, "regime": trained.regime},
+        "fingerprints": {**spec.inputs, **trained.made},
+        "predictions": {"file": spec.predictions.name, "sha256": hashes.sha256_file(spec.predictions)},
+        "provenance": _provenance(spec, prepared, trained),
     }
-    run_record.write(path, record)
+    run_record.write(spec.record, record)
     return record
 
 
-def unfinished_state(
-    layout: Layout, path: Path, identity: dict[str, Any], config: dict[str, Any], inputs: dict[str, Any]
-) -> State:
-    """Where the state of an unfinished run is kept: beside its kept record, with all that its numbers depend on."""
-    return State(layout.kept(path).with_suffix(".state"), {**identity, "config": config, "inputs": inputs})
+def _logits(spec: RunSpec, prepared: Prepared, trained: Trained) -> dict[str, NDArray[np.float32]]:
+    """(examples, C) by split: of dev as the best epoch gave them, of the others computed now."""
+    model, device = trained.model, trained.device
+    dtype = precision(spec.config["training"]["precision"], device, model.config.hidden_size)
+    return {
+        split: trained.outcome.dev_logits
+        if split == "dev"
+        else logits_of(model, prepared.splits[split], prepared.facts["pad_id"], device, dtype)
+        for split in (*prepared.scored, *prepared.hidden)
+    }
+
+
+def _provenance(spec: RunSpec, prepared: Prepared, trained: Trained) -> dict[str, Any]:
+    return {
+        **provenance.provenance(),
+        "resolved": spec.resolved,
+        "initialisation": spec.initialisation,
+        "sources": {split: "/".join(place.split("/")[-2:]) for split, place in prepared.facts["sources"].items()},
+        "started": trained.started,
+        "finished": provenance.now(),
+    }

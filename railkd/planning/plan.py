@@ -23,7 +23,8 @@ from railkd.records.sealed_files import read_json
 from railkd.signals import Batch
 from railkd.tasks import TASKS
 from railkd.teacher.live import LiveTeacher
-from railkd.training.loop import Steps
+from railkd.training.settings import TrainingSettings
+from railkd.training.steps import Steps
 
 SECONDS = 60.0  # of calibration, shared out among the models
 MEAN_LENGTH = 40.0  # tokens of an example, before a task is prepared
@@ -141,7 +142,8 @@ def calibrate(
         model = untrained(config, 2)
         own = (config.num_hidden_layers, config.hidden_size)
         batches = epoch_batches(made.splits["train"].lengths, size, stream(0, "order"))
-        steps = Steps(model, build("no_kd", setting_for(own, own, "mrpc"), {}), None, made, settings, device)
+        method = build("no_kd", setting_for(own, own, "mrpc"), {})
+        steps = Steps(model, method, None, made, TrainingSettings.of(settings, 0, device))
         weights = sum(p.numel() * p.element_size() for p in model.parameters())
         found[name] = {"step": _seconds(steps, batches, device, share) / size, "bytes": float(weights)}
         steps.finish(1.0)

@@ -224,22 +224,18 @@ def pretrain(
     text = packed_rows(lines, tokenizer, full["family"], full["row_length"], Random(f"{seed}/rows"))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = build(full | {"layers": full["first_layers"]}, tokenizer.get_vocab_size())
+        words = tokenizer.get_vocab_size()
+        model = build(full | {"layers": full["first_layers"]}, words)
         if teacher is not None:
             inherit(model, teacher, full["first_layers"], teacher.config.num_hidden_layers)
-        stream, done, loss = batches(text, full, tokenizer, seed), 0, math.nan
-        while True:
-            layers = model.config.num_hidden_layers
-            growths = round(math.log2(full["layers"] / full["first_layers"]))
-            share = 1.0 if not growths else full["first_share"] if not done else (1 - full["first_share"]) / growths
-            until = full["steps"] if layers == full["layers"] else done + max(1, round(share * full["steps"]))
-            progress(f"{layers} layers")
-            loss = train(model, teacher, stream, full, range(done, until), separator(tokenizer), progress)
-            if layers == full["layers"]:
-                break
-            shallow, done = model, until
-            model = build(full | {"layers": 2 * layers}, tokenizer.get_vocab_size())
-            grow(model, shallow)
+        stream, loss = batches(text, full, tokenizer, seed), math.nan
+        for stage in stages(full):
+            if stage.start:
+                shallow = model
+                model = build(full | {"layers": 2 * shallow.config.num_hidden_layers}, words)
+                grow(model, shallow)
+            progress(f"{model.config.num_hidden_layers} layers")
+            loss = train(model, teacher, stream, full, stage, separator(tokenizer), progress)
     model.eval()
 
     with atomic_folder(directory) as unfinished:
@@ -252,6 +248,20 @@ def pretrain(
         "steps": full["steps"],
         "parameters": sum(p.numel() for p in model.parameters()),
     }
+
+
+def stages(spec: dict[str, Any]) -> Iterator[range]:
+    """The steps of each stage: of ``first_layers`` layers, and of twice as many from stage to stage up to ``layers``.
+
+    The first stage has ``first_share`` of all steps, the others share the rest evenly.
+    """
+    growths, done = round(math.log2(spec["layers"] / spec["first_layers"])), 0
+    for number in range(growths):
+        share = (1 - spec["first_share"]) / growths if number else spec["first_share"]
+        until = done + max(1, round(share * spec["steps"]))
+        yield range(done, until)
+        done = until
+    yield range(done, spec["steps"])
 
 
 def train(
@@ -269,7 +279,6 @@ def train(
     tenth of the stage.
     """
     import torch
-    import torch.nn.functional as F
 
     steps, warmup = spec["steps"], max(1, round(WARMUP * len(stage)))
     decayed = [p for p in model.parameters() if p.ndim > 1]
@@ -284,26 +293,8 @@ def train(
     model.train()
     last: list[float] = []
     every = max(1, len(stage) // 10)
-    for step, (x_BT, positions, targets) in zip(stage, stream, strict=False):
-        hidden_BTD, logits_MV = masked_logits(model, x_BT, positions, sep)
-        words, headed = positions[:, 1] > 0, positions[:, 1] == 0
-        mlm = F.cross_entropy(logits_MV[words], targets[words])
-        loss = mlm
-        if headed.any():  # few positions among many, and the ones that classifiers will read
-            loss = loss + F.cross_entropy(logits_MV[headed], targets[headed])
-        if teacher is not None:
-            with torch.no_grad():
-                goal_BTD, goal_MV = masked_logits(teacher, x_BT, positions, sep)
-            tau = TEMPERATURE
-            kd = F.kl_div(
-                F.log_softmax(logits_MV / tau, -1),
-                F.log_softmax(goal_MV / tau, -1),
-                reduction="batchmean",
-                log_target=True,
-            )
-            loss = WEIGHTS["kd"] * tau**2 * kd + WEIGHTS["mlm"] * loss
-            if hidden_BTD.shape == goal_BTD.shape:
-                loss = loss + WEIGHTS["cosine"] * (1 - F.cosine_similarity(hidden_BTD, goal_BTD, dim=-1)).mean()
+    for step, batch in zip(stage, stream, strict=False):
+        mlm, loss = losses(model, teacher, batch, sep)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -316,3 +307,29 @@ def train(
         if len(last) % every == 0:
             progress(f"step {step + 1}/{steps}: mlm loss {sum(last[-every:]) / every:.3f}")
     return sum(last[-every:]) / every
+
+
+def losses(
+    model: Any, teacher: Any | None, batch: "tuple[torch.Tensor, torch.Tensor, torch.Tensor]", sep: int
+) -> "tuple[torch.Tensor, torch.Tensor]":
+    """The MLM loss of a batch, for the log, and the loss that is trained, with the teacher's terms if there is one."""
+    import torch
+    import torch.nn.functional as F
+
+    x_BT, positions, targets = batch
+    hidden_BTD, logits_MV = masked_logits(model, x_BT, positions, sep)
+    words, headed = positions[:, 1] > 0, positions[:, 1] == 0
+    mlm = F.cross_entropy(logits_MV[words], targets[words])
+    loss = mlm
+    if headed.any():  # few positions among many, and the ones that classifiers will read
+        loss = loss + F.cross_entropy(logits_MV[headed], targets[headed])
+    if teacher is None:
+        return mlm, loss
+    with torch.no_grad():
+        goal_BTD, goal_MV = masked_logits(teacher, x_BT, positions, sep)
+    log_student, log_teacher = (F.log_softmax(x_MV / TEMPERATURE, -1) for x_MV in (logits_MV, goal_MV))
+    kd = F.kl_div(log_student, log_teacher, reduction="batchmean", log_target=True)
+    loss = WEIGHTS["kd"] * TEMPERATURE**2 * kd + WEIGHTS["mlm"] * loss
+    if hidden_BTD.shape == goal_BTD.shape:
+        loss = loss + WEIGHTS["cosine"] * (1 - F.cosine_similarity(hidden_BTD, goal_BTD, dim=-1)).mean()
+    return mlm, loss

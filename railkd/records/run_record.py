@@ -8,7 +8,7 @@ Layout: ``results/<benchmark>/runs/<pair>/<method>/<task>/seed-<seed>.json``, pr
 a teacher's in ``results/<benchmark>/teachers/<teacher>/<task>/record.json``.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,15 +29,7 @@ def problems(record: Any) -> list[str]:
     """What keeps a value from being a valid run record, one line each; empty when it is one."""
     if not isinstance(record, Mapping):
         return ["a record is a JSON object"]
-    found = [
-        f"missing key '{key}' ({meaning})" for key, (_, meaning) in FIELDS.items() if key not in {*record, *OPTIONAL}
-    ]
-    found += [f"unknown key '{str(key)[:80]}'" for key in record if key not in FIELDS]
-    for key, (kind, meaning) in FIELDS.items():
-        if key in record and (not isinstance(record[key], kind) or (kind is int and isinstance(record[key], bool))):
-            found.append(
-                f"'{key}' is {type(record[key]).__name__}, expected {getattr(kind, '__name__', kind)} ({meaning})"
-            )
+    found = [*_wrong_keys(record)]
     if found:
         return found
     whole, why = True, ""
@@ -58,19 +50,35 @@ def problems(record: Any) -> list[str]:
     else:
         if record["config_hash"] != hashed:
             found.append("config_hash does not match config")
-    for split, scores in record["scores"].items():
-        for metric, score in scores.items() if isinstance(scores, Mapping) else [("", None)]:
-            if not isinstance(score, int | float) or isinstance(score, bool) or not -1 <= score <= 1:
-                found.append(
-                    f"scores.{split}.{metric}"[:80] + f" is {score!r:.80}, expected a fraction between -1 and 1"
-                )
-    if "dev" not in record["scores"]:
-        found.append("scores has no 'dev'")
-    elif isinstance(record["scores"]["dev"], Mapping) and record["shown"] not in record["scores"]["dev"]:
-        found.append(f"scores.dev has no '{record['shown'][:80]}', the metric that a table shows")
+    found += _wrong_scores(record)
     if why and not found:
         found.append(f"is no JSON ({why})")
     return found
+
+
+def _wrong_keys(record: Mapping[str, Any]) -> Iterator[str]:
+    """A line for each key that is missing, unknown or of another type than ``FIELDS`` says."""
+    for key, (_, meaning) in FIELDS.items():
+        if key not in {*record, *OPTIONAL}:
+            yield f"missing key '{key}' ({meaning})"
+    for key in record:
+        if key not in FIELDS:
+            yield f"unknown key '{str(key)[:80]}'"
+    for key, (kind, meaning) in FIELDS.items():
+        if key in record and (not isinstance(record[key], kind) or (kind is int and isinstance(record[key], bool))):
+            yield f"'{key}' is {type(record[key]).__name__}, expected {getattr(kind, '__name__', kind)} ({meaning})"
+
+
+def _wrong_scores(record: Mapping[str, Any]) -> Iterator[str]:
+    """A line for each score that is no fraction, and where dev or the shown metric is missing."""
+    for split, scores in record["scores"].items():
+        for metric, score in scores.items() if isinstance(scores, Mapping) else [("", None)]:
+            if not isinstance(score, int | float) or isinstance(score, bool) or not -1 <= score <= 1:
+                yield f"scores.{split}.{metric}"[:80] + f" is {score!r:.80}, expected a fraction between -1 and 1"
+    if "dev" not in record["scores"]:
+        yield "scores has no 'dev'"
+    elif isinstance(record["scores"]["dev"], Mapping) and record["shown"] not in record["scores"]["dev"]:
+        yield f"scores.dev has no '{record['shown'][:80]}', the metric that a table shows"
 
 
 def read(path: Path) -> dict[str, Any]:

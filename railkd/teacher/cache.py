@@ -21,7 +21,7 @@ from torch import Tensor
 from railkd.data.batches import Prepared, sorted_batches
 from railkd.devices import autocast, precision, to_device
 from railkd.errors import Undeclared, UserError, warn
-from railkd.models.classifier import outputs_of, place, uses_type_ids
+from railkd.models.classifier import outputs_of, uses_type_ids
 from railkd.models.forward import forward
 from railkd.random_streams import stream
 from railkd.records.files import atomic_folder
@@ -236,16 +236,16 @@ def write_signals(
     data: Prepared,
     poolings: Sequence[Pooling],
     folder: Path,
-    device: torch.device,
     precision_setting: str,
     fingerprints: dict[str, str],
     batch_size: int = 64,
 ) -> None:
-    """Computes a teacher's signals on the training set and writes them, whole or not at all."""
+    """Computes a teacher's signals on the training set, on its own device, and writes them, whole or not at all."""
+    device = model.device
     split, pad_id = data.splits["train"], data.facts["pad_id"]
     layers = list(range(1, model.config.num_hidden_layers))
     type_ids = uses_type_ids(model)
-    place(model, device).eval()
+    model.eval()
     dtype = precision(precision_setting, device, model.config.hidden_size)
     with atomic_folder(folder) as unfinished:
         width = model.config.hidden_size

@@ -22,6 +22,9 @@ from railkd.benchmark.paths import Layout
 from railkd.benchmark.specification import Benchmark
 from railkd.data import batches, preparation
 from railkd.jobs import fine_tuning, preparing
+from railkd.jobs.teacher_signals import TeacherSignals
+from railkd.method_sources import available
+from railkd.methods.base import Method
 from railkd.models import classifier
 from railkd.models.checkpoints import Checkpoint
 
@@ -214,8 +217,7 @@ def make_benchmark(make_spec: MakeSpec, tmp_path: Path) -> MakeBenchmark:
     return make
 
 
-LIVE = ["cr_ild", "mixkd", "tinybert", "minilm_v2", "distilbert_cos"]
-METHODS = ["no_kd", "vanilla_kd", "pkd", "ckd", "alp_kd", "codir", "rail_kd_l", "rail_kd_c", *LIVE]
+METHODS = available()
 
 
 @dataclass
@@ -232,8 +234,16 @@ class Pipeline:
     def teacher(self, task: str, outputs: int = 2) -> Any:
         return fine_tuning.fine_tuned(self.layout, "bert4", task, outputs)[0]
 
-    def student(self, name: str, seed: int = 1, outputs: int = 2, dropout: float | None = None) -> Any:
-        return classifier.load_classifier(Checkpoint(str(self.checkpoints / name)), outputs, seed, name, dropout)
+    def student(
+        self, name: str, seed: int = 1, outputs: int = 2, dropout: float | None = None, whole: bool = False
+    ) -> Any:
+        folder = Checkpoint(str(self.checkpoints / name))
+        return classifier.load_classifier(folder, outputs, seed, name, dropout, whole_last_layer=whole)
+
+    def source(self, method: Method, task: str) -> Any:
+        """What a run of the method reads of bert4, cached unless it needs the live teacher; None if nothing."""
+        signals = TeacherSignals(self.benchmark, self.layout, "bert4", self.prepared(task), CPU, print)
+        return signals.source(method, "live" if method.needs_live_teacher else "cached", "float32")
 
 
 @pytest.fixture(scope="session")

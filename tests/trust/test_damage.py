@@ -16,7 +16,7 @@ from railkd.benchmark.specification import Benchmark, Cell
 from railkd.cli import main
 from railkd.data import preparation, reading
 from railkd.errors import UserError
-from railkd.jobs import fine_tuning, finished_runs
+from railkd.jobs import fine_tuning, finished_runs, run_spec
 from railkd.models import checkpoints
 from railkd.pretraining import masked_lm
 from railkd.records import hashes, run_record, sealed_files
@@ -32,10 +32,9 @@ CELL = Cell("pair", "rail_kd_l", "sst2")
 
 def restored(benchmark: Benchmark, layout: Layout) -> bool:
     """Whether a killed job that starts again takes its finished run from where it was kept."""
-    path = layout.run(CELL, 1)
-    record = run_record.read(path)
-    identity = {key: record[key] for key in ("stage", "pair", "teacher", "student", "method", "seed")}
-    return finished_runs.restore(layout, path, identity, record["config"], record["fingerprints"])
+    prepared = preparation.load(layout.prepared("bert4", "sst2"))
+    (spec,) = run_spec.of_cell(benchmark, layout, CELL, [1], prepared)
+    return finished_runs.restore(spec)
 
 
 def readers(benchmark: Benchmark, layout: Layout) -> dict[str, Callable[[], Any]]:

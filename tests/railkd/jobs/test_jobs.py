@@ -19,9 +19,10 @@ from railkd.benchmark.specification import Cell
 from railkd.commands.checking import check
 from railkd.errors import Diverged, UserError
 from railkd.evaluation.scoring import scores_of
-from railkd.jobs import distillation, fine_tuning, model_sizes, preparing
+from railkd.jobs import distillation, fine_tuning, model_sizes, preparing, run_spec, teacher_signals
 from railkd.records import hashes, run_record, sealed_files
 from railkd.tasks import TASKS
+from railkd.training.settings import TrainingSettings
 
 CPU = torch.device("cpu")
 CELL = Cell("distilbert2", "rail_kd_l", "mrpc")
@@ -93,13 +94,19 @@ def test_a_seed_alone_gives_what_it_gives_in_a_group(bench: Any) -> None:
     assert all(np.array_equal(group[k], alone[k]) for k in group)
 
 
+def seed_of(arguments: tuple[Any, ...]) -> int:
+    """The seed among the arguments that ``train`` is called with."""
+    (settings,) = (given for given in arguments if isinstance(given, TrainingSettings))
+    return settings.seed
+
+
 def killed(made: tuple[config.Benchmark, Layout], monkeypatch: pytest.MonkeyPatch) -> Path:
     """Trains seed 1, dies in seed 2; then the workflow deletes the job's outputs. Returns seed 1's record."""
     real, seen = distillation.train, []
 
     def train(*arguments: Any) -> Any:
-        seen.append(arguments[5])
-        if arguments[5] == 2:
+        seen.append(seed_of(arguments))
+        if seen[-1] == 2:
             raise KeyboardInterrupt
         return real(*arguments)
 
@@ -116,7 +123,7 @@ def trained_seeds(made: tuple[config.Benchmark, Layout], monkeypatch: pytest.Mon
     real, seen = distillation.train, []
 
     def train(*arguments: Any) -> Any:
-        seen.append(arguments[5])
+        seen.append(seed_of(arguments))
         return real(*arguments)
 
     with monkeypatch.context() as patch:
@@ -151,9 +158,9 @@ def test_what_changed_is_trained_anew(bench: Any, monkeypatch: pytest.MonkeyPatc
         made = bench(CHANGES[change])
     elif change == "source":
         other = tmp_path / "edited.py"
-        first, *rest = distillation.source_files("rail_kd_l")
+        first, *rest = run_spec.source_files("rail_kd_l")
         other.write_text(first.read_text() + "\n# edited\n")
-        monkeypatch.setattr(distillation, "source_files", lambda name: [other, *rest])
+        monkeypatch.setattr(run_spec, "source_files", lambda name: [other, *rest])
     elif change == "predictions":
         content = bytearray(kept.with_suffix(".safetensors").read_bytes())
         content[-1] ^= 1
@@ -176,7 +183,7 @@ def test_a_loss_that_is_not_finite_names_the_run_and_stops_no_other(
     made, original = bench(), distillation.train
 
     def fail(*arguments: Any) -> Any:
-        if arguments[5] == 1:
+        if seed_of(arguments) == 1:
             raise Diverged("loss is not finite at step 3")
         return original(*arguments)
 
@@ -211,7 +218,7 @@ def test_rail_kd_whose_loss_is_not_finite_costs_no_neighbour(
     real = distillation.train
 
     def train(*arguments: Any) -> Any:
-        seeds.append(arguments[5])
+        seeds.append(seed_of(arguments))
         return real(*arguments)
 
     monkeypatch.setattr(RailKDLayerwise, "terms", spoiled)
@@ -384,7 +391,7 @@ def test_the_live_teacher_is_loaded_once_a_job(bench: Any, monkeypatch: pytest.M
         loaded.append(arguments)
         return real(*arguments)
 
-    monkeypatch.setattr(distillation, "fine_tuned", fine_tuned)
+    monkeypatch.setattr(teacher_signals, "fine_tuned", fine_tuned)
     distil(made, [1, 2])
     assert len(loaded) == 1
     assert all(run_record.read(made[1].run(CELL, s))["cost"]["regime"] == "live" for s in (1, 2))

@@ -8,13 +8,15 @@ import torch
 from cases import BEND, dot, started
 
 from railkd.errors import UserError
+from railkd.method_facts import facts
+from railkd.method_sources import available
 from railkd.methods import build, cr_ild, find, mixkd
 from railkd.methods.parts.mixing import draw_mix
 from railkd.methods.parts.tokens import token_mean
 from railkd.models.mixing import mixed_inputs
 from railkd.signals import Batch
 
-LIVE = ["cr_ild", "mixkd", "tinybert", "minilm_v2", "distilbert_cos"]
+LIVE = [name for name in available() if facts(name).needs_live_teacher]
 STAGED = ["cr_ild", "tinybert"]
 OWN = {  # the terms that are neither CE nor KD
     "cr_ild": ["ild", "mixed", "consistency"],

@@ -15,7 +15,8 @@ from railkd.methods import build
 from railkd.models import classifier, dropout
 from railkd.models.checkpoints import Checkpoint, load_tokenizer
 from railkd.models.dropout import QuickDropout, drop_out, kept, use_quick_dropout
-from railkd.training import loop
+from railkd.training import loop, steps
+from railkd.training.settings import TrainingSettings
 
 CPU = torch.device("cpu")
 
@@ -83,7 +84,7 @@ def run(pipeline: Any, name: str, rate: float = 0.1) -> dict[str, torch.Tensor]:
     model: Any = classifier.load_classifier(folder, 2, 1, name, dropout=rate)
     method = build("no_kd", setting_for((4, 32), (2, 32), "mrpc"), {})
     settings = {**TRAINING, "batch_size": 16, "epochs": 2, "learning_rate": 1e-3, "precision": "float32"}
-    loop.train(model, method, None, pipeline.prepared("mrpc"), settings, 1, CPU)
+    loop.train(model, method, None, pipeline.prepared("mrpc"), TrainingSettings.of(settings, 1, CPU))
     return dict(model.state_dict())
 
 
@@ -97,7 +98,7 @@ def test_the_same_bits_as_if_the_function_were_replaced(
     def everywhere(input: torch.Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> torch.Tensor:
         return drop_out(input, p, training, inplace) if training and p else plain(input, p, training, inplace)
 
-    monkeypatch.setattr(loop, "use_quick_dropout", lambda module: None)
+    monkeypatch.setattr(steps, "use_quick_dropout", lambda module: None)
     assert not all(map(torch.equal, ours.values(), run(pipeline, name).values()))  # torch's own bits are others
     monkeypatch.setattr(F, "dropout", everywhere)
     theirs = run(pipeline, name)
@@ -211,7 +212,7 @@ def test_a_run_draws_with_it(pipeline: Any, monkeypatch: pytest.MonkeyPatch) -> 
             module.p = 0.1
     method = build("no_kd", setting_for((4, 32), (2, 32), "mrpc"), {})
     settings = {**TRAINING, "batch_size": 16, "epochs": 1}
-    outcome = loop.train(model, method, None, data, settings, 1, CPU)
+    outcome = loop.train(model, method, None, data, TrainingSettings.of(settings, 1, CPU))
     of_a_step = 1 + 2 * 3 + 1  # embeddings; weights, attention, feed-forward of two layers; the head
     assert len(drawn) == of_a_step * outcome.cost["steps"]
     heads = model.config.num_attention_heads

@@ -18,7 +18,8 @@ from railkd.models.checkpoints import Checkpoint
 from railkd.models.classifier import load_classifier
 from railkd.models.forward import forward
 from railkd.models.shortcuts import UsedRows, narrow_last_layer
-from railkd.training import loop
+from railkd.training import loop, steps
+from railkd.training.settings import TrainingSettings
 
 
 def inputs() -> dict[str, torch.Tensor]:
@@ -193,11 +194,11 @@ def test_used_rows_train_as_the_whole_embedding(pipeline: Any, monkeypatch: pyte
     settings = {**TRAINING, "learning_rate": 3e-3, "batch_size": 16, "epochs": 3, "weight_decay": 0.1}
     finished = []
     for variant in (UsedRows, Whole):
-        monkeypatch.setattr(loop, "UsedRows", variant)
+        monkeypatch.setattr(steps, "UsedRows", variant)
         model = pipeline.student(student)
         start = model.get_input_embeddings().weight.detach().clone()
         method = build("no_kd", setting_for((4, 32), (2, 32), "mrpc"), {})
-        loop.train(model, method, None, data, settings, 1, torch.device("cpu"))
+        loop.train(model, method, None, data, TrainingSettings.of(settings, 1, torch.device("cpu")))
         finished.append(model)
     ours, theirs = (model.state_dict() for model in finished)
     assert ours.keys() == theirs.keys() and type(finished[0].get_input_embeddings()) is nn.Embedding

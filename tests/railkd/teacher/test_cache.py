@@ -28,7 +28,7 @@ def store_folder(pipeline: Any, tmp_path: Path) -> Path:
     """Signals of every pooling, in a folder that a test may damage."""
     model, prepared = pipeline.teacher("mrpc"), pipeline.prepared("mrpc")
     folder = tmp_path / "signals"
-    write_signals(model, prepared, ["cls", "mean", "mean_padded"], folder, CPU, "float32", {"data": "d"}, batch_size=7)
+    write_signals(model, prepared, ["cls", "mean", "mean_padded"], folder, "float32", {"data": "d"}, batch_size=7)
     return folder
 
 
@@ -67,7 +67,7 @@ def test_a_teacher_without_type_ids_ignores_those_of_the_batch(pipeline: Any) ->
 
 def test_only_what_was_asked_is_stored(pipeline: Any, tmp_path: Path, store_folder: Path) -> None:
     model, prepared = pipeline.teacher("mrpc"), pipeline.prepared("mrpc")
-    write_signals(model, prepared, ["cls"], tmp_path / "s", CPU, "float32", {"data": "d"})
+    write_signals(model, prepared, ["cls"], tmp_path / "s", "float32", {"data": "d"})
     names = {p.name for p in (tmp_path / "s").iterdir()}
     assert names == {
         "logits.npy",
@@ -85,7 +85,7 @@ def test_only_what_was_asked_is_stored(pipeline: Any, tmp_path: Path, store_fold
     np.testing.assert_allclose(store.array("cls"), other_batch_size, atol=4e-3, rtol=2e-3)  # a rounding of float16
     with pytest.raises(UserError, match=r"mean.npy: these signals were not asked for"):
         store.signals(batch_of(prepared, torch.arange(3), True)).pooled("mean", [1])
-    write_signals(model, prepared, ["mean"], tmp_path / "s", CPU, "float32", {"data": "d"})  # in place of the old
+    write_signals(model, prepared, ["mean"], tmp_path / "s", "float32", {"data": "d"})  # in place of the old
     assert "cls.npy" not in {p.name for p in (tmp_path / "s").iterdir()}
 
 
@@ -167,7 +167,7 @@ def test_memory_stays_flat_however_large_the_store(tmp_path: Path) -> None:
 def test_losses_agree_in_half_precision(pipeline: Any, tmp_path: Path, method: str) -> None:
     """An epoch's mean to 1e-3, with the teacher's signals stored as float16 and both models in bfloat16."""
     data, teacher = pipeline.prepared("mrpc"), pipeline.teacher("mrpc")
-    write_signals(teacher, data, ["cls", "mean"], tmp_path / "s", CPU, "bfloat16", {}, batch_size=16)
+    write_signals(teacher, data, ["cls", "mean"], tmp_path / "s", "bfloat16", {}, batch_size=16)
     student = pipeline.student("bert2").eval()
     setting = setting_for((4, 32), (2, 32), "mrpc", data.splits["train"].labels)
     sources = SignalStore(tmp_path / "s", CPU), LiveTeacher(teacher, data, CPU, "bfloat16")
@@ -196,7 +196,7 @@ def test_a_failed_write_keeps_the_old_store(pipeline: Any, store_folder: Path, m
 
     monkeypatch.setattr("railkd.teacher.cache.sha256_file", fail)
     with pytest.raises(UserError, match=r"cannot be written \(disk full\)"):
-        write_signals(model, prepared, ["cls"], store_folder, CPU, "float32", {"data": "d"})
+        write_signals(model, prepared, ["cls"], store_folder, "float32", {"data": "d"})
     monkeypatch.undo()
     assert SignalStore(store_folder, CPU).facts["poolings"] == ["cls", "mean", "mean_padded"]
 
@@ -227,7 +227,7 @@ def test_values_beyond_half_precision_are_kept_in_float32(
 ) -> None:
     """Of the store and of the probes; the numbers are those of the live teacher, and what fits stays as it was."""
     model, prepared = scaled(pipeline, 7e4), pipeline.prepared("mrpc")
-    write_signals(model, prepared, [pooling], tmp_path / "s", CPU, "float32", {}, batch_size=7)
+    write_signals(model, prepared, [pooling], tmp_path / "s", "float32", {}, batch_size=7)
     store, live = SignalStore(tmp_path / "s", CPU), LiveTeacher(model, prepared, CPU, "float32")
     assert store.facts["dtypes"] == {
         "logits.npy": "float32",
@@ -278,10 +278,10 @@ def test_a_teacher_that_is_not_finite_is_one_line(
     with pytest.raises(
         UserError, match=rf"s/cls.npy: the teacher's vector of layer 2 is not finite for example {row},"
     ):
-        write_signals(model, prepared, ["cls"], tmp_path / "s", CPU, "float32", {})
+        write_signals(model, prepared, ["cls"], tmp_path / "s", "float32", {})
     monkeypatch.undo()
     with torch.no_grad():
         model.classifier.bias.fill_(value)
     with pytest.raises(UserError, match=r"s/logits.npy: the teacher's logits are not finite for example \d+, counted"):
-        write_signals(model, prepared, ["cls"], tmp_path / "s", CPU, "float32", {})
+        write_signals(model, prepared, ["cls"], tmp_path / "s", "float32", {})
     assert not list(tmp_path.iterdir())

@@ -15,6 +15,8 @@ from railkd.benchmark.specification import Cell
 from railkd.errors import UserError
 from railkd.jobs import distillation, fine_tuning, model_sizes
 from railkd.jobs.model_sizes import setting_for
+from railkd.method_facts import facts
+from railkd.method_sources import available
 from railkd.methods import build
 from railkd.methods.tinybert import scores
 from railkd.models.checkpoints import Checkpoint
@@ -25,9 +27,10 @@ from railkd.signals import Batch
 from railkd.teacher.cache import SignalStore
 from railkd.teacher.live import LiveTeacher
 from railkd.training import loop
+from railkd.training.settings import TrainingSettings
 
 CPU = torch.device("cpu")
-LIVE = ["cr_ild", "mixkd", "tinybert", "minilm_v2", "distilbert_cos"]
+LIVE = [name for name in available() if facts(name).needs_live_teacher]
 
 
 def model_of(checkpoints: Path, name: str, whole: bool = True) -> Any:
@@ -201,7 +204,7 @@ def test_a_first_stage_is_neither_chosen_nor_a_reason_to_stop(pipeline: Any, mon
         method.attention_layers[1],
     )
     settings = {**pipeline.benchmark.training("student", "bert2", "mrpc"), "epochs": 8, "patience": 2, "batch_size": 36}
-    outcome = loop.train(model, method, teacher, data, settings, 1, CPU)
+    outcome = loop.train(model, method, teacher, data, TrainingSettings.of(settings, 1, CPU))
     assert outcome.best_epoch == 5 and len(outcome.epochs) == 7
 
 
@@ -222,7 +225,7 @@ def test_a_student_learns_its_teachers_tokens(pipeline: Any, method: str) -> Non
     teacher = LiveTeacher(full, data, CPU, "float32", True, built.attention_layers[1])
     before = {name: value.clone() for name, value in full.state_dict().items()}
     settings = {**pipeline.benchmark.training("student", "bert2", "mrpc"), "epochs": 12}
-    outcome = loop.train(model, built, teacher, data, settings, 1, CPU)
+    outcome = loop.train(model, built, teacher, data, TrainingSettings.of(settings, 1, CPU))
     own = {"distilbert_cos": "cos", "tinybert": "hidden", "minilm_v2": "relation"}[method]
     values = [epoch["loss"][own] for epoch in outcome.epochs if own in epoch["loss"]]
     assert values[-1] < 0.8 * values[0]

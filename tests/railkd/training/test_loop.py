@@ -15,17 +15,20 @@ from railkd.devices import to_device
 from railkd.errors import Diverged, UserError
 from railkd.evaluation.scoring import logits_of, scores_of
 from railkd.jobs.model_sizes import setting_for
-from railkd.methods import build
+from railkd.method_sources import available
+from railkd.methods import build, find
 from railkd.methods.base import Method
+from railkd.methods.parts.stages import TwoStage
+from railkd.models.forward import forward
 from railkd.signals import Batch, Signals
-from railkd.teacher.cache import SignalStore
 from railkd.teacher.live import LiveTeacher
 from railkd.training import loop
-from railkd.training.loop import train
+from railkd.training.loop import no_log, train
 from railkd.training.schedule import learning_rate_factor, parameter_groups
+from railkd.training.settings import TrainingSettings
 
 CPU = torch.device("cpu")
-METHODS = ["no_kd", "vanilla_kd", "pkd", "ckd", "alp_kd", "codir", "rail_kd_l", "rail_kd_c"]
+METHODS = available()
 WIDTH = {"distilbert2": 16, "bert2": 32}
 FAST = {**TRAINING, "learning_rate": 3e-3, "batch_size": 16, "epochs": 2, "precision": "float32"}
 
@@ -35,21 +38,19 @@ class Run:
 
     def __init__(
         self, pipeline: Any, method: str, task: str = "mrpc", student: str = "distilbert2", seed: int = 1,
-        live: bool = False, teacher: Any = None, log: Any = lambda line: None, **settings: Any,
+        teacher: Any = None, log: Any = no_log, **settings: Any,
     ) -> None:  # fmt: skip
         self.data = pipeline.prepared(task)
         outputs = self.data.task.outputs
-        self.model = pipeline.student(student, seed, outputs, dropout=settings.get("dropout"))
+        whole = find(method).whole_last_layer
+        self.model = pipeline.student(student, seed, outputs, settings.get("dropout"), whole)
         labels = self.data.splits["train"].labels
         setting = setting_for((4, 32), (2, WIDTH[student]), task, labels)
         torch.manual_seed(seed)
         self.method = build(method, setting, pipeline.benchmark.options(method))
-        source = teacher
-        if source is None and method != "no_kd":
-            source = SignalStore(pipeline.layout.signals("bert4", task), CPU)
-            if live:
-                source = LiveTeacher(pipeline.teacher(task, outputs), self.data, CPU, "float32")
-        self.outcome = train(self.model, self.method, source, self.data, {**FAST, **settings}, seed, CPU, log)
+        source = teacher or pipeline.source(self.method, task)
+        given = TrainingSettings.of({**FAST, **settings}, seed, CPU)
+        self.outcome = train(self.model, self.method, source, self.data, given, log)
 
     def dev(self) -> dict[str, float]:
         return scores_of(self.data, "dev", logits_of(self.model, self.data.splits["dev"], 0, CPU, torch.float32))
@@ -111,7 +112,6 @@ def test_the_best_epoch_is_what_is_left(pipeline: Any, monkeypatch: pytest.Monke
         return {"f1": next(answers), "accuracy": 0.0}
 
     models: list[Any] = []
-    forward = loop.forward
 
     def spy(model: Any, *arguments: Any, **keywords: Any) -> Any:
         models.append(model)
@@ -119,8 +119,8 @@ def test_the_best_epoch_is_what_is_left(pipeline: Any, monkeypatch: pytest.Monke
 
     with monkeypatch.context() as patch:
         patch.setattr(loop, "scores_of", fake)
-        patch.setattr(loop, "forward", spy)
-        run = Run(pipeline, "no_kd", epochs=5, log=lambda line: states.append(copy.deepcopy(models[0].state_dict())))
+        patch.setattr("railkd.training.steps.forward", spy)
+        run = Run(pipeline, "no_kd", epochs=5, log=lambda *_: states.append(copy.deepcopy(models[0].state_dict())))
     assert run.outcome.best_epoch == 2 and len(states) == 5  # the first of equals
     left = run.model.state_dict()
     whole = {
@@ -227,15 +227,17 @@ def test_weights_that_are_not_finite_after_the_last_step(pipeline: Any, monkeypa
 
 @pytest.mark.parametrize("student", ["distilbert2", "bert2"])
 @pytest.mark.parametrize(
-    "method, task", [(m, t) for m in METHODS for t in ("mrpc", "stsb") if (m, t) != ("codir", "stsb")]
+    "method, task", [(m, t) for m in METHODS for t in ("mrpc", "stsb") if t == "mrpc" or find(m).regression]
 )
 def test_every_method_trains(pipeline: Any, method: str, task: str, student: str) -> None:
-    run = Run(pipeline, method, task, student, epochs=1)
-    epoch = run.outcome.epochs[0]
-    assert set(epoch["loss"]) == {"total", *run.method.weights}
-    assert all(math.isfinite(v) for v in epoch["loss"].values())
-    weighted = sum(w * epoch["loss"][name] for name, w in run.method.weights.items())
-    assert epoch["loss"]["total"] == pytest.approx(weighted, rel=1e-4)
+    staged = issubclass(find(method), TwoStage)
+    run = Run(pipeline, method, task, student, epochs=2 if staged else 1)
+    stages = [run.method.first_weights, run.method.second_weights] if staged else [run.method.weights]
+    for epoch, weights in zip(run.outcome.epochs, stages, strict=True):
+        assert set(epoch["loss"]) == {"total", *weights}
+        assert all(math.isfinite(v) for v in epoch["loss"].values())
+        weighted = sum(w * epoch["loss"][name] for name, w in weights.items())
+        assert epoch["loss"]["total"] == pytest.approx(weighted, rel=1e-4)
     assert set(run.dev()) >= set(run.data.task.metrics)
 
 
@@ -267,13 +269,15 @@ def test_cached_and_live_teachers_train_alike_and_stay_frozen(pipeline: Any, met
 
 @pytest.mark.parametrize("method", ["vanilla_kd", "rail_kd_c"])
 def test_the_regime_moves_a_score_less_than_the_seed(pipeline: Any, method: str) -> None:
+    data = pipeline.prepared("mrpc")
+
     def score(run: Run) -> float:  # dev's cross entropy: unlike accuracy, no two of these tiny runs share it
         logits = logits_of(run.model, run.data.splits["dev"], 0, CPU, torch.float32)
         return nn.functional.cross_entropy(torch.from_numpy(logits), run.data.splits["dev"].labels).item()
 
     cached, live = (
-        [score(Run(pipeline, method, student="bert2", seed=seed, live=live)) for seed in (1, 2, 3)]
-        for live in (False, True)
+        [score(Run(pipeline, method, student="bert2", seed=seed, teacher=teacher)) for seed in (1, 2, 3)]
+        for teacher in (None, LiveTeacher(pipeline.teacher("mrpc"), data, CPU, "float32"))
     )
     noise = float(np.std(cached, ddof=1))
     assert noise > 0 and abs(np.mean(cached) - np.mean(live)) <= noise

@@ -12,10 +12,11 @@ from railkd.benchmark.paths import Layout
 from railkd.benchmark.specification import Cell
 from railkd.jobs import distillation
 from railkd.jobs.model_sizes import setting_for
-from railkd.methods import build
-from railkd.teacher.cache import SignalStore
+from railkd.jobs.recording import epoch_lines
+from railkd.methods import build, find
 from railkd.training.loop import train
 from railkd.training.run_state import State
+from railkd.training.settings import TrainingSettings
 
 IDENTITY = {"method": "x", "seed": 1, "config": {"learning_rate": 3e-3}}
 
@@ -27,22 +28,22 @@ class Killed(Exception):
 def run(pipeline: Any, method: str, path: Path, kill_after: int | None = None, **options: Any) -> tuple[Any, ...]:
     """Trains 4 epochs, or until killed; returns model, method, outcome and what was logged."""
     data = pipeline.prepared("mrpc")
-    model = pipeline.student("distilbert2", 1, 2)
+    model = pipeline.student("distilbert2", 1, 2, whole=find(method).whole_last_layer)
     setting = setting_for((4, 32), (2, WIDTH["distilbert2"]), "mrpc", data.splits["train"].labels)
     torch.manual_seed(1)
     objective = build(method, setting, {**pipeline.benchmark.options(method), **options})
-    source = SignalStore(pipeline.layout.signals("bert4", "mrpc"), CPU) if method != "no_kd" else None
+    source = pipeline.source(objective, "mrpc")
     lines: list[str] = []
 
-    def log(line: str) -> None:
+    def say(line: str) -> None:
         lines.append(line)
         if kill_after is not None and line.startswith(f"epoch {kill_after + 1}/"):  # in the next epoch's evaluation
             raise Killed
 
-    settings = {**FAST, "epochs": 4, "dropout": 0.1}
-    state = State(path, IDENTITY, every=0.0)
+    settings = TrainingSettings.of({**FAST, "epochs": 4, "dropout": 0.1}, 1, CPU)
+    state, log = State(path, IDENTITY, every=0.0), epoch_lines(say, 4, "f1")
     try:
-        outcome = train(model, objective, source, data, settings, 1, CPU, log, state)
+        outcome = train(model, objective, source, data, settings, log, state)
     except Killed:
         return ()
     return model, objective, outcome, lines

@@ -1,0 +1,130 @@
+"""One training step, for every method and for the teachers: forward, the method's loss, backward, update.
+
+Dimensions: ``B`` batch.
+"""
+
+import math
+from typing import TYPE_CHECKING, Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from railkd.data.batches import Prepared
+from railkd.devices import autocast, precision, to_device
+from railkd.methods.base import Method
+from railkd.methods.mistakes import backward_of, check_trains
+from railkd.models.classifier import place, uses_type_ids
+from railkd.models.dropout import use_quick_dropout
+from railkd.models.forward import forward
+from railkd.models.shortcuts import UsedRows
+from railkd.signals import Batch, Signals
+from railkd.training.run_state import below, optimizer_tensors, restore_optimizer, under
+from railkd.training.schedule import learning_rate_factor, parameter_groups
+from railkd.training.settings import TrainingSettings
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+class Teacher(Protocol):
+    """A frozen teacher as a source of signals, cached or live: see the package ``railkd.teacher``."""
+
+    def signals(self, batch: Batch) -> Signals:
+        """What the teacher outputs for a batch."""
+
+
+class Steps:
+    """The training steps of one run: what ``train`` repeats, and what the benchmark of costs times.
+
+    Takes the model over: until ``finish``, its embedding has only the rows that the run can meet.
+    """
+
+    def __init__(
+        self,
+        model: "PreTrainedModel",
+        method: Method,
+        teacher: Teacher | None,
+        data: Prepared,
+        settings: TrainingSettings,
+    ) -> None:
+        self.model, self.method, self.teacher = model, method, teacher
+        self.split, self.pad_id = data.splits["train"], data.facts["pad_id"]
+        self.settings, self.device = settings, settings.device
+        self.dtype = precision(settings.precision, settings.device, model.config.hidden_size)
+        self.type_ids = uses_type_ids(model)
+        self.pad_to = data.facts["max_length"] if method.pooling == "mean_padded" else None
+        self.hidden = method.needs_hidden
+        place(model, settings.device).train()
+        method.to(settings.device).train()
+        if settings.device.type == "cpu":
+            use_quick_dropout(model)
+            use_quick_dropout(method)
+        embedding = model.get_input_embeddings()
+        assert isinstance(embedding, nn.Embedding)
+        self.rows = UsedRows(embedding, (self.split.tokens, data.splits["dev"].tokens))
+        model.set_input_embeddings(self.rows)
+        self.shrink = 1.0  # what weight decay has left of the embedding's other rows
+        self.optimizer = torch.optim.AdamW(
+            parameter_groups((model, method), settings.weight_decay), lr=settings.learning_rate, fused=True
+        )
+        self.clipped = [p for group in self.optimizer.param_groups for p in group["params"]]
+        self.per_epoch = math.ceil(len(self.split) / settings.batch_size)
+        self.done = 0
+        self.names: list[str] = []  # of what a step returns
+
+    def __call__(self, rows_B: Tensor) -> Tensor:
+        """One step on these rows of the training set: the loss and its terms, (terms,), left on the device."""
+        self._set_learning_rate()
+        inputs = to_device(self.split.collate(rows_B, self.pad_id, self.type_ids, self.pad_to), self.device)  # (B, T)
+        extra = to_device({"rows": rows_B, "labels": self.split.labels[rows_B]}, self.device)  # (B,)
+        batch = Batch(extra["rows"], extra["labels"], inputs)
+        signals = self.teacher.signals(batch) if self.teacher is not None else None
+        with autocast(self.device, self.dtype):
+            student = forward(self.model, inputs, self.hidden, self.method.attention_layers[0])
+            loss, terms = self.method.loss(batch, student, signals)  # scalars
+        if not self.done:
+            check_trains(self.method, loss)
+        self.optimizer.zero_grad(set_to_none=True)
+        with backward_of(self.method):
+            loss.backward()
+        nn.utils.clip_grad_norm_(self.clipped, self.settings.max_gradient_norm, foreach=True)
+        self.optimizer.step()
+        self.done += 1
+        self.names = ["total", *terms]
+        return torch.stack([loss.detach(), *(value.float() for value in terms.values())])  # (terms,)
+
+    def _set_learning_rate(self) -> None:
+        """The schedule's rate for the coming step, and what weight decay does with it to the rows left out."""
+        settings = self.settings
+        factor = learning_rate_factor(self.done, self.per_epoch * settings.epochs, settings.warmup)
+        for group in self.optimizer.param_groups:
+            group["lr"] = settings.learning_rate * factor
+        self.shrink *= 1 - self.learning_rate * settings.weight_decay
+
+    @property
+    def learning_rate(self) -> float:
+        """Of the last step."""
+        return float(self.optimizer.param_groups[0]["lr"])
+
+    def facts(self) -> dict[str, Any]:
+        """What the steps so far have counted, for ``load``."""
+        return {"done": self.done, "shrink": self.shrink, "names": self.names}
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The state of model, method and optimizer, for ``load``."""
+        return (
+            under("model", self.model.state_dict())
+            | under("method", self.method.state_dict())
+            | under("optimizer", optimizer_tensors(self.optimizer))
+        )
+
+    def load(self, facts: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+        """Goes on where another process was."""
+        self.done, self.shrink, self.names = facts["done"], facts["shrink"], facts["names"]
+        self.model.load_state_dict(below("model", tensors))
+        self.method.load_state_dict(below("method", tensors))
+        restore_optimizer(self.optimizer, below("optimizer", tensors))
+
+    def finish(self, shrink: float) -> None:
+        """Gives the model its whole embedding back; ``shrink`` is that of the step whose weights it has."""
+        self.model.set_input_embeddings(self.rows.restore(shrink))
