@@ -108,7 +108,7 @@ def read(benchmark: Benchmark, results: Path) -> Runs:
                 if (pair.teacher, task) not in runs.teachers:
                     expected = {"benchmark": benchmark.name, "stage": "teacher", "teacher": pair.teacher, "task": task}
                     record = runs.teachers[pair.teacher, task] = _record(path, expected)
-                    asked = run_record.asked_of_teacher(benchmark.file, pair.teacher, task)
+                    asked = run_record.expected_teacher_config(benchmark.file, pair.teacher, task)
                     runs.note(record, differences(record, asked))
                 rows += _scores(benchmark, runs.teachers[pair.teacher, task], path, pair.name, "teacher", columns)
             for method in pair.methods:
@@ -134,7 +134,7 @@ def _cell(benchmark: Benchmark, layout: Layout, cell: Cell, runs: Runs) -> SeedR
             records[seed] = path, _record(path, expected)
             if not benchmark.file.external(cell.method):
                 remember(benchmark.file.method_class(cell.method), records[seed][1])
-    expected_config = run_record.asked(benchmark.file, layout, cell) if records else None
+    expected_config = run_record.expected_config(benchmark.file, layout, cell) if records else None
     differ = {
         seed: [] if expected_config is None else differences(record, expected_config)
         for seed, (_, record) in records.items()

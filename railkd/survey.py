@@ -190,7 +190,7 @@ class Survey:
 
     def _teacher(self, teacher: str, task: str) -> Product:
         folder = self.layout.teacher(teacher, task)
-        config = run_record.asked_of_teacher(self.benchmark, teacher, task)
+        config = run_record.expected_teacher_config(self.benchmark, teacher, task)
         identity = {"stage": "teacher", "teacher": teacher, "task": task, "seed": config["seed"]}
         prints = {"data": self._facts.get((teacher, task), {}).get("sha256"), "backbone": self._model(teacher)}
         record, why = _judged(folder / "record.json", identity, config, prints)
@@ -215,9 +215,9 @@ class Survey:
             why = misjudged(benchmark, layout, cell)
             yield Product(f"selection of {cell.method}", (layout.best(cell),), points, why)
             inputs = (*inputs, layout.best(cell))
-        asked = run_record.asked(benchmark, layout, cell)
+        expected = run_record.expected_config(benchmark, layout, cell)
         for seed in benchmark.seeds:
-            yield self._run(f"run of {cell.method}", layout.run(cell, seed), cell, seed, asked, inputs)
+            yield self._run(f"run of {cell.method}", layout.run(cell, seed), cell, seed, expected, inputs)
 
     def _cell_inputs(self, cell: Cell) -> tuple[Path, ...]:
         teacher, student = (self.benchmark.pairs[cell.pair][role] for role in ("teacher", "student"))

@@ -33,7 +33,7 @@ class Verifier:
         for teacher in self.benchmark.teachers:
             for task in self.benchmark.teacher_tasks(teacher):
                 path = self.layout.teacher(teacher, task) / "record.json"
-                config = run_record.asked_of_teacher(self.benchmark, teacher, task)
+                config = run_record.expected_teacher_config(self.benchmark, teacher, task)
                 identity = {"stage": "teacher", "teacher": teacher, "task": task, "seed": config["seed"]}
                 known.add(path)
                 yield from self._run(path, identity, config, teacher)
@@ -45,7 +45,9 @@ class Verifier:
                 path = self.layout.run(cell, seed)
                 identity = {"stage": "distil", **cell._asdict(), "seed": seed}
                 known.add(path)
-                yield from self._run(path, identity, run_record.asked(self.benchmark, self.layout, cell), teacher)
+                yield from self._run(
+                    path, identity, run_record.expected_config(self.benchmark, self.layout, cell), teacher
+                )
         for path in self.layout.present():
             if path not in known:
                 yield f"{path}: no run of {self.benchmark.path}"
@@ -98,8 +100,8 @@ class Verifier:
         weights = self.layout.teacher(teacher, record["task"]) / "model.safetensors"
         if weights not in self._weights:
             self._weights[weights] = hashes.sha256_file(weights) if weights.is_file() else None
-        there, said = self._weights[weights], record["fingerprints"].get("teacher")
-        if there and said and there != said:
+        present, recorded = self._weights[weights], record["fingerprints"].get("teacher")
+        if present and recorded and present != recorded:
             yield f"{path}: its teacher was another than {weights}"
 
     def _predictions(self, path: Path, record: dict[str, Any], teacher: str) -> Iterator[str]:

@@ -15,7 +15,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from railkd.conformance.miniature import BATCH, CPU, EPOCHS, EXAMPLES, LENGTH, Bench, Failure, Terms, numbers
+from railkd.conformance.miniature import BATCH, CPU, EPOCHS, EXAMPLES, LENGTH, Failure, Miniatures, Terms, numbers
 from railkd.devices import autocast
 from railkd.errors import MethodError, Undeclared, UserError
 from railkd.methods import build, facts_of, find
@@ -66,7 +66,7 @@ def _same(a: Terms, b: Terms, where_a: str, where_b: str, tolerance: float) -> N
             raise Failure(f"term '{name}' is {value:.7g} {where_a} and {b[name]:.7g} {where_b}")
 
 
-def padding(bench: Bench) -> None:
+def padding(bench: Miniatures) -> None:
     """The loss does not depend on how far a batch is padded."""
     if bench.start().pooling == "mean_padded":
         raise NotApplicable("declared: pooling is mean_padded")
@@ -80,11 +80,11 @@ def padding(bench: Bench) -> None:
 class _Watched:
     """A teacher's signals that remember each tensor handed out, and what was in it."""
 
-    def __init__(self, said: Signals, handed: list[tuple[Tensor, Tensor]]) -> None:
-        self._said, self._handed = said, handed
+    def __init__(self, outputs: Signals, handed: list[tuple[Tensor, Tensor]]) -> None:
+        self._outputs, self._handed = outputs, handed
 
     def __getattr__(self, name: str) -> Any:
-        return self._note(getattr(self._said, name))
+        return self._note(getattr(self._outputs, name))
 
     def _note(self, value: Any) -> Any:
         if isinstance(value, Tensor):
@@ -96,10 +96,10 @@ class _Watched:
         return value
 
 
-def _reached(bench: Bench, epoch: int) -> tuple[set[str], set[str], list[tuple[Tensor, Tensor]]]:
+def _reached(bench: Miniatures, epoch: int) -> tuple[set[str], set[str], list[tuple[Tensor, Tensor]]]:
     """Terms that train the student, own parameters that any term trains, and the teacher tensors handed out."""
     method, batch = bench.start(epoch), bench.batch(bench.rows)
-    said = bench.said(method, batch)
+    outputs = bench.outputs(method, batch)
     handed: list[tuple[Tensor, Tensor]] = []
     captured: dict[str, Tensor] = {}
     original = method.terms
@@ -109,7 +109,7 @@ def _reached(bench: Bench, epoch: int) -> tuple[set[str], set[str], list[tuple[T
         return captured
 
     vars(method)["terms"] = terms
-    bench.loss(method, batch, None if said is None else _Watched(said, handed))
+    bench.loss(method, batch, None if outputs is None else _Watched(outputs, handed))
     student = list(bench.student.parameters())
     own = {name: p for name, p in method.named_parameters() if p.requires_grad}
     training: set[str] = set()
@@ -127,7 +127,7 @@ def _reached(bench: Bench, epoch: int) -> tuple[set[str], set[str], list[tuple[T
     return training | idle, trained, handed
 
 
-def gradients(bench: Bench) -> None:
+def gradients(bench: Miniatures) -> None:
     """Each weighted term trains the student, each own parameter is trained by one, the teacher stays as it is."""
     trained: set[str] = set()
     for epoch in (0, EPOCHS - 1):
@@ -146,7 +146,7 @@ def gradients(bench: Bench) -> None:
         raise Failure(f"parameter '{left[0]}' gets no gradient from any term")
 
 
-def batch_split(bench: Bench) -> None:
+def batch_split(bench: Miniatures) -> None:
     """The loss of a batch is the weighted mean of the losses of its parts: every reduction is a mean over examples."""
     if getattr(bench.start(), "mixes_examples", False):
         raise NotApplicable("declared: mixes a batch's examples")
@@ -159,13 +159,13 @@ def batch_split(bench: Bench) -> None:
         _same(whole, mean, f"of {BATCH} examples", f"as the mean of its parts of 3 and {BATCH - 3}", 1e-4)
 
 
-def cached_is_live(bench: Bench) -> None:
+def cached_is_live(bench: Miniatures) -> None:
     """Signals from disk, in half precision, give the loss that a live teacher gives, to a thousandth."""
     method = bench.start()
     if getattr(method, "needs_live_teacher", False):
         raise NotApplicable("declared: always live")
     batch = bench.batch(bench.rows)
-    if bench.said(method, batch) is None:
+    if bench.outputs(method, batch) is None:
         raise NotApplicable("reads nothing from the teacher")
     poolings = [method.pooling] if method.pooling is not None else []
     with tempfile.TemporaryDirectory() as folder:
@@ -178,7 +178,7 @@ def cached_is_live(bench: Bench) -> None:
             _same(live, cached, "with a live teacher", "with cached signals", 1e-3)
 
 
-def determinism(bench: Bench) -> None:
+def determinism(bench: Miniatures) -> None:
     """One seed gives the same bits, whatever others draw from the global generators."""
     for epoch in (0, EPOCHS - 1):
         first, second = bench.start(epoch), bench.start(epoch)
@@ -187,7 +187,7 @@ def determinism(bench: Bench) -> None:
             _same(a, b, "in one run", f"in another of the same seed, step {step + 1} (global generator?)", 0)
 
 
-def resume(bench: Bench) -> None:
+def resume(bench: Miniatures) -> None:
     """An instance that starts at an epoch continues as one that trained until there: same draws, same state."""
     running = bench.start()
     for epoch in range(EPOCHS):
@@ -203,12 +203,12 @@ def resume(bench: Bench) -> None:
             bench.terms(running)
 
 
-def regression(bench: Bench) -> None:
+def regression(bench: Miniatures) -> None:
     """Scores in place of classes train the student too, or the class declares that they do not."""
     if not find(bench.name).regression:
         raise NotApplicable("declared: undefined for scores")
     try:
-        scores = Bench(bench.name, bench.options, regression=True)
+        scores = Miniatures(bench.name, bench.options, regression=True)
     except UserError as error:
         raise Failure(f"refuses scores ({error}); expected `regression = False` in the class body") from None
     for epoch in (0, EPOCHS - 1):
@@ -217,7 +217,7 @@ def regression(bench: Bench) -> None:
             raise Failure(f"term '{lost[0]}' trains the student on classes but not on scores")
 
 
-def mixed_precision(bench: Bench) -> None:
+def mixed_precision(bench: Miniatures) -> None:
     """Loss and gradients stay finite in bfloat16, for models as sure as trained ones are."""
     modules = [module for model in (bench.student, bench.teacher) for module in model.modules()]
     heads = [m for m in modules if isinstance(m, nn.Linear) and m.out_features == bench.task.outputs]
@@ -229,8 +229,8 @@ def mixed_precision(bench: Bench) -> None:
         for epoch in (0, EPOCHS - 1):
             method, batch = bench.start(epoch), bench.batch(bench.rows)
             with autocast(CPU, torch.bfloat16):
-                said = bench.said(method, batch)
-            loss, terms = bench.loss(method, batch, said, precision=torch.bfloat16)
+                outputs = bench.outputs(method, batch)
+            loss, terms = bench.loss(method, batch, outputs, precision=torch.bfloat16)
             for name, value in numbers(terms).items():
                 if value - value != 0:
                     raise Failure(f"term '{name}' is {value} in bfloat16; compute it in float32")
@@ -245,7 +245,7 @@ def mixed_precision(bench: Bench) -> None:
         bench.student.zero_grad()
 
 
-def by_hand(bench: Bench) -> None:
+def by_hand(bench: Miniatures) -> None:
     """The class's own example comes out as it says."""
     given = getattr(find(bench.name), "by_hand", None)
     if given is None:
@@ -258,7 +258,7 @@ def by_hand(bench: Bench) -> None:
     _same(found, example.expected, "here", "by hand", 1e-4)
 
 
-CHECKS: dict[str, Callable[[Bench], None]] = {
+CHECKS: dict[str, Callable[[Miniatures], None]] = {
     "padding invariance": padding,
     "gradient targets": gradients,
     "batch-split invariance": batch_split,
@@ -271,12 +271,12 @@ CHECKS: dict[str, Callable[[Bench], None]] = {
 }
 
 
-def _trial(bench: Bench) -> None:
+def _trial(bench: Miniatures) -> None:
     """A step in each stage and the end of its epoch: what fails here would fail in every check."""
     for epoch in (0, EPOCHS - 1):
         method, batch = bench.start(epoch), bench.batch(bench.rows)
         with blame(method):
-            loss, terms = bench.loss(method, batch, bench.said(method, batch))
+            loss, terms = bench.loss(method, batch, bench.outputs(method, batch))
             check_trains(method, loss)
             with backward_of(method):
                 loss.backward()
@@ -298,7 +298,7 @@ def check(name: str, options: dict[str, Any] | None = None) -> Iterator[Result]:
     Raises UserError when the method cannot be found or built with its options, or cannot do a step: what its own code
     raises is told once, with file, line and remedy, as it is in training.
     """
-    bench = Bench(name, options or {})
+    bench = Miniatures(name, options or {})
     facts_of(find(name))
     _trial(bench)
     told: dict[str, str] = {}  # what went wrong -> the check that said so first

@@ -46,7 +46,7 @@ def _miniature(layers: int, width: int, outputs: int, seed: int) -> "PreTrainedM
     return BertForSequenceClassification(BertConfig(**sizes))
 
 
-class Bench:
+class Miniatures:
     """A method among miniature models: builds it as a run would, and asks it for the loss of a batch."""
 
     def __init__(self, name: str, options: dict[str, Any], regression: bool = False) -> None:
@@ -86,7 +86,7 @@ class Bench:
         """Some training examples, padded to so many tokens."""
         return Batch(rows, self.split.labels[rows], self.split.collate(rows, 0, True, pad_to))
 
-    def said(self, method: Method, batch: Batch) -> Signals | None:
+    def outputs(self, method: Method, batch: Batch) -> Signals | None:
         """The live teacher's signals, for a method that reads any."""
         if not (method.needs_logits or method.needs_hidden or method.needs_live_teacher):
             return None
@@ -114,7 +114,7 @@ class Bench:
     def terms(self, method: Method, rows: Tensor | None = None, pad_to: int = LENGTH, seed: int = 0) -> Terms:
         """The terms of a batch with a live teacher, as numbers."""
         batch = self.batch(self.rows if rows is None else rows, pad_to)
-        return numbers(self.loss(method, batch, self.said(method, batch), seed)[1])
+        return numbers(self.loss(method, batch, self.outputs(method, batch), seed)[1])
 
     @cached_property
     def prepared(self) -> Prepared:

@@ -57,11 +57,11 @@ def probes(model: "PreTrainedModel", data: Prepared, store: SignalStore, device:
     was_training = model.training
     model.eval()
     with torch.inference_mode():
-        said = forward(model, inputs)
+        outputs = forward(model, inputs)
     model.train(was_training)
     layers = list(range(1, model.config.num_hidden_layers))
     teacher = {kind: torch.from_numpy(np.array(store.array(f"probe_{kind}"))).to(device).float() for kind in POOLINGS}
-    return {kind: (said.pooled(kind, layers), teacher[kind]) for kind in POOLINGS if layers}
+    return {kind: (outputs.pooled(kind, layers), teacher[kind]) for kind in POOLINGS if layers}
 
 
 def layer_similarity(probed: Probes) -> dict[str, list[list[float]]]:

@@ -122,7 +122,7 @@ def of_cell(
 
 def of_teacher(benchmark: Benchmark, layout: Layout, teacher: str, task: str, prepared: Prepared) -> RunSpec:
     """The run that fine-tunes a teacher on a task."""
-    config = run_record.asked_of_teacher(benchmark, teacher, task)
+    config = run_record.expected_teacher_config(benchmark, teacher, task)
     checkpoint = checkpoints.locate(benchmark, layout, teacher)
     commit = checkpoints.commit(checkpoint, f"models.{teacher}")
     record = layout.teacher(teacher, task) / "record.json"

@@ -47,7 +47,7 @@ class QuickDropout(nn.Dropout):
         return drop_out(input, self.p, self.training, self.inplace)
 
 
-def attention(
+def attention(  # noqa: PLR0913  the signature of `transformers`' AttentionInterface
     module: nn.Module,
     query: Tensor,
     key: Tensor,

@@ -151,11 +151,13 @@ def calibrate(
             live = LiveTeacher(model, made, device, settings["precision"])
             split, pad_id = made.splits["train"], made.facts["pad_id"]
 
-            def said(rows: torch.Tensor, live: LiveTeacher = live, split: Split = split, pad: int = pad_id) -> Any:
+            def teacher_forward(
+                rows: torch.Tensor, live: LiveTeacher = live, split: Split = split, pad: int = pad_id
+            ) -> Any:
                 inputs = to_device(split.collate(rows, pad, False), device)
                 return live.signals(Batch(rows, split.labels[rows], inputs)).logits_BC
 
-            found[name]["forward"] = _seconds(said, batches, device, share) / size
+            found[name]["forward"] = _seconds(teacher_forward, batches, device, share) / size
         dtype = str(precision(settings["precision"], device, config.hidden_size)).removeprefix("torch.")
         forward = f", {1000 * size * found[name]['forward']:.3g} ms forward" if name in teachers else ""
         say(f"{name}: {1000 * size * found[name]['step']:.3g} ms a step of {size} in {dtype}{forward}")

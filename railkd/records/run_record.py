@@ -108,7 +108,7 @@ def predictions(path: Path, record: Mapping[str, Any]) -> "dict[str, NDArray[np.
     raise UserError(f"{file}: missing or not what was written (checksum); delete {path} and run again")
 
 
-def asked(benchmark: "Benchmark", layout: "Layout", cell: "Cell") -> dict[str, Any] | None:
+def expected_config(benchmark: "Benchmark", layout: "Layout", cell: "Cell") -> dict[str, Any] | None:
     """The configuration that a benchmark file asks of a cell's runs; None for another repository's method, and after a
     search whose outcome is not there."""
     if benchmark.external(cell.method):
@@ -122,7 +122,7 @@ def asked(benchmark: "Benchmark", layout: "Layout", cell: "Cell") -> dict[str, A
     return benchmark.run_config(*cell, chosen)
 
 
-def asked_of_teacher(benchmark: "Benchmark", teacher: str, task: str) -> dict[str, Any]:
+def expected_teacher_config(benchmark: "Benchmark", teacher: str, task: str) -> dict[str, Any]:
     """The configuration that a benchmark file asks of a fine-tuned teacher."""
     return {"data": benchmark.data_config(task), **benchmark.teacher_config(teacher, task)}
 

@@ -259,21 +259,23 @@ def write_signals(
                     continue
                 pad_to = data.facts["max_length"] if padded else None
                 for rows in sorted_batches(split.lengths, batch_size):
-                    said = forward(model, to_device(split.collate(rows, pad_id, type_ids, pad_to), device), bool(kinds))
+                    outputs = forward(
+                        model, to_device(split.collate(rows, pad_id, type_ids, pad_to), device), bool(kinds)
+                    )
                     if not padded:
-                        logits.write(rows.numpy(), _finite(said.logits_BC, rows, folder / "logits.npy"))
+                        logits.write(rows.numpy(), _finite(outputs.logits_BC, rows, folder / "logits.npy"))
                     for kind in kinds:
                         wide = arrays[kind].dtype == np.float32
-                        vectors = _fitting(said.pooled(kind, layers), rows, folder / f"{kind}.npy", wide)
+                        vectors = _fitting(outputs.pooled(kind, layers), rows, folder / f"{kind}.npy", wide)
                         if vectors.dtype != arrays[kind].dtype:
                             arrays[kind] = arrays[kind].widened()
                         arrays[kind].write(rows.numpy(), vectors)
             rows = probe_rows(len(data.splits["dev"]))
             np.save(unfinished / "probe_rows.npy", rows.numpy())
-            said = forward(model, to_device(data.splits["dev"].collate(rows, pad_id, type_ids), device))
+            outputs = forward(model, to_device(data.splits["dev"].collate(rows, pad_id, type_ids), device))
             for kind in POOLINGS:
                 name = f"probe_{kind}.npy"
-                np.save(unfinished / name, _fitting(said.pooled(kind, layers), rows, folder / name))
+                np.save(unfinished / name, _fitting(outputs.pooled(kind, layers), rows, folder / name))
         for array in (logits, *arrays.values()):
             array.close()
         seal(unfinished, fingerprints, poolings, str(dtype).removeprefix("torch."))

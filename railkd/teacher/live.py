@@ -25,13 +25,13 @@ class Live:
         self._teacher, self._inputs = teacher, inputs
 
     @cached_property
-    def _said(self) -> Forward:
+    def _outputs(self) -> Forward:
         return self._teacher.run(self._inputs)
 
     @property
     def logits_BC(self) -> Tensor:
         """(B, C)."""
-        return self._said.logits_BC
+        return self._outputs.logits_BC
 
     @property
     def mask_BT(self) -> Tensor:
@@ -40,15 +40,15 @@ class Live:
 
     def pooled(self, kind: Pooling, layers: Sequence[int]) -> Tensor:
         """(B, len(layers), D) float32."""
-        return self._said.pooled(kind, layers)
+        return self._outputs.pooled(kind, layers)
 
     def tokens(self, layer: int) -> Tensor:
         """(B, T, D)."""
-        return self._said.tokens(layer)
+        return self._outputs.tokens(layer)
 
     def vectors(self, part: Part, layer: int) -> Tensor:
         """(B, T, D)."""
-        return self._said.vectors(part, layer)
+        return self._outputs.vectors(part, layer)
 
     def mixed(self, partner_B: Tensor, share: float) -> "Live":
         """The teacher on its own mixed word embeddings."""

@@ -135,7 +135,7 @@ def agree(
     folder: Folder, method: str, task: str, seeds: tuple[int, ...] = (1, 2, 3), version: str | None = None
 ) -> None:
     """Gives runs the configuration that the benchmark file asks for, of this version of the method's source."""
-    asked = run_record.asked(read(folder.file).file, Layout(folder.results), Cell(PAIR, method, task))
+    asked = run_record.expected_config(read(folder.file).file, Layout(folder.results), Cell(PAIR, method, task))
 
     def change(record: dict[str, Any]) -> None:
         record.update(config=asked, config_hash=sha256_text(canonical(asked)))
@@ -307,9 +307,9 @@ def test_runs_of_another_configuration_than_the_file_says_are_flagged(small: Fol
     for method in ("teacher", "no_kd", "pkd"):
         for task in ("cola", "mnli"):
             asked = (
-                run_record.asked(benchmark.file, Layout(small.results), Cell(PAIR, method, task))
+                run_record.expected_config(benchmark.file, Layout(small.results), Cell(PAIR, method, task))
                 if method != "teacher"
-                else run_record.asked_of_teacher(benchmark.file, "bert12", task)
+                else run_record.expected_teacher_config(benchmark.file, "bert12", task)
             )
 
             def agree(record: dict[str, Any], asked: Any = asked) -> None:

@@ -190,7 +190,7 @@ def test_a_teachers_record_is_whole(trained: Any) -> None:
     benchmark, layout, _ = trained
     record = run_record.read(layout.teacher("bert4", "mrpc") / "record.json")
     assert record["config"]["training"].keys() == defaults.TRAINING.keys() and "method_class" not in record
-    assert differences(record, run_record.asked_of_teacher(benchmark, "bert4", "mrpc")) == []
+    assert differences(record, run_record.expected_teacher_config(benchmark, "bert4", "mrpc")) == []
 
 
 def old() -> dict[str, Any]:

@@ -152,14 +152,14 @@ def test_its_head_gives_the_scores_and_nothing_is_trained(
 
 def test_settings_of_training_make_it_no_other_teacher(elsewhere: Any, make_benchmark: Any) -> None:
     folder = elsewhere()
-    first = run_record.asked_of_teacher(of_mrpc(make_benchmark, folder), "bert4", "mrpc")
+    first = run_record.expected_teacher_config(of_mrpc(make_benchmark, folder), "bert4", "mrpc")
     changes = {
         "data.test": "heldout",
         "data.tasks": ["mrpc"],
         "models.bert4": {"path": str(folder), "fine_tuned": True},
     }
     other = make_benchmark({**changes, "training.teacher.epochs": 9, "teacher_seed": 5})
-    assert run_record.asked_of_teacher(other, "bert4", "mrpc") == first
+    assert run_record.expected_teacher_config(other, "bert4", "mrpc") == first
 
 
 def test_labels_of_the_benchmark_file_name_nameless_outputs(
