@@ -9,6 +9,7 @@ import torch
 from cases import BEND, LABELS
 from torch import Tensor
 
+from railkd.methods import cr_ild, mixkd
 from railkd.methods.base import Setting
 from railkd.signals import Batch, Part, Pooling
 
@@ -125,5 +126,16 @@ def case(
     def make(**changes: Any) -> tuple[Setting, Batch, FakeSignals, FakeSignals]:
         setting = replace(make_setting(**{"labels": LABELS, **changes}), teacher_heads=2, student_heads=2)
         return setting, *make_batch(setting)
+
+    return make
+
+
+@pytest.fixture
+def mix(monkeypatch: pytest.MonkeyPatch) -> Callable[[Sequence[int], float], None]:
+    """Fixes what the next draws of a mix give."""
+
+    def make(partner: Sequence[int], share: float) -> None:
+        for module in (cr_ild, mixkd):
+            monkeypatch.setattr(module, "draw_mix", lambda *_: (torch.tensor(partner), share))
 
     return make

@@ -1,52 +1,22 @@
-"""Jobs: records that can be trusted, seeds that are not trained twice, and what must be trained anew."""
+"""A student's jobs: records that can be trusted, seeds that are not trained twice, and what must be trained anew."""
 
-import shutil
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-import yaml
+from cell_jobs import CELL, distil
 from safetensors.numpy import load_file
 
-from railkd import cli
 from railkd.benchmark import config
 from railkd.benchmark.paths import Layout
-from railkd.benchmark.specification import Cell
-from railkd.commands.checking import check
 from railkd.errors import Diverged, UserError
 from railkd.evaluation.scoring import scores_of
-from railkd.jobs import distillation, fine_tuning, model_sizes, preparing, run_spec, teacher_signals
+from railkd.jobs import distillation, fine_tuning, run_spec, teacher_signals
 from railkd.records import hashes, run_record, sealed_files
-from railkd.tasks import TASKS
 from railkd.training.settings import TrainingSettings
-
-CPU = torch.device("cpu")
-CELL = Cell("distilbert2", "rail_kd_l", "mrpc")
-
-
-@pytest.fixture
-def bench(pipeline: Any, tmp_path: Path) -> Callable[..., tuple[config.Benchmark, Layout]]:
-    """The pipeline's benchmark with changes to its content, and a copy of its results that a test may change."""
-    shutil.copytree(pipeline.layout.root, tmp_path / "results")
-
-    def make(edit: Callable[[dict[str, Any]], Any] = lambda spec: None) -> tuple[config.Benchmark, Layout]:
-        spec = yaml.safe_load(pipeline.benchmark.path.read_text())
-        edit(spec)
-        path = tmp_path / "tiny.yaml"
-        path.write_text(yaml.safe_dump(spec, sort_keys=False))
-        return config.load(path), Layout(tmp_path / "results")
-
-    return make
-
-
-def distil(made: tuple[config.Benchmark, Layout], seeds: list[int], cell: Cell = CELL, **options: Any) -> list[str]:
-    lines: list[str] = []
-    distillation.distil(*made, cell, seeds, CPU, lines.append, **options)
-    return lines
 
 
 def test_records_are_valid_and_predictions_give_the_scores(bench: Any, pipeline: Any) -> None:
@@ -248,22 +218,6 @@ def test_bookkeeping_that_fails_is_one_line_and_costs_no_neighbour(bench: Any, m
     assert [made[1].run(CELL, seed).exists() for seed in (1, 2)] == [False, True]
 
 
-def test_two_stages_in_one_epoch_are_refused_before_any_compute(bench: Any) -> None:
-    for epochs, grid, refused in ((1, None, True), (2, None, False), (2, [1, 2], True), (1, [3], False)):
-
-        def edit(spec: dict[str, Any], epochs: int = epochs, grid: Any = grid) -> None:
-            spec["training"]["student"]["epochs"] = epochs
-            spec["pairs"] = {"bert2": {"teacher": "bert4", "student": "bert2", "methods": ["tinybert"]}}
-            if grid:
-                spec["search"] = {"seed": 0, "grid": {"epochs": grid}}
-
-        if refused:
-            with pytest.raises(UserError, match="first_stage: two stages need at least 2 epochs, this run has 1"):
-                check(*bench(edit))
-        else:
-            check(*bench(edit))
-
-
 def test_live_regime_and_saved_students(bench: Any) -> None:
     def edit(spec: dict[str, Any]) -> None:
         spec["training"]["student"].update(regime="live", epochs=1)
@@ -303,86 +257,6 @@ def test_search_selects_the_best_point_on_dev(bench: Any, monkeypatch: pytest.Mo
         distillation.select(benchmark, layout, CELL)
 
 
-@pytest.mark.parametrize(
-    "methods, poolings",
-    [(["no_kd", "vanilla_kd"], []), (["pkd", "no_kd"], ["cls"]), (["rail_kd_l", "rail_kd_c"], ["mean"]),
-     (["pkd", "rail_kd_c"], ["cls", "mean"])],
-)  # fmt: skip
-def test_poolings_needed(bench: Any, methods: list[str], poolings: list[str]) -> None:
-    def edit(spec: dict[str, Any]) -> None:
-        spec["pairs"] = {"p": {"teacher": "bert4", "student": "bert2", "methods": methods}}
-
-    assert model_sizes.poolings_needed(*bench(edit), "bert4", "mrpc") == poolings
-
-    def padded(spec: dict[str, Any]) -> None:
-        edit(spec)
-        spec["methods"]["rail_kd_c"]["pool_padding"] = True
-        spec["methods"]["pkd"]["external"] = True
-
-    expected = (["mean"] if "rail_kd_l" in methods else []) + (["mean_padded"] if "rail_kd_c" in methods else [])
-    assert model_sizes.poolings_needed(*bench(padded), "bert4", "mrpc") == expected
-
-
-def test_shape_reads_no_weights(make_benchmark: Any) -> None:
-    pretrain = {"family": "bert", "layers": 12, "width": 64, "heads": 2, "vocabulary": 99, "max_length": 64, "steps": 1,
-                "batch_size": 1, "learning_rate": 0.1}  # fmt: skip
-    benchmark = make_benchmark(
-        {
-            "models.mini": {"pretrain": pretrain},
-            "models.half": {"layers_of": "mini", "layers": 6, "keep": "first"},
-            "models.two": {"layers_of": "bert4", "layers": 3, "keep": "first"},
-        }
-    )
-    layout = Layout("nowhere")
-    shapes = {
-        name: model_sizes.shape(benchmark, layout, name) for name in ("mini", "half", "two", "bert4", "distilbert2")
-    }
-    assert shapes == {
-        "mini": (12, 64, 2),
-        "half": (6, 64, 2),
-        "two": (3, 32, 2),
-        "bert4": (4, 32, 2),
-        "distilbert2": (2, 16, 2),
-    }
-
-
-def test_vocabularies_must_agree(make_benchmark: Any, checkpoints: Path, tmp_path: Path) -> None:
-    benchmark = make_benchmark(
-        {"models.roberta3": {"path": str(checkpoints / "roberta3")}, "pairs.p.student": "roberta3"}
-    )
-    with pytest.raises(UserError, match="^models.roberta3: its vocabulary is not that of its teacher bert4"):
-        preparing.prepare(benchmark, Layout(tmp_path / "r"), "bert4", "mrpc")
-
-
-@pytest.mark.parametrize("key", ["data", "tokenizer", "teacher"])
-def test_signals_of_other_inputs_are_computed_anew(bench: Any, key: str) -> None:
-    made = bench()
-    folder = made[1].signals("bert4", "mrpc")
-    facts = sealed_files.read_json(folder / "signals.json")
-    assert set(facts["fingerprints"]) == {"data", "tokenizer", "teacher"} and all(facts["fingerprints"].values())
-    changed = {**facts, "fingerprints": {**facts["fingerprints"], key: "0" * 64}}
-    sealed_files.write_json(folder / "signals.json", sealed_files.sealed(changed))
-    assert f"{folder}: other {key}; computed now" in distil(made, [1])
-    assert sealed_files.read_json(folder / "signals.json") == facts  # and the same bytes again
-    assert not any("computed now" in line for line in distil(made, [2]))
-
-
-def test_signals_that_are_gone_or_too_few_are_computed_anew(bench: Any) -> None:
-    made = bench()
-    folder = made[1].signals("bert4", "mrpc")
-    shutil.rmtree(folder)
-    assert f"{folder}: not there; computed now" in distil(made, [1])
-    base = [str(made[0].path), "--results", str(made[1].root), "--teacher", "bert4", "--task", "mrpc"]
-    assert cli.main(["release", *base]) == 0 and folder.is_dir() and not list(folder.glob("*.npy"))
-    assert f"{folder}: not there; computed now" in distil(made, [2])
-    only_mean = bench(
-        lambda spec: spec["pairs"]["distilbert2"].update(methods=["rail_kd_l"]) or spec["pairs"].pop("bert2")
-    )
-    fine_tuning.signals(*only_mean, "bert4", "mrpc", CPU)
-    made = bench()
-    assert f"{folder}: without cls; computed now" in distil(made, [2])
-
-
 def test_the_live_teacher_is_loaded_once_a_job(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     made = bench(lambda spec: spec["training"]["student"].update(regime="live"))
     real, loaded = fine_tuning.fine_tuned, []
@@ -395,43 +269,3 @@ def test_the_live_teacher_is_loaded_once_a_job(bench: Any, monkeypatch: pytest.M
     distil(made, [1, 2])
     assert len(loaded) == 1
     assert all(run_record.read(made[1].run(CELL, s))["cost"]["regime"] == "live" for s in (1, 2))
-
-
-def test_a_damaged_teacher_is_noticed(bench: Any) -> None:
-    benchmark, layout = bench()
-    weights = layout.teacher("bert4", "mrpc") / "model.safetensors"
-    content = bytearray(weights.read_bytes())
-    content[-1] ^= 1
-    weights.write_bytes(bytes(content))
-    with pytest.raises(UserError, match=r"model.safetensors: missing or not what was written \(checksum\)"):
-        fine_tuning.signals(benchmark, layout, "bert4", "mrpc", CPU)
-
-
-def test_fine_tuned_teacher_keeps_its_score(bench: Any, pipeline: Any) -> None:
-    from railkd.evaluation.scoring import logits_of
-
-    for task, outputs in (("mrpc", 2), ("stsb", 1)):
-        data = pipeline.prepared(task)
-        record = run_record.read(pipeline.layout.teacher("bert4", task) / "record.json")
-        model = pipeline.teacher(task, outputs)
-        scores = scores_of(data, "dev", logits_of(model, data.splits["dev"], data.facts["pad_id"], CPU, torch.float32))
-        assert scores == record["scores"]["dev"] and set(scores) >= set(TASKS[task].metrics)
-
-
-def test_command_line_errors_are_one_line(bench: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    benchmark, layout = bench()
-    base = [str(benchmark.path), "--results", str(layout.root)]
-    for arguments, expected in (
-        (["distil", *base, "--pair", "distilbert3", "--method", "pkd", "--task", "mrpc", "--seeds", "1"],
-         "--pair: unknown pair 'distilbert3'; did you mean 'distilbert2'?"),
-        (["prepare", *base, "--teacher", "bert4", "--task", "mprc"],
-         "--task: unknown task 'mprc'; did you mean 'mrpc'?"),
-        (["signals", *base, "--teacher", "bert2", "--task", "mrpc"], "--teacher: unknown teacher 'bert2'"),
-    ):  # fmt: skip
-        assert cli.main(arguments) == 1
-        lines = capsys.readouterr().err.splitlines()
-        assert len(lines) == 1 and lines[0].startswith(f"railkd: error: {expected}")
-    check(benchmark, layout)
-    wrong = replace(benchmark, spec={**benchmark.spec, "methods": {**benchmark.spec["methods"], "pkd": {"betta": 1}}})
-    with pytest.raises(UserError, match="methods.pkd: unknown option 'betta'; did you mean 'beta'"):
-        check(wrong, layout)
