@@ -23,7 +23,7 @@ from railkd.metrics import predicted, score
 from railkd.random_streams import seed_global, stream
 from railkd.training.best_epoch import BestEpoch
 from railkd.training.divergence import FiniteCheck
-from railkd.training.progress import Progress
+from railkd.training.finished_epochs import FinishedEpochs
 from railkd.training.run_state import State
 from railkd.training.settings import TrainingSettings
 from railkd.training.steps import Steps, Teacher
@@ -67,16 +67,16 @@ def train(
     Raises Diverged, with step, terms and the last finite values, when the loss explodes or is not finite, and
     MethodError for terms that are none. What else a method's own code raises, ``methods.mistakes.blame`` explains.
     """
-    step, best, progress = Steps(model, method, teacher, data, settings), BestEpoch(model), Progress()
+    step, best, finished = Steps(model, method, teacher, data, settings), BestEpoch(model), FinishedEpochs()
     finite, seed = FiniteCheck(method), settings.seed
     if settings.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(settings.device)
     method.epochs = settings.epochs
     method.start_training(stream(seed, "method"))
-    if state is not None and progress.resume(state, step, method, best):
-        finite.resume(len(progress.epochs), progress.epochs[-1]["loss"])
-        log({"resumed_after_epoch": len(progress.epochs)}, step.done)
-    for epoch in range(len(progress.epochs), settings.epochs):
+    if state is not None and finished.resume(state, step, method, best):
+        finite.resume(len(finished.epochs), finished.epochs[-1]["loss"])
+        log({"resumed_after_epoch": len(finished.epochs)}, step.done)
+    for epoch in range(len(finished.epochs), settings.epochs):
         method.start_epoch(epoch, stream(seed, "method", epoch))
         seed_global(seed, "dropout", epoch)
         losses, seconds = _epoch(step, epoch)  # (steps, terms)
@@ -87,23 +87,23 @@ def train(
         logits = logits_of(model, data.splits["dev"], step.pad_id, settings.device, step.dtype)  # (dev examples, C)
         finite.logits(logits, step.done)
         dev, halves = scores_of(data, "dev", logits), _halves(data, logits)
-        progress.eval_seconds += time.perf_counter() - started
+        finished.eval_seconds += time.perf_counter() - started
         loss = dict(zip(step.names, losses.double().mean(dim=0).tolist(), strict=True))
         entry = {"epoch": epoch + 1, "dev": dev, "halves": halves, "loss": loss}
-        progress.epochs.append({**entry, "learning_rate": step.learning_rate, "seconds": seconds})
-        log(_metrics(progress.epochs[-1]), step.done)
+        finished.epochs.append({**entry, "learning_rate": step.learning_rate, "seconds": seconds})
+        log(_metrics(finished.epochs[-1]), step.done)
         last = epoch + 1 == settings.epochs
         if method.trains_classifier:
             best.offer(epoch + 1, dev[data.task.shown], logits, step.shrink, last)
             if epoch + 1 - best.epoch >= (settings.patience or math.inf):
                 break
         if state is not None and state.due and not last:
-            progress.save(state, step, method, best)
-    best.restore(len(progress.epochs))
+            finished.save(state, step, method, best)
+    best.restore(len(finished.epochs))
     step.finish(best.shrink)
     record = check_kept(method, method.record(), "record()")
     assert best.dev_logits is not None
-    return Outcome(best.epoch, progress.epochs, best.dev_logits, _cost(step, progress), record)
+    return Outcome(best.epoch, finished.epochs, best.dev_logits, _cost(step, finished), record)
 
 
 def _epoch(step: Steps, epoch: int) -> tuple[Tensor, float]:
@@ -135,13 +135,13 @@ def _metrics(entry: dict[str, Any]) -> dict[str, float]:
     }
 
 
-def _cost(step: Steps, progress: Progress) -> dict[str, Any]:
+def _cost(step: Steps, finished: FinishedEpochs) -> dict[str, Any]:
     return {
-        "train_seconds": sum(e["seconds"] for e in progress.epochs),
-        "step_seconds": float(np.median([e["seconds"] / step.per_epoch for e in progress.epochs])),
+        "train_seconds": sum(e["seconds"] for e in finished.epochs),
+        "step_seconds": float(np.median([e["seconds"] / step.per_epoch for e in finished.epochs])),
         "steps": step.done,
-        "resumed": progress.resumed,
-        "eval_seconds": progress.eval_seconds,
+        "resumed": finished.resumed,
+        "eval_seconds": finished.eval_seconds,
         **machine(step.device, step.dtype),
     }
 

@@ -1,4 +1,4 @@
-"""How far a run has come: what its epochs gave, and how it goes on after it was stopped."""
+"""The epochs that a run has finished, and how it goes on after them when it was stopped."""
 
 from typing import Any
 
@@ -8,8 +8,8 @@ from railkd.training.run_state import State
 from railkd.training.steps import Steps
 
 
-class Progress:
-    """The epochs that a run has finished, and what it has spent on evaluation."""
+class FinishedEpochs:
+    """What the finished epochs of a run gave, and what evaluation has cost."""
 
     def __init__(self) -> None:
         self.epochs: list[dict[str, Any]] = []  # as in a run record
