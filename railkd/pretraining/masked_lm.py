@@ -22,6 +22,7 @@ from railkd.records.sealed_files import require, seal
 
 if TYPE_CHECKING:
     import torch
+    from tokenizers import Tokenizer
 
 WARMUP = 0.1  # share of the steps
 TEMPERATURE = 2.0  # of the distillation on MLM logits
@@ -205,22 +206,15 @@ def pretrain(
     """
     import pyarrow.parquet
     import torch
-    from tokenizers import Tokenizer
-    from transformers.models.auto.modeling_auto import AutoModelForMaskedLM
 
     started = time.perf_counter()
     full = resolve(spec)
     require(corpus.parent.parent, f"{corpus.parent.name}/{corpus.name}")
     lines = pyarrow.parquet.read_table(corpus, columns=["text"])["text"].to_pylist()
-    teacher = None
     if parent is None:
-        tokenizer = train_tokenizer(full["family"], lines, full["vocabulary"])
+        teacher, tokenizer = None, train_tokenizer(full["family"], lines, full["vocabulary"])
     else:
-        require(parent)
-        tokenizer = Tokenizer.from_file(str(parent / "tokenizer.json"))
-        teacher = AutoModelForMaskedLM.from_pretrained(parent, use_safetensors=True, trust_remote_code=False).eval()
-        if full["layers"] > teacher.config.num_hidden_layers:
-            raise UserError(f"layers: a student of {full['layers']} layers has a parent of fewer")
+        teacher, tokenizer = read_parent(parent, full["layers"])
     text = packed_rows(lines, tokenizer, full["family"], full["row_length"], Random(f"{seed}/rows"))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -248,6 +242,19 @@ def pretrain(
         "steps": full["steps"],
         "parameters": sum(p.numel() for p in model.parameters()),
     }
+
+
+def read_parent(folder: Path, layers: int) -> "tuple[Any, Tokenizer]":
+    """A pre-trained model and its tokenizer; raises UserError when it is damaged or shallower than its student."""
+    from tokenizers import Tokenizer
+    from transformers.models.auto.modeling_auto import AutoModelForMaskedLM
+
+    require(folder)
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    model = AutoModelForMaskedLM.from_pretrained(folder, use_safetensors=True, trust_remote_code=False).eval()
+    if layers > model.config.num_hidden_layers:
+        raise UserError(f"layers: a student of {layers} layers has a parent of fewer")
+    return model, tokenizer
 
 
 def stages(spec: dict[str, Any]) -> Iterator[range]:

@@ -31,13 +31,13 @@ def test_unsorted_draws_read_every_layer_alike(make_setting):
     assert (draws.sort(1).values != draws).any()
 
 
-def run(setting, make_batch, mapping, batch_size, first_epoch=0, seed=3, name="rail_kd_l"):
-    """What is recorded of a run of 12 examples and 6 epochs, from ``first_epoch`` on."""
+def run(setting, make_batch, mapping, epochs, batch_size, seed=3, name="rail_kd_l"):
+    """What is recorded of these epochs, a range, of a run of 12 examples."""
     _, student, teacher = make_batch(setting, examples=12)
     torch.manual_seed(0)
     method = build(name, setting, {"mapping": mapping, "projection_dim": 4})
     method.start_training(torch.Generator().manual_seed(seed))
-    for epoch in range(first_epoch, 6):
+    for epoch in epochs:
         method.start_epoch(epoch, torch.Generator().manual_seed(100 * seed + epoch))
         for low in range(0, 12, batch_size):
             rows = slice(low, low + batch_size)
@@ -50,21 +50,23 @@ def run(setting, make_batch, mapping, batch_size, first_epoch=0, seed=3, name="r
 @pytest.mark.parametrize("mapping", [m for m in MAPPINGS if m != "random_sorted_step"])
 def test_layers_depend_on_seed_and_epoch_alone(make_setting, make_batch, mapping):
     setting = make_setting()
-    layers = run(setting, make_batch, mapping, batch_size=4)["layers"]
+    layers = run(setting, make_batch, mapping, epochs=range(6), batch_size=4)["layers"]
     assert len(layers) == 6
-    assert layers == run(setting, make_batch, mapping, batch_size=12)["layers"]
-    assert layers[4:] == run(setting, make_batch, mapping, batch_size=4, first_epoch=4)["layers"]  # resumed
-    assert layers == run(setting, make_batch, mapping, batch_size=4, name="rail_kd_c")["layers"]
+    assert layers == run(setting, make_batch, mapping, epochs=range(6), batch_size=12)["layers"]
+    assert layers[4:] == run(setting, make_batch, mapping, epochs=range(4, 6), batch_size=4)["layers"]  # resumed
+    assert layers == run(setting, make_batch, mapping, epochs=range(6), batch_size=4, name="rail_kd_c")["layers"]
     redrawn = mapping in ("random_sorted", "random_unsorted")
     assert (len({tuple(draw) for draw in layers}) > 1) == redrawn
     upwards = all(draw == sorted(draw) for draw in layers)
     assert upwards == (mapping not in ("random_unsorted", "reverse"))
-    other = run(setting, make_batch, mapping, batch_size=4, seed=4)["layers"]
+    other = run(setting, make_batch, mapping, epochs=range(6), batch_size=4, seed=4)["layers"]
     assert (other != layers) == mapping.startswith("random")
 
 
 def test_step_draws_are_counted(make_setting, make_batch):
-    counts = torch.tensor(run(make_setting(), make_batch, "random_sorted_step", epochs=3, batch_size=2)["layer_counts"])
+    counts = torch.tensor(
+        run(make_setting(), make_batch, "random_sorted_step", epochs=range(3), batch_size=2)["layer_counts"]
+    )
     assert counts.shape == (5, 11)
     assert counts.sum(1).tolist() == [3 * 6] * 5  # one layer for each student layer and step
     assert (counts.sum(0) > 0).sum() > 5
