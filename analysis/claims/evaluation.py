@@ -64,31 +64,30 @@ Writes ``claims.json`` and, for reading, ``claims.md``. Shape of ``claims.json``
 """
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from analysis.benchmark import Benchmark, Pair
-from analysis.claims import ledger
-from analysis.claims.comparisons import Comparison, compared_by, parts_of
+from analysis.benchmark import Benchmark
+from analysis.claims import explanations, ledger
+from analysis.claims.comparisons import Comparison, parts_of
+from analysis.claims.contrasts import compared_by
+from analysis.claims.explanations import Judged
 from analysis.claims.ledger import Claim
 from analysis.load import Runs
 from analysis.statistics import bootstrap, inference, uncertainty
 from analysis.statistics.bootstrap import Examples
 from analysis.statistics.inference import ALPHA, LEVEL, Estimate
 from analysis.tables import captions
-from analysis.tables.cells import column_title
 from analysis.tables.measures import MEASURES
 from analysis.validity import judgement
 from analysis.validity.evidence import Evidence
 from analysis.validity.judgement import NOT_DECIDED
-from analysis.validity.questions import Answer
 
 VERDICTS = ("reproduced", "contradicted", "undecided", NOT_DECIDED, "not run")
 Shown = dict[str, Any]  # an entry of claims.json
-Failed = list[tuple[Pair, Answer]]
 
 
 def evaluate(benchmark: Benchmark, runs: Runs, results: Path, path: Path = ledger.LEDGER) -> dict[str, Any]:
@@ -114,17 +113,6 @@ def evaluate(benchmark: Benchmark, runs: Runs, results: Path, path: Path = ledge
         "selection": uncertainty.selection(benchmark, runs),
         "budget": uncertainty.budget(benchmark, results),
     }
-
-
-@dataclass(frozen=True)
-class Judged:
-    """A claim, its comparisons or what is missing for them, and which questions of validity its runs fail."""
-
-    claim: Claim
-    parts: list[Comparison]
-    missing: list[str]
-    failed: Failed
-    not_counted: tuple[str, ...]
 
 
 def _judged(examples: Examples, evidence: Evidence, claim: Claim) -> Judged:
@@ -268,7 +256,7 @@ def _claim(benchmark: Benchmark, runs: Runs, judged: Judged, adjusted: Adjusted)
     }
     if parts:
         shown |= _hanging_on(shown, parts)
-    shown["why"] = ". ".join(s[:1].upper() + s[1:] for s in _sentences(benchmark, runs, judged, shown) if s) + "."
+    shown["why"] = ". ".join(s[:1].upper() + s[1:] for s in explanations.of(benchmark, runs, judged, shown) if s) + "."
     for part in parts:
         del part["_evidence"], part["_tests"]
         if judged.failed:
@@ -285,60 +273,3 @@ def _hanging_on(shown: Shown, parts: list[Shown]) -> Shown:
         needs = [part["seeds_needed"] for part in parts if part["verdict"] == "undecided"]
         found["seeds_needed"] = None if None in needs else max(needs)
     return found
-
-
-def _sentences(benchmark: Benchmark, runs: Runs, judged: Judged, shown: Shown) -> list[str]:
-    """What decided, or what keeps it open, and what limits either; without full stops."""
-    claim, parts = judged.claim, shown["parts"]
-    if not parts:
-        return [f"needs {'; '.join(judged.missing)}"]
-    sentences = _deciding(judged, shown)
-    if judged.not_counted:
-        names = ", ".join(column_title(claim.block, c) for c in judged.not_counted)
-        sentences.append(f"not counted, because the teacher is not above the student without KD by the noise: {names}")
-    if any(p["fewer"] for p in parts):
-        sentences.append("some runs are missing")
-    if any(p["dropped"] for p in parts):
-        sentences.append("tasks without any spread are left out")
-    if claim.measure in ("train_seconds", "step_seconds"):
-        from analysis.tables.costs import measured
-
-        drawn = {name for p in parts for name in p["pairs"]}
-        pairs = [pair for pair in benchmark.pairs if pair.name in drawn]
-        sentences.append(measured(runs, pairs, benchmark, claim.measure).removesuffix("."))
-    return sentences
-
-
-def _deciding(judged: Judged, shown: Shown) -> list[str]:
-    """What decided a claim, or what keeps it open."""
-    parts, verdict = shown["parts"], shown["verdict"]
-    if verdict == NOT_DECIDED:
-        return judgement.sentences(judged.failed)
-    if verdict == "reproduced":
-        many = len(parts) > 1
-        return [f"all {len(parts)} comparisons hold" if many else "the interval lies where the claim says"]
-    if verdict == "contradicted":
-        return [f"the evidence is against: {'; '.join(p['label'] for p in parts if p['verdict'] == 'contradicted')}"]
-    several = f"{sum(p['verdict'] == 'reproduced' for p in parts)} of {len(parts)} comparisons hold" * (len(parts) > 1)
-    return [several, *_open(shown, min(parts, key=lambda part: part["_evidence"]))]
-
-
-def _open(shown: Shown, weakest: Shown) -> list[str]:
-    """What keeps a claim undecided, and how many seeds would decide it."""
-    open_parts = [part for part in shown["parts"] if part["verdict"] == "undecided"]
-    sentences = []
-    if weakest["n"] < 2:
-        sentences.append("one seed has no interval; two or more can decide")
-    elif weakest["low"] is None:
-        sentences.append("a spread of zero has no ratio")
-    elif weakest["p"] is not None and min(weakest["p"], weakest["p_against"]) < ALPHA:
-        sentences.append(f"{weakest['label']} alone would be decided, but not among {weakest['_tests']} tests (Holm)")
-    if shown["seeds_needed"] is not None:
-        sentences.append(f"about {shown['seeds_needed']} seeds would decide it if the estimates are right")
-    elif all(p["low"] is not None for p in open_parts):
-        limits = any(p["se_examples"] for p in open_parts)
-        sentences.append(
-            f"no number of seeds up to {inference.MOST_SEEDS} would decide it: the estimate lies too near the bound"
-            + (" for so few examples" if limits else "")
-        )
-    return sentences

@@ -1,0 +1,96 @@
+"""From a claim to what it compares: the pairs, the two sides of methods with their weights, the tasks."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from analysis.benchmark import Benchmark, Pair
+from analysis.claims.ledger import Claim, pair_of, variants_of
+from analysis.tables.cells import source_task
+from analysis.tables.measures import columns_of
+from analysis.validity.questions import Compared
+
+
+@dataclass(frozen=True)
+class Term:
+    """A cell's part in a contrast."""
+
+    weight: float
+    pair: Pair
+    method: str
+    setting: int | str
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """Two sides of methods, and the weighted cells whose sum is compared."""
+
+    first: tuple[str, ...]
+    second: tuple[str, ...]
+    terms: tuple[Term, ...]
+
+    @property
+    def pairs(self) -> list[Pair]:
+        """The pairs of its cells."""
+        return list(dict.fromkeys(term.pair for term in self.terms))
+
+
+def compared_by(benchmark: Benchmark, claim: Claim) -> list[Compared]:
+    """The runs that a claim rests on, for each of its pairs; empty where the benchmark does not run them."""
+    pairs, missing = pairs_of(benchmark, claim)
+    if missing:
+        return []
+    contrasts = contrasts_of(benchmark, claim, pairs)
+    methods = tuple(dict.fromkeys(term.method for contrast in contrasts for term in contrast.terms))
+    columns = shared_columns(benchmark, claim, pairs, methods)
+    return [Compared(pair, claim.block, methods, columns) for pair in pairs] if methods and columns else []
+
+
+def pairs_of(benchmark: Benchmark, claim: Claim) -> tuple[list[Pair], list[str]]:
+    """The pairs that a claim compares, and what the benchmark does not run of them, in words."""
+    found, missing = [], []
+    for setting in (claim.setting, claim.minus_setting):
+        if setting is None:
+            continue
+        pair = pair_of(benchmark, setting)
+        if pair is None:
+            name = f"Table {setting}" if isinstance(setting, int) else f"Figure {setting[-1]}"
+            missing.append(f"a pair that draws {name}")
+        else:
+            found.append(pair)
+    if not missing:
+        missing = [
+            f"{benchmark.title_of(m)} with {pair.title}"
+            for pair in found
+            for m in (*claim.methods, *claim.over)
+            if m not in pair.methods
+        ]
+    return found, missing
+
+
+def contrasts_of(benchmark: Benchmark, claim: Claim, pairs: list[Pair]) -> list[Contrast]:
+    """The comparisons of a claim whose pairs run all that it needs."""
+    pair, setting, minus = pairs[0], claim.setting, claim.minus_setting
+    if minus is not None:
+        terms = []
+        for sign, p, s in ((1, pair, setting), (-1, pairs[1], minus)):
+            terms += [Term(sign / len(claim.methods), p, m, s) for m in claim.methods]
+            terms += [Term(-sign / len(claim.over), p, m, s) for m in claim.over]
+        return [Contrast(claim.methods, claim.over, tuple(terms))]
+    if claim.variants:
+        sides = [(v, m) for m in claim.methods for v in variants_of(benchmark, pair, m, claim.variants)]
+    elif not claim.over:
+        return [Contrast((m,), (), (Term(1, pair, m, setting),)) for m in claim.methods]
+    else:
+        sides = [(m, o) for m in claim.methods for o in claim.over]
+    return [Contrast((a,), (b,), (Term(1, pair, a, setting), Term(-1, pair, b, setting))) for a, b in sides]
+
+
+def shared_columns(benchmark: Benchmark, claim: Claim, pairs: list[Pair], methods: Iterable[str]) -> tuple[str, ...]:
+    """The tasks or sets that all pairs have and for which every method is defined."""
+    own = [columns_of(benchmark, pair, claim.measure, claim.block, claim.columns) for pair in pairs]
+    methods = list(methods)
+    return tuple(
+        c
+        for c in own[0]
+        if all(c in o for o in own) and not any(benchmark.undefined(m, source_task(claim.block, c)) for m in methods)
+    )

@@ -1,0 +1,88 @@
+"""Why a claim has its verdict: what decided it, or what keeps it open, in sentences."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from analysis.benchmark import Benchmark, Pair
+from analysis.claims.comparisons import Comparison
+from analysis.claims.ledger import Claim
+from analysis.load import Runs
+from analysis.statistics import inference
+from analysis.statistics.inference import ALPHA
+from analysis.tables.cells import column_title
+from analysis.validity import judgement
+from analysis.validity.judgement import NOT_DECIDED
+from analysis.validity.questions import Answer
+
+Shown = dict[str, Any]  # an entry of claims.json
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A claim, its comparisons or what is missing for them, and which questions of validity its runs fail."""
+
+    claim: Claim
+    parts: list[Comparison]
+    missing: list[str]
+    failed: list[tuple[Pair, Answer]]
+    not_counted: tuple[str, ...]
+
+
+def of(benchmark: Benchmark, runs: Runs, judged: Judged, shown: Shown) -> list[str]:
+    """What decided a claim, or what keeps it open, and what limits either: sentences without full stops.
+
+    ``shown`` is its entry of claims.json, whose parts still hold ``_evidence`` and ``_tests``.
+    """
+    claim, parts = judged.claim, shown["parts"]
+    if not parts:
+        return [f"needs {'; '.join(judged.missing)}"]
+    sentences = _deciding(judged, shown)
+    if judged.not_counted:
+        names = ", ".join(column_title(claim.block, c) for c in judged.not_counted)
+        sentences.append(f"not counted, because the teacher is not above the student without KD by the noise: {names}")
+    if any(p["fewer"] for p in parts):
+        sentences.append("some runs are missing")
+    if any(p["dropped"] for p in parts):
+        sentences.append("tasks without any spread are left out")
+    if claim.measure in ("train_seconds", "step_seconds"):
+        from analysis.tables.costs import measured
+
+        drawn = {name for p in parts for name in p["pairs"]}
+        pairs = [pair for pair in benchmark.pairs if pair.name in drawn]
+        sentences.append(measured(runs, pairs, benchmark, claim.measure).removesuffix("."))
+    return sentences
+
+
+def _deciding(judged: Judged, shown: Shown) -> list[str]:
+    """What decided a claim, or what keeps it open."""
+    parts, verdict = shown["parts"], shown["verdict"]
+    if verdict == NOT_DECIDED:
+        return judgement.sentences(judged.failed)
+    if verdict == "reproduced":
+        many = len(parts) > 1
+        return [f"all {len(parts)} comparisons hold" if many else "the interval lies where the claim says"]
+    if verdict == "contradicted":
+        return [f"the evidence is against: {'; '.join(p['label'] for p in parts if p['verdict'] == 'contradicted')}"]
+    several = f"{sum(p['verdict'] == 'reproduced' for p in parts)} of {len(parts)} comparisons hold" * (len(parts) > 1)
+    return [several, *_open(shown, min(parts, key=lambda part: part["_evidence"]))]
+
+
+def _open(shown: Shown, weakest: Shown) -> list[str]:
+    """What keeps a claim undecided, and how many seeds would decide it."""
+    open_parts = [part for part in shown["parts"] if part["verdict"] == "undecided"]
+    sentences = []
+    if weakest["n"] < 2:
+        sentences.append("one seed has no interval; two or more can decide")
+    elif weakest["low"] is None:
+        sentences.append("a spread of zero has no ratio")
+    elif weakest["p"] is not None and min(weakest["p"], weakest["p_against"]) < ALPHA:
+        sentences.append(f"{weakest['label']} alone would be decided, but not among {weakest['_tests']} tests (Holm)")
+    if shown["seeds_needed"] is not None:
+        sentences.append(f"about {shown['seeds_needed']} seeds would decide it if the estimates are right")
+    elif all(p["low"] is not None for p in open_parts):
+        limits = any(p["se_examples"] for p in open_parts)
+        sentences.append(
+            f"no number of seeds up to {inference.MOST_SEEDS} would decide it: the estimate lies too near the bound"
+            + (" for so few examples" if limits else "")
+        )
+    return sentences
