@@ -60,7 +60,14 @@ def test_every_step_runs_from_the_installation(installed: tuple[Path, str]) -> N
         ]
         steps.append(f"release micro.yaml --teacher bert4 --task {task}")
     steps.append(f"record results/micro/runs/{PAIR}/no_kd/sst2/seed-1.json")
-    steps += ["verify micro.yaml", "plan micro.yaml --device cpu", "methods pkd", "completion bash"]
+    steps += [
+        "verify micro.yaml",
+        "plan micro.yaml --device cpu",
+        "methods pkd",
+        "completion bash",
+        "init my.yaml",
+        "check my.yaml",
+    ]
     done = use(installed, *steps)
     said = [line for line in done.stdout.splitlines() if line.startswith("status ")]
     assert said == [f"status 0 {step}" for step in steps], done.stdout[-3000:] + done.stderr[-3000:]

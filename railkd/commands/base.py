@@ -1,4 +1,8 @@
-"""What a command of the command line is, and the arguments that several commands share."""
+"""What a command of the command line is, and the arguments that several commands share.
+
+The modules of the commands import what a command works with inside the function that runs it: every start of ``railkd``
+reads all of them.
+"""
 
 import argparse
 import os
@@ -6,11 +10,11 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from railkd.benchmark import config
-from railkd.benchmark.paths import Layout
-from railkd.benchmark.specification import Benchmark
-from railkd.commands.names import check_names
+if TYPE_CHECKING:
+    from railkd.benchmark.paths import Layout
+    from railkd.benchmark.specification import Benchmark
 
 Log = Callable[[str], None]  # prints a line
 
@@ -40,8 +44,12 @@ def declare_device(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--threads", type=int, default=1, help="CPU threads (default: 1)")
 
 
-def opened(arguments: argparse.Namespace) -> tuple[Benchmark, Layout]:
+def opened(arguments: argparse.Namespace) -> "tuple[Benchmark, Layout]":
     """The benchmark file and the places of its results; raises UserError for a name that the file does not have."""
+    from railkd.benchmark import config
+    from railkd.benchmark.paths import Layout
+    from railkd.commands.names import check_names
+
     benchmark = config.load(arguments.benchmark)
     check_names(benchmark, arguments)
     return benchmark, Layout(arguments.results or Path("results") / benchmark.name)

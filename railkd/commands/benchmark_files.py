@@ -1,16 +1,28 @@
-"""The commands about benchmark files: its check, its cost and its data."""
+"""The commands about benchmark files: a first one of your own, its check, its cost and its data."""
 
 import argparse
 import os
 from pathlib import Path
 
-from railkd.benchmark import config
 from railkd.commands.base import Command, declare_benchmark, declare_device, load_libraries, opened
-from railkd.commands.checking import check
 from railkd.errors import UserError
 
 
+def _declare_init(parser: argparse.ArgumentParser) -> None:
+    from railkd.commands import init
+
+    init.declare(parser)
+
+
+def _init(arguments: argparse.Namespace) -> None:
+    from railkd.commands import init
+
+    init.run(arguments)
+
+
 def _check(arguments: argparse.Namespace) -> None:
+    from railkd.commands.checking import check
+
     benchmark, layout = opened(arguments)
     check(benchmark, layout)
     cells = sum(1 for _ in benchmark.cells())
@@ -38,6 +50,7 @@ def _declare_mirror(parser: argparse.ArgumentParser) -> None:
 
 
 def _mirror(arguments: argparse.Namespace) -> None:
+    from railkd.benchmark import config
     from railkd.data.hub_mirror import mirror
 
     for variable in ("RAILKD_DATA", "RAILKD_MODELS"):
@@ -51,6 +64,13 @@ def _mirror(arguments: argparse.Namespace) -> None:
 
 
 COMMANDS = [
+    Command(
+        "init",
+        "Write a first benchmark file of your own, from answers to a few questions or from options.",
+        "railkd init my.yaml --tasks sst2 --methods no_kd vanilla_kd pkd --seeds 1 2",
+        _declare_init,
+        _init,
+    ),
     Command(
         "check",
         "Check a benchmark file, its data and checkpoints, and every method's options.",

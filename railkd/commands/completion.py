@@ -16,6 +16,7 @@ def _complete(arguments: argparse.Namespace) -> None:
     """``arguments.parser`` is the parser of the whole command line."""
     import shtab
 
+    arguments.parser.complete()
     commands = next(action for action in arguments.parser._actions if action.dest == "command").choices
     for action in (action for parser in commands.values() for action in parser._actions):
         if action.dest in FILES:

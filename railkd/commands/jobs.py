@@ -2,22 +2,26 @@
 
 import argparse
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from railkd.benchmark.paths import Layout
-from railkd.benchmark.specification import Benchmark, Cell
 from railkd.commands.base import Command, Log, declare_benchmark, declare_device, load_libraries, opened
 from railkd.errors import Diverged, UserError
-from railkd.records.files import make_folder
+
+if TYPE_CHECKING:
+    from railkd.benchmark.paths import Layout
+    from railkd.benchmark.specification import Benchmark
 
 FILE = "benchmarks/mini.yaml"
 PAIR = "--pair bert12-distilbert6 --method pkd --task sst2"
-Work = Callable[[argparse.Namespace, Benchmark, Layout, Log], None]
+Work = Callable[[argparse.Namespace, "Benchmark", "Layout", Log], None]
 
 
 def _computes(work: Work) -> Callable[[argparse.Namespace], None]:
     """A command that writes into the results folder, with torch and transformers loaded."""
 
     def run(arguments: argparse.Namespace) -> None:
+        from railkd.records.files import make_folder
+
         benchmark, layout = opened(arguments)
         make_folder(layout.root)
         log = load_libraries(arguments)
@@ -29,13 +33,14 @@ def _computes(work: Work) -> Callable[[argparse.Namespace], None]:
 
 def _data(arguments: argparse.Namespace) -> None:
     from railkd.miniglue import generation
+    from railkd.records.files import make_folder
 
     benchmark, layout = opened(arguments)
     make_folder(layout.root)
     generation.generate(layout.data(), benchmark.data["seed"], **benchmark.sizes)
 
 
-def _pretrain(arguments: argparse.Namespace, benchmark: Benchmark, layout: Layout, log: Log) -> None:
+def _pretrain(arguments: argparse.Namespace, benchmark: "Benchmark", layout: "Layout", log: Log) -> None:
     from railkd.pretraining.masked_lm import pretrain
 
     model = arguments.model
@@ -51,13 +56,13 @@ def _pretrain(arguments: argparse.Namespace, benchmark: Benchmark, layout: Layou
         raise Diverged(f"models.{model}.pretrain.{error}") from None
 
 
-def _prepare(arguments: argparse.Namespace, benchmark: Benchmark, layout: Layout, log: Log) -> None:
+def _prepare(arguments: argparse.Namespace, benchmark: "Benchmark", layout: "Layout", log: Log) -> None:
     from railkd.jobs import preparing
 
     preparing.prepare(benchmark, layout, arguments.teacher, arguments.task)
 
 
-def _teacher(arguments: argparse.Namespace, benchmark: Benchmark, layout: Layout, log: Log) -> None:
+def _teacher(arguments: argparse.Namespace, benchmark: "Benchmark", layout: "Layout", log: Log) -> None:
     from railkd.devices import device_for
     from railkd.jobs import fine_tuning
 
@@ -65,7 +70,7 @@ def _teacher(arguments: argparse.Namespace, benchmark: Benchmark, layout: Layout
     fine_tuning.fine_tune(benchmark, layout, arguments.teacher, arguments.task, device, log)
 
 
-def _signals(arguments: argparse.Namespace, benchmark: Benchmark, layout: Layout, log: Log) -> None:
+def _signals(arguments: argparse.Namespace, benchmark: "Benchmark", layout: "Layout", log: Log) -> None:
     from railkd.devices import device_for
     from railkd.jobs import fine_tuning
 
@@ -85,7 +90,8 @@ def _declare_distil(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--point", type=int, help="a point of the hyper-parameter search, counted from 0")
 
 
-def _distil(arguments: argparse.Namespace, benchmark: Benchmark, layout: Layout, log: Log) -> None:
+def _distil(arguments: argparse.Namespace, benchmark: "Benchmark", layout: "Layout", log: Log) -> None:
+    from railkd.benchmark.specification import Cell
     from railkd.devices import device_for
     from railkd.jobs import distillation
 
@@ -94,7 +100,8 @@ def _distil(arguments: argparse.Namespace, benchmark: Benchmark, layout: Layout,
     distillation.distil(benchmark, layout, cell, arguments.seeds, device, log=log, point=arguments.point)
 
 
-def _select(arguments: argparse.Namespace, benchmark: Benchmark, layout: Layout, log: Log) -> None:
+def _select(arguments: argparse.Namespace, benchmark: "Benchmark", layout: "Layout", log: Log) -> None:
+    from railkd.benchmark.specification import Cell
     from railkd.jobs import distillation
 
     distillation.select(benchmark, layout, Cell(arguments.pair, arguments.method, arguments.task))

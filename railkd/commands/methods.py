@@ -7,11 +7,8 @@ import os
 import sys
 from typing import Any
 
-from railkd.benchmark.plain_yaml import parse
 from railkd.commands.base import Command
 from railkd.errors import UserError
-from railkd.method_facts import as_json
-from railkd.method_sources import available
 
 
 def _declare_methods(parser: argparse.ArgumentParser) -> None:
@@ -20,6 +17,9 @@ def _declare_methods(parser: argparse.ArgumentParser) -> None:
 
 
 def _methods(arguments: argparse.Namespace) -> None:
+    from railkd.method_facts import as_json
+    from railkd.method_sources import available
+
     sys.path.insert(0, os.getcwd())  # module:Class of the folder one works in
     found = {name: as_json(name) for name in arguments.names or available()}
     if arguments.json:
@@ -56,6 +56,8 @@ def _declare_check(parser: argparse.ArgumentParser) -> None:
 
 def _check(arguments: argparse.Namespace) -> None:
     """Prints one line a check; raises UserError when one fails, or when the method cannot be had."""
+    from railkd.benchmark.plain_yaml import parse
+
     given = parse(arguments.options, "--options")
     if not isinstance(given, dict):
         raise UserError(f"--options: {arguments.options!r} is not valid, expected a mapping such as '{{alpha: 0.7}}'")

@@ -20,12 +20,24 @@ class Parser(argparse.ArgumentParser):
     """An argument parser whose errors are one line, with the nearest option that exists."""
 
     commands: Mapping[str, Command] = MappingProxyType({})  # of the whole command line's parser; none of a command's
+    pending: Command | None = None  # whose arguments are still to be added: a command line needs those of one command
+
+    def complete(self) -> None:
+        """Adds the arguments of the parser's command, or of every command."""
+        if self.pending is not None:
+            command, self.pending = self.pending, None
+            command.declare(self)
+        for action in self._actions if self.commands else []:
+            for parser in action.choices.values() if isinstance(action.choices, dict) else []:
+                parser.complete()
 
     def parse_known_args(  # type: ignore[override]
         self, args: Sequence[str] | None = None, namespace: Any = None
     ) -> tuple[Any, list[str]]:
         """As argparse, but an unknown command or option is named, with the nearest one, before others are missed."""
         given = list(sys.argv[1:] if args is None else args)
+        if not self.commands:
+            self.complete()
         options = [option for action in self._actions for option in action.option_strings]
         for text in itertools.takewhile(lambda text: text != "--", given):
             if self.commands and not text.startswith("-"):
@@ -64,6 +76,6 @@ def make_parser() -> Parser:
             epilog=f"Example: {command.example}",
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
-        command.declare(place)
+        place.pending = command
         place.set_defaults(run=command.run, parser=parser)
     return parser

@@ -5,11 +5,8 @@ import importlib
 import sys
 from pathlib import Path
 
-from railkd.benchmark import config
-from railkd.benchmark.paths import Layout
 from railkd.commands.base import Command, declare_benchmark, opened
 from railkd.errors import UserError
-from railkd.records.sealed_files import read_json
 
 
 def _verify(arguments: argparse.Namespace) -> None:
@@ -68,6 +65,8 @@ def _analysis(command: str, *arguments: str) -> int:
     The package ``analysis`` stands above ``railkd`` and is in a checkout alone, so it is called by its name, as a
     program is, and nothing of it is imported when a module of ``railkd`` is.
     """
+    from railkd.benchmark import config
+
     if not config.in_checkout():
         raise UserError(
             f"{command}: the package 'analysis', which writes tables and reports, is in a checkout of the suite and is "
@@ -86,6 +85,10 @@ def benchmark_file(results: Path) -> Path:
 
     Raises UserError when there is no such folder, or no file of the name is in these places.
     """
+    from railkd.benchmark import config
+    from railkd.benchmark.paths import Layout
+    from railkd.records.sealed_files import read_json
+
     if not results.is_dir():
         raise UserError(f"{results}: no such results folder")
     records = Layout(results).present()

@@ -23,7 +23,9 @@ def test_help_ends_with_an_example_that_can_be_read(name: str, capsys: pytest.Ca
     words = shlex.split(last.removeprefix("Example: ").removeprefix('eval "$(').removesuffix(')"'))
     assert words[:2] == ["railkd", name]
     assert make_parser().parse_args(words[1:]).run is COMMANDS[name].run
-    places = next(action for action in make_parser()._actions if action.dest == "command").choices
+    whole = make_parser()
+    whole.complete()
+    places = next(action for action in whole._actions if action.dest == "command").choices
     assert places and all(action.help for action in dict(places)[name]._actions)  # type: ignore[call-overload]
 
 

