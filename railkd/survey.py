@@ -9,7 +9,7 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from railkd.benchmark.paths import Layout
 from railkd.benchmark.specification import Benchmark, Cell
 from railkd.data import reading
 from railkd.errors import UserError
-from railkd.jobs import model_sizes
+from railkd.jobs import model_sizes, students
 from railkd.method_sources import fingerprint, source_files
 from railkd.models import checkpoints
 from railkd.models.inspection import on_hub
@@ -215,9 +215,12 @@ class Survey:
             why = misjudged(benchmark, layout, cell)
             yield Product(f"selection of {cell.method}", (layout.best(cell),), points, why)
             inputs = (*inputs, layout.best(cell))
-        expected = run_record.expected_config(benchmark, layout, cell)
-        for seed in benchmark.seeds:
-            yield self._run(f"run of {cell.method}", layout.run(cell, seed), cell, seed, expected, inputs)
+        expected, job = run_record.expected_config(benchmark, layout, cell), f"run of {cell.method}"
+        runs = [self._run(job, layout.run(cell, seed), cell, seed, expected, inputs) for seed in benchmark.seeds]
+        undecided = students.mode(benchmark) == "best" and any(run.why for run in runs)  # which seed is the best
+        weights = {} if undecided else students.lacking(benchmark, layout, cell)
+        for seed, run in zip(benchmark.seeds, runs, strict=True):  # the record stays as it is: see self._runs
+            yield replace(run, why=run.why or weights.get(seed))
 
     def _cell_inputs(self, cell: Cell) -> tuple[Path, ...]:
         teacher, student = (self.benchmark.pairs[cell.pair][role] for role in ("teacher", "student"))
@@ -242,8 +245,6 @@ class Survey:
             "student": self._model(pair["student"]),
         }
         _, why = _judged(path, identity, config, prints)
-        if why is None and stage == "distil" and self.benchmark.spec.get("save_students"):
-            why = _absent(path.with_suffix(""))
         self._runs[path] = why
         self._readers.setdefault((pair["teacher"], cell.task), []).append(path)
         return Product(job, (path, path.with_suffix(".safetensors")), inputs, why)

@@ -112,6 +112,11 @@ def _gone(*names: str) -> Edit:
     return edit
 
 
+def _students_gone(at: Folder) -> None:
+    for folder in at.place.glob("results/runs/*/*/*/seed-*/"):
+        shutil.rmtree(folder)
+
+
 def _method_added(at: Folder) -> None:
     at.spec["methods"]["pkd"] = {}
     at.spec["pairs"][PAIR]["methods"].append("pkd")
@@ -224,7 +229,14 @@ EDITS: dict[str, tuple[Edit, dict[str, int]]] = {
     "the student's learning rate": (_put("training.student.learning_rate", 2e-3), ALL_RUNS),
     "regime": (_put("training.student.regime", "live"), ALL_RUNS),
     "precision": (_put("training.student.precision", "float32"), ALL_RUNS),
-    "save_students": (_put("save_students", True), {**BOTH, **SHOWN}),
+    "save_students: all": (_put("save_students", "all"), {**BOTH, **SHOWN}),
+    "save_students: best": (_put("save_students", "best"), {}),
+    "save_students: none": (_put("save_students", "none"), {}),
+    "every kept student deleted": (_students_gone, {}),
+    "every kept student deleted, save_students: best": (
+        _both(_students_gone, _put("save_students", "best")),
+        {**BOTH, **SHOWN},
+    ),
     "a search added": (
         _put("search", {"seed": 5, "grid": {"learning_rate": [1e-3, 2e-3]}}),
         {**ALL_RUNS, "search_no_kd": 4, "search_rail_kd_l": 4, "select_no_kd": 2, "select_rail_kd_l": 2},

@@ -1,21 +1,24 @@
 """The jobs of a student: train one cell's seeds, and choose the best point of a hyper-parameter search."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
+from railkd import model_card
 from railkd.benchmark.paths import Layout
 from railkd.benchmark.specification import Benchmark, Cell
 from railkd.data import preparation
 from railkd.data.batches import Prepared
 from railkd.errors import Diverged, MethodError, UserError
 from railkd.evaluation.diagnostics import TeacherOnDev
-from railkd.jobs import run_spec
+from railkd.jobs import run_spec, students
 from railkd.jobs.finished_runs import forget, keep, restore
 from railkd.jobs.model_sizes import setting_for, shape
 from railkd.jobs.preparing import require_same_vocabulary
-from railkd.jobs.recording import Log, Trained, epoch_lines, write_record
+from railkd.jobs.recording import Log, Trained, Write, epoch_lines, write_record
 from railkd.jobs.run_spec import RunSpec
 from railkd.jobs.teacher_signals import TeacherSignals
 from railkd.methods import build
@@ -45,10 +48,6 @@ class _Job:
     device: torch.device
     log: Log
 
-    def saves(self, spec: RunSpec) -> bool:
-        """Whether the trained student is kept."""
-        return bool(self.benchmark.spec.get("save_students")) and spec.stage == "distil"
-
 
 def distil(
     benchmark: Benchmark,
@@ -73,8 +72,8 @@ def distil(
     source = TeacherSignals(benchmark, layout, teacher, prepared, device, log)
     job = _Job(benchmark, layout, prepared, setting, source, device, log)
     failed: dict[str, list[int]] = {}  # why -> seeds
-    for spec in specs:
-        why = None if _restored(job, spec) else _run(job, spec)
+    for spec in _to_train(job, specs):
+        why = _run(job, spec)
         if why is not None:
             failed.setdefault(why, []).append(spec.seed)
     if failed:
@@ -84,10 +83,20 @@ def distil(
         forget(spec)
 
 
+def _to_train(job: _Job, specs: Sequence[RunSpec]) -> Iterator[RunSpec]:
+    """The runs that are not finished, and then the finished ones whose weights are asked for and were not kept."""
+    restored = [spec for spec in specs if _restored(job, spec)]
+    yield from (spec for spec in specs if spec not in restored)
+    for spec in restored:
+        why = students.lacking(job.benchmark, job.layout, spec.cell).get(spec.seed) if spec.stage == "distil" else None
+        if why is not None:
+            job.log(f"seed {spec.seed}: trained again: {why}")
+            yield spec
+
+
 def _restored(job: _Job, spec: RunSpec) -> bool:
     """Whether the run was finished before, by a job that was killed later; it is put back in its place."""
-    saved = spec.saved_student.is_dir() or not job.saves(spec)
-    if not (saved and restore(spec)):
+    if not restore(spec):
         return False
     job.log(f"seed {spec.seed}: kept from before")
     spec.unfinished().clear()  # of a job killed before it could
@@ -118,13 +127,31 @@ def _run(job: _Job, spec: RunSpec) -> str | None:
     except UserError as error:  # a full disk, say: they would fail as well
         raise UserError(f"{spec.label}: {error}") from None
     trained = Trained(model, outcome, job.device, started, "none" if source is None else regime)
-    write_record(spec, job.prepared, trained, on_dev)
-    if job.saves(spec):
-        tokenizer = checkpoints.load_tokenizer(_checkpoint(job, spec), f"models.{spec.student}")
-        classifier.save_classifier(model, tokenizer, job.prepared.task.labels, spec.saved_student)
+
+    write = _keeping(job, spec, model, say) if spec.stage == "distil" else run_record.write
+    write_record(spec, job.prepared, trained, on_dev, write)
     keep(job.layout, spec.record)
     state.clear()
     return None
+
+
+def _keeping(job: _Job, spec: RunSpec, model: "PreTrainedModel", say: Log) -> Write:
+    """What writes the record of a trained student, and its weights where they are to be kept."""
+    checkpoint = _checkpoint(job, spec)
+    own = job.benchmark.pretrained(spec.student) is not None
+    licence = model_card.OWN if own else model_card.licence_of(Path(checkpoint.place))
+
+    def save(folder: Path, card: str, made_of: Any) -> None:
+        tokenizer = checkpoints.load_tokenizer(checkpoint, f"models.{spec.student}")
+        labels, length = job.prepared.task.labels, job.prepared.facts["max_length"]
+        classifier.save_classifier(model, tokenizer, labels, folder, length, card, made_of)
+
+    def write(_: Path, record: dict[str, Any]) -> None:
+        problem = students.finish(job.benchmark, job.layout, spec.cell, record, licence, save)
+        if problem:
+            say(problem)
+
+    return write
 
 
 def _method(job: _Job, spec: RunSpec) -> Method:

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 Log = Callable[[str], None]
+Write = Callable[[Path, dict[str, Any]], object]
 
 
 @dataclass(frozen=True)
@@ -51,9 +53,16 @@ def epoch_lines(say: Log, epochs: int, shown: str) -> MetricsLog:
 
 
 def write_record(
-    spec: RunSpec, prepared: Prepared, trained: Trained, teacher: diagnostics.TeacherOnDev | None = None
+    spec: RunSpec,
+    prepared: Prepared,
+    trained: Trained,
+    teacher: diagnostics.TeacherOnDev | None = None,
+    write: Write = run_record.write,
 ) -> dict[str, Any]:
-    """Scores a trained model on every labelled split, predicts the hidden ones; writes predictions, then the record."""
+    """Scores a trained model on every labelled split, predicts the hidden ones; writes predictions, then the record.
+
+    ``write`` is called with the record's path and the record.
+    """
     from safetensors.numpy import save
 
     started = time.perf_counter()
@@ -87,7 +96,7 @@ def write_record(
         "predictions": {"file": spec.predictions.name, "sha256": hashes.sha256_file(spec.predictions)},
         "provenance": _provenance(spec, prepared, trained),
     }
-    run_record.write(spec.record, record)
+    write(spec.record, record)
     return record
 
 

@@ -43,6 +43,11 @@ class RunSpec:
         return {key: getattr(self, key) for key in keys}
 
     @property
+    def cell(self) -> Cell:
+        """The cell of a table that a student's run belongs to."""
+        return Cell(self.pair, self.method, self.task)
+
+    @property
     def config_hash(self) -> str:
         """SHA-256 of the configuration as canonical JSON."""
         return hashes.sha256_text(hashes.canonical(self.config))
@@ -51,11 +56,6 @@ class RunSpec:
     def predictions(self) -> Path:
         """The file of the logits that the record's scores come from."""
         return self.record.with_suffix(".safetensors")
-
-    @property
-    def saved_student(self) -> Path:
-        """The folder of the trained model, where the benchmark file asks for it."""
-        return self.record.with_suffix("")
 
     @property
     def label(self) -> str:

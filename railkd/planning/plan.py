@@ -1,6 +1,7 @@
 """``railkd plan``: what a benchmark will take on this machine, from a minute of its own steps."""
 
 import os
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,7 @@ from railkd.data import reading
 from railkd.data.batches import Split, epoch_batches
 from railkd.devices import precision, to_device
 from railkd.errors import UserError
+from railkd.jobs import students
 from railkd.jobs.model_sizes import poolings_needed, setting_for
 from railkd.method_facts import facts
 from railkd.methods import build
@@ -53,7 +55,7 @@ def plan(benchmark: Benchmark, layout: Layout, device: torch.device, log: Callab
     log(load)
     hours: dict[str, float] = {}
     hours["pre-training"] = sum(_pretraining(benchmark, name, cost) for name in configs) / 3600
-    disk = {"signals": 0, "teachers": 0}
+    disk = {"signals": 0, "teachers": 0, "students": 0}
     hours["teachers"] = hours["signals"] = 0.0
     for teacher in benchmark.teachers:
         config = configs[teacher]
@@ -73,6 +75,8 @@ def plan(benchmark: Benchmark, layout: Layout, device: torch.device, log: Callab
         if benchmark.external(cell.method):
             continue
         runs += len(benchmark.seeds)
+        weights = int(cost[benchmark.pairs[cell.pair]["student"]]["bytes"])
+        disk["students"] += weights * students.count(benchmark)
         hours["students"] += len(benchmark.seeds) * _run(benchmark, cell, {}, sizes, cost) / 3600
         hours["search"] += sum(_run(benchmark, cell, point, sizes, cost) for point in benchmark.grid()) / 3600
     points = len(benchmark.grid()) * sum(not benchmark.external(c.method) for c in benchmark.cells())
@@ -82,8 +86,9 @@ def plan(benchmark: Benchmark, layout: Layout, device: torch.device, log: Callab
     total = sum(hours.values())
     log(f"about {total:.2g} hours one job after the other on this {device.type}, at most: every epoch ({parts})")
     log(
-        f"disk: at most {disk['signals'] / GIB:.2g} GiB of signals (deleted as they are used up) and "
-        f"{disk['teachers'] / GIB:.2g} GiB of fine-tuned teachers"
+        f"disk: at most {disk['signals'] / GIB:.2g} GiB of signals (deleted as they are used up), "
+        f"{disk['teachers'] / GIB:.2g} GiB of fine-tuned teachers and {disk['students'] / GIB:.2g} GiB of students "
+        f"(save_students: {students.mode(benchmark)}); {_free(layout) / GIB:.2g} GiB are free"
     )
     return {"runs": runs, "points": points, "teachers": teachers, "hours": hours, "disk": disk}
 
@@ -95,6 +100,12 @@ def machine_load() -> str:
     if load + threads > cores + 1:
         line += "; other programs were running, so without them the hours are fewer"
     return line
+
+
+def _free(layout: Layout) -> int:
+    """Bytes that are free where the results are, or will be."""
+    present = next(folder for folder in (layout.root, *layout.root.absolute().parents) if folder.exists())
+    return shutil.disk_usage(present).free
 
 
 def examples(benchmark: Benchmark, layout: Layout, task: str) -> int:

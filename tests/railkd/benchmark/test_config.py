@@ -43,7 +43,7 @@ def message(path: Path) -> str:
         ("data.tasks", "sst2", ["data.tasks: found the text 'sst2', expected a list or a mapping"]),
         ("data", ["x" * 500], ["data: found the list ['xxxx", "..., expected a mapping, like {source: glue"]),
         ("title", {"a": 1}, ["title: found the mapping {'a': 1}, expected text"]),
-        ("save_students", "yes", ["save_students: found the text 'yes', expected true or false"]),
+        ("save_students", "yes", ["save_students: 'yes' is not one of ['best', 'all', 'none']"]),
         ("methods", ["no_kd", "pkd"], ["methods: found the list ['no_kd', 'pkd'], expected a mapping, like no_kd: {}"]),
         ("methods.pkd", 0.5, ["methods.pkd: found the number 0.5, expected a mapping, like no_kd: {}"]),
         ("models", [], ["models: found the list [], expected a mapping, like bert: {path: FOLDER}"]),

@@ -221,7 +221,7 @@ def test_bookkeeping_that_fails_is_one_line_and_costs_no_neighbour(bench: Any, m
 def test_live_regime_and_saved_students(bench: Any) -> None:
     def edit(spec: dict[str, Any]) -> None:
         spec["training"]["student"].update(regime="live", epochs=1)
-        spec["save_students"] = True
+        spec["save_students"] = "all"
 
     made = bench(edit)
     distil(made, [1])

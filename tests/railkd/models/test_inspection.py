@@ -411,7 +411,7 @@ def test_saved_folders_are_complete_and_have_the_tasks_labels(
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
     spec = dict(pipeline.benchmark.spec)
-    own = type(pipeline.benchmark)(pipeline.benchmark.path, {**spec, "save_students": True})
+    own = type(pipeline.benchmark)(pipeline.benchmark.path, {**spec, "save_students": "all"})
     distillation.distil(own, pipeline.layout, Cell("bert2", "no_kd", task), [5], CPU, lambda line: None)
     saved = {
         "bert4": pipeline.layout.teacher("bert4", task),

@@ -64,6 +64,29 @@ def test_hours_are_those_of_the_measured_steps(pipeline: Any, monkeypatch: pytes
     assert 3600 * hours["students"] == pytest.approx(2 * 2 * 2 * every)  # pairs, seeds, epochs
 
 
+@pytest.mark.parametrize(("save", "students"), [(None, 1), ("best", 1), ("all", 2), ("none", 0)])
+def test_the_disk_of_students_follows_what_is_kept(
+    pipeline: Any, monkeypatch: pytest.MonkeyPatch, save: str | None, students: int
+) -> None:
+    """Of 25 cells for each of two pairs, with 4 bytes of weights for each student; and how much is free."""
+    costs = {name: {"step": 0.5, "forward": 0.25, "bytes": 4.0} for name in ("bert4", "bert2", "distilbert2")}
+    monkeypatch.setattr(plan, "calibrate", lambda *_: costs)
+    spec = {**pipeline.benchmark.spec, **({"save_students": save} if save else {})}
+    benchmark, lines = type(pipeline.benchmark)(pipeline.benchmark.path, spec), list[str]()
+    found = plan.plan(benchmark, Layout(pipeline.layout.root / "not" / "there"), CPU, lines.append)
+    assert found["disk"]["students"] == 2 * 25 * 4 * students
+    assert f"GiB of students (save_students: {save or 'best'}); " in lines[-1] and lines[-1].endswith("GiB are free")
+
+
+def test_a_teacher_fine_tuned_elsewhere_takes_no_hours(pipeline: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    costs = {name: {"step": 0.5, "forward": 0.25, "bytes": 4.0} for name in ("bert4", "bert2", "distilbert2")}
+    monkeypatch.setattr(plan, "calibrate", lambda *_: costs)
+    models = {**pipeline.benchmark.models, "bert4": {**pipeline.benchmark.models["bert4"], "fine_tuned": True}}
+    benchmark = type(pipeline.benchmark)(pipeline.benchmark.path, {**pipeline.benchmark.spec, "models": models})
+    hours = plan.plan(benchmark, pipeline.layout, CPU, lambda line: None)["hours"]
+    assert hours["teachers"] == 0 and hours["signals"] > 0
+
+
 def test_the_papers_shapes_need_no_hub(monkeypatch: pytest.MonkeyPatch) -> None:
     benchmark = config.load(ROOT / "benchmarks" / "paper.yaml")
     lines: list[str] = []

@@ -1,0 +1,98 @@
+"""``railkd export``: a trained student out of a results folder, as a folder that `transformers` loads by itself."""
+
+import importlib
+import importlib.util
+import shutil
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from railkd import model_card
+from railkd.benchmark.paths import Layout
+from railkd.benchmark.specification import Cell
+from railkd.errors import UserError, unknown
+from railkd.jobs import students
+from railkd.records import run_record, sealed_files
+from railkd.records.files import atomic_folder
+
+ONNX = "optimum.exporters.onnx"  # of the package optimum
+
+
+def export(results: Path, cell: Cell, folder: Path, seed: int | None = None, onnx: bool = False) -> dict[str, Any]:
+    """Writes the kept student of a cell, its tokenizer and its model card into a new folder; returns its record.
+
+    Without ``seed`` it is the best on dev of those whose weights were kept. With ``onnx`` the folder also has
+    ``onnx/model.onnx``. Raises UserError, one line, for a cell or seed that is not in the results, for weights that
+    were not kept, for a folder that is not empty, and with ``onnx`` where `optimum` is not installed.
+    """
+    layout = Layout(results)
+    seeds = _seeds(layout, cell)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UserError(f"{folder}: exists already; expected a new or an empty folder")
+    convert = _converter() if onnx else None
+    records = students.finished(layout, cell, seeds)
+    if not records:
+        raise UserError(f"{layout.run(cell, seeds[0]).parent}: has no valid run record")
+    if seed is not None and seed not in records:
+        raise unknown("seed", seed, map(str, records), "--seed")
+    kept = {n: r for n, r in records.items() if students.kept(layout.run(cell, n), r)}
+    if not kept or seed not in (None, *kept):
+        raise UserError(_not_kept(layout, cell, records[next(iter(records)) if seed is None else seed], kept))
+    chosen = students.best(kept) if seed is None else seed
+    record, source = kept[chosen], students.folder_of(layout.run(cell, chosen))
+    sealed_files.require(source)
+    teacher = None
+    place = layout.teacher(record["teacher"], cell.task) / "record.json"
+    if place.is_file():
+        teacher = run_record.read(place)
+    card = model_card.card(record, records, model_card.licence_of(source), teacher)
+    with atomic_folder(folder) as unfinished:
+        for file in source.iterdir():
+            shutil.copy(file, unfinished / file.name)
+        (unfinished / model_card.FILE).write_text(card, encoding="utf-8")
+        if convert is not None:
+            convert(unfinished, unfinished / "onnx")
+    return record
+
+
+def _seeds(layout: Layout, cell: Cell) -> list[int]:
+    """The seeds of a cell whose records are there; UserError names the first of results, pair, method, task missing."""
+    place = layout.root / "runs"
+    if not place.is_dir():
+        raise UserError(f"{layout.root}: has no folder 'runs'; expected a results folder, such as results/mini")
+    for kind, name in zip(cell._fields, cell, strict=True):
+        available = sorted(path.name for path in place.iterdir() if path.is_dir())
+        if name not in available:
+            raise unknown(kind, name, available, f"--{kind}")
+        place /= name
+    numbers = (path.stem.removeprefix("seed-") for path in place.glob("seed-*.json"))
+    seeds = sorted(int(number) for number in numbers if number.isdecimal())
+    if not seeds:
+        raise UserError(f"{place}: has no run record; run the benchmark first")
+    return seeds
+
+
+def _not_kept(layout: Layout, cell: Cell, record: students.Record, kept: Iterable[int]) -> str:
+    path = layout.run(cell, record["seed"])
+    others = ", ".join(map(str, kept))
+    mode, also = ("all", f"; kept: seed {others}") if others else ("best", "")
+    return (
+        f"{path}: the weights of this run were not kept{also}; set save_students: {mode} in the benchmark file of "
+        f"'{record['benchmark']}' and run it again: only students whose weights are missing are trained"
+    )
+
+
+def _converter() -> Callable[[Path, Path], None]:
+    """Writes the ONNX model of a folder into another; UserError where the package for it is not installed."""
+    try:
+        present = importlib.util.find_spec(ONNX) is not None
+    except ModuleNotFoundError:
+        present = False
+    if not present:
+        raise UserError("--onnx: the package optimum is not installed; pip install optimum-onnx, or leave --onnx out")
+    main_export = importlib.import_module(ONNX).main_export
+
+    def convert(source: Path, target: Path) -> None:
+        main_export(str(source), output=target, task="text-classification")
+
+    return convert
