@@ -119,7 +119,7 @@ def is_there_a_gain(evidence: Evidence, of: Compared) -> Answer:
         )
     found = evidence.gaps(of.pair, of.block, of.columns)
     if not found:
-        return Answer("gain", False, "The teacher or the student without KD has no scores.", "Train what is missing.")
+        return Answer("gain", None, "The teacher or the student without KD has no scores.", "Train what is missing.")
     clear = sum(g.clears for g in found)
     lacking = ", ".join(f"{column_title(g.block, g.column)} {g.value:+.1f} ± {g.se:.1f}" for g in found if not g.clears)
     mean, share = sum(g.value for g in found) / len(found), f"{clear} of {len(of.columns)}"
@@ -152,6 +152,8 @@ def is_above_baseline(evidence: Evidence, of: Compared) -> Answer:
     }
     below = {m: columns for m, columns in found.items() if columns}
     total = sum((of.pair.name, m, of.block, c) in evidence.runs.by_cell for m in found for c in of.columns)
+    if not total:
+        return Answer("baseline", None, "No score of these runs is present.")
     if not below:
         return Answer("baseline", True, f"All {total} cells do ({of.block}).")
     listed = [f"{evidence.benchmark.title_of(m)} on {of.names(columns)}" for m, columns in below.items()]

@@ -177,6 +177,14 @@ def test_without_a_student_without_kd_nothing_shows_a_gap(sound: Folder) -> None
     assert answers["gain"]["holds"] is None
 
 
+def test_of_missing_runs_nothing_is_said_to_hold(sound: Folder) -> None:
+    for path in sound.results.glob("*/**/*.json"):
+        path.unlink()
+    claim, answers = judged(sound)
+    assert claim["verdict"] == "not run" and claim["validity"] == []
+    assert [answers[q]["holds"] for q in QUESTIONS][:4] == [None] * 4
+
+
 def test_students_at_the_majority_class_baseline(sound: Folder) -> None:
     floor = {"sst2": 0.9, "qqp": 0.9, "qnli": 0.9, "rte": 0.5}
 
