@@ -21,8 +21,8 @@ from railkd.errors import UserError
 from railkd.jobs import distillation
 from railkd.method_facts import Facts, facts
 from railkd.method_sources import fingerprint, source_files
-from railkd.outdated import SOURCE, differences
-from railkd.records import hashes, run_record
+from railkd.outdated import SOURCE, differences, misjudged, misplaced
+from railkd.records import hashes, run_record, sealed_files
 
 CPU = torch.device("cpu")
 REFERENCE = Layout(ROOT / "results" / "reference" / "mini")
@@ -220,3 +220,48 @@ def test_the_whole_published_reference_loads_and_nothing_in_it_is_outdated() -> 
     found = load(read(ROOT / "benchmarks" / "mini.yaml"), REFERENCE.root)
     assert len(found.students) > 300 and {record["schema"] for record in found.everything} == {1}
     assert not found.outdated and not found.edited and not found.left_out
+
+
+POINTS = [{"learning_rate": 1e-3}, {"learning_rate": 2e-3}, {"learning_rate": 4e-3}]
+CHOICES: dict[str, tuple[Callable[[Layout, Cell], Any], str | None]] = {
+    "as it was made": (lambda at, cell: None, None),
+    "no best.json": (lambda at, cell: at.best(cell).unlink(), "missing or not what was written"),
+    "half of it": (lambda at, cell: at.best(cell).write_text('{"point"'), "missing or not what was written"),
+    "another score": (lambda at, cell: scored(at, cell, 0, 0.9), "its points have changed"),
+    "a point without scores": (lambda at, cell: at.point(cell, 2).write_text("{}"), "its points have changed"),
+    "no point": (lambda at, cell: at.point(cell, 2).unlink(), "its points have changed"),
+    "another grid": (lambda at, cell: chosen(at, cell, 1, POINTS[:2]), "its points have changed"),
+    "the second best": (
+        lambda at, cell: chosen(at, cell, 2, POINTS),
+        "{'learning_rate': 0.004} is not the point with the best f1 on dev",
+    ),
+}
+
+
+def scored(layout: Layout, cell: Cell, number: int, score: float) -> None:
+    sealed_files.write_json(layout.point(cell, number), {"scores": {"dev": {"f1": score}, "test": {"f1": 1 - score}}})
+
+
+def chosen(layout: Layout, cell: Cell, number: int, grid: list[dict[str, float]]) -> None:
+    best = {"point": POINTS[number], "scores": [0.4, 0.7, 0.7], "grid": grid}
+    sealed_files.write_json(layout.best(cell), sealed_files.sealed(best))
+
+
+@pytest.mark.parametrize("name", CHOICES)
+def test_the_choice_of_a_search(make_benchmark: Any, tmp_path: Path, name: str) -> None:
+    rates = [point["learning_rate"] for point in POINTS]
+    benchmark = make_benchmark({"search": {"seed": 0, "grid": {"learning_rate": rates}}})
+    layout, cell = Layout(tmp_path / "results"), Cell("p", "pkd", "mrpc")
+    for number, score in enumerate((0.4, 0.7, 0.7)):  # the first of equals is the best
+        scored(layout, cell, number, score)
+    chosen(layout, cell, 1, POINTS)
+    change, expected = CHOICES[name]
+    change(layout, cell)
+    assert misjudged(benchmark, layout, cell) == expected
+
+
+def test_a_record_in_the_place_of_another_run() -> None:
+    identity = {"stage": "distil", "seed": 1, "task": "rte"}
+    assert list(misplaced({**identity, "more": 3}, identity)) == []
+    lines = list(misplaced({**identity, "seed": 2, "stage": "search"}, identity))
+    assert lines == ["'stage' is 'search', expected 'distil'", "'seed' is 2, expected 1"]

@@ -138,6 +138,23 @@ def test_dev_recomputed_is_the_recorded_score(pipeline: Any) -> None:
         assert run.dev() == best["dev"]
 
 
+def test_metrics_are_logged_after_every_epoch(pipeline: Any) -> None:
+    """Numbers by name, as trackers take them."""
+    logged: list[tuple[dict[str, float], int]] = []
+    run = Run(pipeline, "vanilla_kd", log=lambda metrics, step: logged.append((dict(metrics), step)))
+    assert [step for _, step in logged] == [len_steps(run), 2 * len_steps(run)]
+    for (metrics, _), epoch in zip(logged, run.outcome.epochs, strict=True):
+        assert metrics == {
+            "epoch": epoch["epoch"],
+            "train/total": epoch["loss"]["total"],
+            "train/ce": epoch["loss"]["ce"],
+            "train/kd": epoch["loss"]["kd"],
+            **{f"dev/{name}": score for name, score in epoch["dev"].items()},
+            "learning_rate": epoch["learning_rate"],
+            "seconds": epoch["seconds"],
+        }
+
+
 @pytest.mark.parametrize("patience, epochs", [(1, 3), (2, 6), (None, 7)])
 def test_patience(pipeline: Any, monkeypatch: pytest.MonkeyPatch, patience: int | None, epochs: int) -> None:
     answers = iter([0.3, 0.4, 0.4, 0.5, 0.1, 0.1, 0.9])
