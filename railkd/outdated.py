@@ -7,6 +7,7 @@ and its method's source, whose class did not say then what it is, is not compare
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from railkd.benchmark.defaults import PRETRAINING, SIZES, TRAINING, resolved
@@ -15,12 +16,20 @@ from railkd.benchmark.specification import Benchmark, Cell
 from railkd.errors import UserError
 from railkd.method_facts import facts
 from railkd.method_sources import fingerprint, source_files
-from railkd.records.hashes import canonical
-from railkd.records.sealed_files import read_json, read_sealed
+from railkd.records.hashes import canonical, sha256_text
+from railkd.records.sealed_files import SEAL, read_json, read_sealed
 from railkd.tasks import TASKS
 
 SOURCE = "source of the method"
 UNREADABLE = "missing or not what was written"
+MISSING = "missing"
+REASONS = {  # fingerprint that differs -> what has changed
+    "method": "the method's source has changed",
+    "teacher": "the teacher is another one",
+    "data": "the prepared data are others",
+    "student": "the student's checkpoint is another one",
+    "backbone": "the teacher's checkpoint is another one",
+}
 
 
 def misplaced(record: Mapping[str, Any], identity: Mapping[str, Any]) -> Iterator[str]:
@@ -98,3 +107,62 @@ def _model(entry: Any) -> Any:
     if isinstance(entry.get("pretrain"), dict):
         whole["pretrain"] = resolved(PRETRAINING, entry["pretrain"])
     return whole
+
+
+def why_not_sealed_as(folder: Path, wanted: Any) -> str | None:
+    """Why a sealed folder is not what was asked for."""
+    if not (folder / SEAL).is_file():
+        return MISSING
+    try:
+        made_of = read_sealed(folder / SEAL).get("made_of")
+    except UserError as error:
+        return str(error)
+    return first_difference(made_of, wanted) or missing_file(folder)
+
+
+def missing_file(folder: Path) -> str | None:
+    """Which of a sealed folder's files is missing."""
+    try:
+        names = dict(read_sealed(folder / SEAL)["files"])
+    except (UserError, KeyError, TypeError, ValueError):
+        return f"{folder / SEAL} is missing"
+    return next((f"{name} is missing" for name in names if not (folder / name).is_file()), None)
+
+
+def judged(
+    path: Path, identity: dict[str, Any], config: dict[str, Any] | None, prints: dict[str, str | None]
+) -> tuple[dict[str, Any], str | None]:
+    """A record, or what can be read of it, and why it is not the one asked for."""
+    if not path.is_file():
+        return {}, MISSING
+    try:
+        record = read_json(path)
+        for line in misplaced(record, identity):
+            return record, line
+        if config is not None and record["config_hash"] != sha256_text(canonical(config)):
+            return record, first_difference(record["config"], config) or "its configuration has changed"
+        for key, expected in prints.items():
+            if expected is not None and record["fingerprints"].get(key) != expected:
+                return record, REASONS[key]
+        file = path.with_suffix(".safetensors")
+        return record, None if file.is_file() else f"{file.name} is missing"
+    except (UserError, KeyError, TypeError, AttributeError):
+        return {}, "it is no valid record"
+
+
+def first_difference(old: Any, new: Any, place: str = "") -> str | None:
+    """The first key in which two configurations differ, with both values; None where they are equal."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        for key in sorted({*old, *new}, key=str):
+            found = first_difference(old.get(key), new.get(key), f"{place}.{key}".lstrip("."))
+            if found:
+                return found
+        return None
+    if old == new:
+        return None
+    return f"{place} {_short(old)} → {_short(new)}" if place else "what it was made of is not known"
+
+
+def _short(value: Any) -> str:
+    text = "none" if value is None else str(value)
+    return text if len(text) <= 40 else f"{text[:37]}..."

@@ -21,12 +21,10 @@ from railkd.jobs import model_sizes, students
 from railkd.method_sources import fingerprint, source_files
 from railkd.models import checkpoints
 from railkd.models.inspection import on_hub
-from railkd.outdated import misjudged, misplaced
-from railkd.records import hashes, run_record, sealed_files
+from railkd.outdated import MISSING, first_difference, judged, misjudged, missing_file, why_not_sealed_as
+from railkd.records import run_record, sealed_files
 from railkd.records.digest_cache import Digests
 from railkd.teacher.cache import lacks
-
-MISSING = "missing"
 
 
 @dataclass(frozen=True)
@@ -135,7 +133,7 @@ class Survey:
     def _data(self) -> Product:
         folder = self.layout.data()
         wanted = {"seed": self.benchmark.data["seed"], "sizes": self.benchmark.sizes}
-        return Product("data", tuple(self.layout.generated(self.benchmark)), (), _sealed(folder, wanted))
+        return Product("data", tuple(self.layout.generated(self.benchmark)), (), why_not_sealed_as(folder, wanted))
 
     def _parents(self, name: str) -> Iterator[str]:
         while "from" in (entry := self.benchmark.models[name]):
@@ -145,7 +143,7 @@ class Survey:
     def _pretrained(self, name: str) -> Product:
         parent = self.benchmark.models[name].get("from")
         inputs = [*self.layout.generated(self.benchmark), *self.layout.weights(self.benchmark, parent)]
-        why = _sealed(self.layout.model(name), self.benchmark.pretraining_config(name))
+        why = why_not_sealed_as(self.layout.model(name), self.benchmark.pretraining_config(name))
         return Product("pre-training", (self.layout.model(name) / "model.safetensors",), tuple(inputs), why)
 
     def _model(self, name: str) -> str | None:
@@ -180,7 +178,7 @@ class Survey:
                 self._facts[teacher, task] = facts
                 wanted = {"data": self.benchmark.data_config(task), "tokenizer": self._tokenizer(teacher)}
                 wanted["files"] = reading.file_digests(self.benchmark, task, self._digests.of)
-                why = _first_difference(facts.get("made_of"), wanted)
+                why = first_difference(facts.get("made_of"), wanted)
             except UserError as error:
                 why = str(error)
         inputs = (*self.layout.generated(self.benchmark), *self.layout.weights(self.benchmark, teacher))
@@ -193,8 +191,8 @@ class Survey:
         config = run_record.expected_teacher_config(self.benchmark, teacher, task)
         identity = {"stage": "teacher", "teacher": teacher, "task": task, "seed": config["seed"]}
         prints = {"data": self._facts.get((teacher, task), {}).get("sha256"), "backbone": self._model(teacher)}
-        record, why = _judged(folder / "record.json", identity, config, prints)
-        why = why or _absent(folder)
+        record, why = judged(folder / "record.json", identity, config, prints)
+        why = why or missing_file(folder)
         self._teachers[teacher, task] = record
         inputs = (
             self.layout.prepared(teacher, task).with_suffix(".json"),
@@ -244,7 +242,7 @@ class Survey:
             "data": self._facts.get((pair["teacher"], cell.task), {}).get("sha256"),
             "student": self._model(pair["student"]),
         }
-        _, why = _judged(path, identity, config, prints)
+        _, why = judged(path, identity, config, prints)
         self._runs[path] = why
         self._readers.setdefault((pair["teacher"], cell.task), []).append(path)
         return Product(job, (path, path.with_suffix(".safetensors")), inputs, why)
@@ -306,71 +304,3 @@ def _time(path: Path) -> int:
         return path.stat().st_mtime_ns
     except OSError:
         return -1
-
-
-def _sealed(folder: Path, wanted: Any) -> str | None:
-    """Why a sealed folder is not what was asked for."""
-    if not (folder / sealed_files.SEAL).is_file():
-        return MISSING
-    try:
-        made_of = sealed_files.read_sealed(folder / sealed_files.SEAL).get("made_of")
-    except UserError as error:
-        return str(error)
-    return _first_difference(made_of, wanted) or _absent(folder)
-
-
-def _absent(folder: Path) -> str | None:
-    """Which of a sealed folder's files is missing."""
-    try:
-        names = dict(sealed_files.read_sealed(folder / sealed_files.SEAL)["files"])
-    except (UserError, KeyError, TypeError, ValueError):
-        return f"{folder / sealed_files.SEAL} is missing"
-    return next((f"{name} is missing" for name in names if not (folder / name).is_file()), None)
-
-
-def _judged(
-    path: Path, identity: dict[str, Any], config: dict[str, Any] | None, prints: dict[str, str | None]
-) -> tuple[dict[str, Any], str | None]:
-    """A record, or what can be read of it, and why it is not the one asked for."""
-    if not path.is_file():
-        return {}, MISSING
-    try:
-        record = sealed_files.read_json(path)
-        for line in misplaced(record, identity):
-            return record, line
-        if config is not None and record["config_hash"] != hashes.sha256_text(hashes.canonical(config)):
-            return record, _first_difference(record["config"], config) or "its configuration has changed"
-        for key, expected in prints.items():
-            if expected is not None and record["fingerprints"].get(key) != expected:
-                return record, REASONS[key]
-        file = path.with_suffix(".safetensors")
-        return record, None if file.is_file() else f"{file.name} is missing"
-    except (UserError, KeyError, TypeError, AttributeError):
-        return {}, "it is no valid record"
-
-
-REASONS = {
-    "method": "the method's source has changed",
-    "teacher": "the teacher is another one",
-    "data": "the prepared data are others",
-    "student": "the student's checkpoint is another one",
-    "backbone": "the teacher's checkpoint is another one",
-}
-
-
-def _first_difference(old: Any, new: Any, place: str = "") -> str | None:
-    """The first key in which two configurations differ, with both values; None where they are equal."""
-    if isinstance(old, dict) and isinstance(new, dict):
-        for key in sorted({*old, *new}, key=str):
-            found = _first_difference(old.get(key), new.get(key), f"{place}.{key}".lstrip("."))
-            if found:
-                return found
-        return None
-    if old == new:
-        return None
-    return f"{place} {_short(old)} → {_short(new)}" if place else "what it was made of is not known"
-
-
-def _short(value: Any) -> str:
-    text = "none" if value is None else str(value)
-    return text if len(text) <= 40 else f"{text[:37]}..."
