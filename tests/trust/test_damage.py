@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
@@ -16,6 +17,7 @@ from railkd.benchmark.specification import Benchmark, Cell
 from railkd.cli import main
 from railkd.data import preparation, reading
 from railkd.errors import UserError
+from railkd.export import export
 from railkd.jobs import fine_tuning, finished_runs, run_spec
 from railkd.models import checkpoints
 from railkd.pretraining import masked_lm
@@ -63,6 +65,11 @@ def readers(benchmark: Benchmark, layout: Layout) -> dict[str, Callable[[], Any]
 
         return check
 
+    def taken() -> Any:
+        folder = at.parent / "taken"
+        shutil.rmtree(folder, ignore_errors=True)
+        return export(at, CELL, folder)["scores"]
+
     return {
         "data/sst2/*": lambda: [
             reading.read_split("sst2", s, columns, layout.data(), None)[0].to_dict()
@@ -82,6 +89,7 @@ def readers(benchmark: Benchmark, layout: Layout) -> dict[str, Callable[[], Any]
         "runs/pair/rail_kd_l/sst2/seed-1.*": lambda: sorted(
             run_record.predictions(layout.run(CELL, 1), run_record.read(layout.run(CELL, 1)))
         ),
+        "runs/pair/rail_kd_l/sst2/seed-?/[!R]*": taken,  # not the card, which is written anew
         ".kept/runs/**/seed-1.[js]*": lambda: restored(benchmark, layout) or None,
         ".kept/runs/**/seed-2.state*": lambda: _state(layout).load() and "read",
         "search/pair/rail_kd_l/sst2/point-*.json": lambda: [
