@@ -11,7 +11,7 @@ from railkd.benchmark import config
 from railkd.benchmark.variants import Variant, spell
 from railkd.method_facts import facts
 from railkd.method_sources import available
-from railkd.tasks import OUT_OF_DOMAIN, TASKS
+from railkd.tasks import OUT_OF_DOMAIN, TASKS, Task
 
 ROOT = Path(__file__).parent.parent
 TABLES = (1, 2, 3, 4, 5, 6)
@@ -21,6 +21,7 @@ METRICS = {
     "matthews": "Matthews correlation",
     "accuracy": "accuracy",
     "f1": "F1",
+    "macro_f1": "macro F1",
     "pearson": "Pearson correlation",
     "spearman": "Spearman correlation",
     "pearson_spearman": "mean of Pearson and Spearman correlation",
@@ -35,7 +36,7 @@ class Pair:
     teacher: str
     student: str
     methods: tuple[str, ...]  # in the order of the benchmark file
-    tasks: tuple[str, ...]  # in the paper's order
+    tasks: tuple[str, ...]  # the built-in ones in the paper's order, then the file's own
     draws: tuple[int | str, ...]
     initialisation: str = ""  # how the student's weights begin
 
@@ -58,7 +59,7 @@ class Benchmark:
     name: str
     title: str
     seeds: tuple[int, ...]
-    source: str  # miniglue | glue
+    source: str  # miniglue | glue | files
     test: str  # labels | heldout | hidden | none
     tasks: tuple[str, ...]
     train_examples: dict[str, int]  # tasks trained on a subset -> its size
@@ -67,6 +68,14 @@ class Benchmark:
     methods: dict[str, dict[str, Any]]
     pairs: tuple[Pair, ...]
     variants: dict[str, Variant] = field(default_factory=dict)  # entries written out of another's vary or cross
+
+    def task(self, name: str) -> Task:
+        """What a task declares, a built-in one or the file's own."""
+        return self.file.task(name)
+
+    def source_task(self, block: str, column: str) -> str:
+        """The task whose models fill a column: of dev and test its own, out of domain the one that the set tests."""
+        return self.file.out_of_domain_set(column).source if block == "ood" else column
 
     def drawn_from(self, what: int | str) -> list[Pair]:
         """The pairs that name a table or a figure."""
@@ -109,7 +118,7 @@ class Benchmark:
 
     def undefined(self, method: str, task: str) -> bool:
         """Whether a method has no meaning for a task: contrastive negatives on STS-B, whose labels are scores."""
-        if not TASKS[task].regression or self.methods.get(method, {"external": True}).get("external"):
+        if not self.task(task).regression or self.methods.get(method, {"external": True}).get("external"):
             return False  # the teacher among them
         return not facts(self.base(method)).regression
 
@@ -126,7 +135,7 @@ def title_of_class(method: str) -> str:
 def read(path: Path) -> Benchmark:
     """Reads and checks a benchmark file (see ``railkd.benchmark.config.load``) and keeps what the analysis needs."""
     checked = config.load(path)
-    tasks = tuple(task for task in TASKS if task in checked.tasks)
+    tasks = tuple(task for task in (*TASKS, *checked.own_tasks) if task in checked.tasks)
     sizes = {task: checked.task_settings(task).get("train_examples") for task in tasks}
     return Benchmark(
         file=checked,
@@ -137,7 +146,9 @@ def read(path: Path) -> Benchmark:
         test=str(checked.data["test"]),
         tasks=tasks,
         train_examples={task: int(size) for task, size in sizes.items() if size},
-        out_of_domain=tuple(o for o in OUT_OF_DOMAIN if o in checked.data.get("out_of_domain", ())),
+        out_of_domain=tuple(
+            o for o in (*OUT_OF_DOMAIN, *checked.own_sets) if o in checked.data.get("out_of_domain", ())
+        ),
         ood_max_length=checked.data["ood_max_length"] or checked.data["max_length"],
         methods={name: dict(entry) for name, entry in checked.spec["methods"].items()},
         pairs=tuple(

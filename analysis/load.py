@@ -15,7 +15,6 @@ from railkd.errors import UserError
 from railkd.method_facts import remember
 from railkd.outdated import SOURCE, differences
 from railkd.records import run_record
-from railkd.tasks import OUT_OF_DOMAIN
 
 COLUMNS = ["pair", "method", "block", "column", "task", "seed", "metric", "score", "accuracy", "baseline", "examples"]
 
@@ -187,18 +186,18 @@ def _scores(
 ) -> list[dict[str, Any]]:
     task, rows = record["task"], []
     own = [s for s in ("dev", "test") if s == "dev" or benchmark.test in ("labels", "heldout")]
-    foreign = [name for name in benchmark.out_of_domain if OUT_OF_DOMAIN[name].source == task]
+    foreign = [name for name in benchmark.out_of_domain if benchmark.source_task("ood", name) == task]
     for split in (*own, *foreign):
         scores = record["scores"].get(split)
         if scores is None:
             continue  # shown as missing
-        metric = record["shown"] if split in own else OUT_OF_DOMAIN[split].shown
+        metric = record["shown"] if split in own else benchmark.file.out_of_domain_set(split).shown
         score = scores.get(metric) if isinstance(scores, dict) else None
         if not isinstance(score, int | float) or isinstance(score, bool):
             raise UserError(f"{path}: scores.{split} has no number '{metric}', which is the metric its table shows")
         examples = record["examples"].get(split)
         # a prediction that never changes correlates with nothing
-        constant = None if metric in ("accuracy", "f1") else 0.0
+        constant = None if metric in ("accuracy", "f1", "macro_f1") else 0.0
         baseline = record["baselines"].get(split, {}).get(metric, constant)
         facts = (metric, examples, None if baseline is None else round(baseline, 9))
         first, seen = columns.setdefault((task, split), (path, facts))

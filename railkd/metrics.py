@@ -1,4 +1,6 @@
-"""GLUE's metrics as plain functions, and what a constant answer scores. ``glue_metric.py`` wraps them for `evaluate`.
+"""GLUE's metrics and macro F1 as plain functions, and what a constant answer scores.
+
+``glue_metric.py`` wraps them for `evaluate`.
 
 All scores are fractions (Matthews and correlations in [-1, 1]); tables multiply by 100.
 """
@@ -21,6 +23,12 @@ def f1(predictions: Array, labels: Array) -> float:
     hits = int(np.sum((predictions == 1) & (labels == 1)))
     total = int(np.sum(predictions == 1)) + int(np.sum(labels == 1))
     return 2 * hits / total if total else 0.0
+
+
+def macro_f1(predictions: Array, labels: Array) -> float:
+    """Mean F1 of the classes that predictions or labels have, for any number of classes; each weighs the same."""
+    classes = np.union1d(predictions, labels)
+    return float(np.mean([f1(predictions == kind, labels == kind) for kind in classes]))
 
 
 def matthews(predictions: Array, labels: Array) -> float:
@@ -57,6 +65,7 @@ def pearson_spearman(predictions: Array, labels: Array) -> float:
 METRICS: dict[str, Callable[[Array, Array], float]] = {
     "accuracy": accuracy,
     "f1": f1,
+    "macro_f1": macro_f1,
     "matthews": matthews,
     "pearson": pearson,
     "spearman": spearman,

@@ -18,7 +18,6 @@ from railkd.method_facts import facts
 from railkd.method_sources import fingerprint, source_files
 from railkd.records.hashes import canonical, sha256_text
 from railkd.records.sealed_files import SEAL, read_json, read_sealed
-from railkd.tasks import TASKS
 
 SOURCE = "source of the method"
 UNREADABLE = "missing or not what was written"
@@ -49,7 +48,7 @@ def best_of(scores: Sequence[float]) -> int:
 
 def misjudged(benchmark: Benchmark, layout: Layout, cell: Cell) -> str | None:
     """Why ``best.json`` of a cell's search does not hold; None where it names the best of the points that are there."""
-    grid, metric = benchmark.grid(), TASKS[cell.task].shown
+    grid, metric = benchmark.grid(), benchmark.task(cell.task).shown
     try:
         best = read_sealed(layout.best(cell))
         point = best["point"]

@@ -1,11 +1,14 @@
-"""The eight GLUE tasks and the out-of-domain sets: columns, labels, metrics, and who is scored where.
+"""What a task and an out-of-domain set declare: columns, labels, metrics. The eight GLUE tasks and their sets.
 
-A task is data, not code. Column names, label encodings and label order are those of the hub datasets
-``nyu-mll/glue``, ``allenai/scitail`` (tsv_format), ``google-research-datasets/paws`` (labeled_final) and
+A task is data, not code. A benchmark file declares tasks and sets of its own in the same two classes
+(``railkd/benchmark/own_tasks.py``). The built-in ones have the column names, label encodings and label order of the hub
+datasets ``nyu-mll/glue``, ``allenai/scitail`` (tsv_format), ``google-research-datasets/paws`` (labeled_final) and
 ``stanfordnlp/imdb``; a local mirror holds them as ``<root>/<folder>/<split>.parquet``.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -36,19 +39,45 @@ GLUE_TEST_ROWS = {
     DIAGNOSTIC: 1_104,
 }
 
+# The metrics of metrics.py, by what they score.
+OF_CLASSES = ("accuracy", "macro_f1")
+OF_TWO_CLASSES = ("f1", "matthews")
+OF_SCORES = ("pearson", "spearman", "pearson_spearman")
+
+
+def label_text(value: object) -> str:
+    """A label as text: 0, 0.0, "0" and " 0" are the same label, and so are true and "true"."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return str(value).strip()
+
+
+# where the numbers of a task of one's own do not depend on it
+_UNSEEN = {"name", "title", "hub", "folder", "files", "dev", "test"}
+
 
 @dataclass(frozen=True)
-class Task:
-    """A GLUE task: what it is trained and scored on."""
+class Source:
+    """What files of examples hold. A file of one's own is ``files[split]``; without any, the mirror or hub is read."""
 
     name: str
-    title: str  # as printed in the paper's tables
+    title: str  # as printed in tables; the built-in ones as in the paper's, one's own by name
     columns: tuple[str, ...]  # text columns, one or two
     labels: tuple[str, ...]  # class names in label order; empty for regression
-    metrics: tuple[str, ...]  # all of GLUE's metrics for the task, see metrics.py
+    metrics: tuple[str, ...]  # see metrics.py
     shown: str  # the one number a table cell shows
-    dev: tuple[str, ...] = ("validation",)  # first is the one that selects epochs and fills the DEV block
-    test: tuple[str, ...] = ("test",)
+    label_column: str = "label"
+    stored: tuple[tuple[str, int], ...] = ()  # label as the files hold it (label_text) -> class; empty: ``labels``
+    score_range: tuple[float, float] = (0.0, 5.0)  # of a regression task's scores
+    files: tuple[tuple[str, str], ...] = ()  # split -> path, relative to the benchmark file
+    quoted: bool = True  # whether a CSV or TSV file encloses texts in double quotes
+
+    @property
+    def own(self) -> bool:
+        """Whether a benchmark file declares it, with files."""
+        return bool(self.files)
 
     @property
     def regression(self) -> bool:
@@ -56,31 +85,77 @@ class Task:
         return not self.labels
 
     @property
+    def classes(self) -> dict[str, int]:
+        """Label as the files hold it (see ``label_text``) -> class."""
+        return dict(self.stored) or {label: number for number, label in enumerate(self.labels)}
+
+    @property
+    def all_metrics(self) -> tuple[str, ...]:
+        """Every metric that a split is scored by, the one shown among them."""
+        return tuple(dict.fromkeys((*self.metrics, self.shown)))
+
+    def content(self) -> dict[str, Any]:
+        """What the numbers of runs depend on, as JSON has it: neither the title nor where the files lie."""
+        kept = {key: _listed(value) for key, value in asdict(self).items() if key not in _UNSEEN}
+        return {**kept, "splits": [split for split, _ in self.files]}
+
+
+def _listed(value: Any) -> Any:
+    return [_listed(part) for part in value] if isinstance(value, tuple) else value
+
+
+def _tupled(value: Any) -> Any:
+    return tuple(_tupled(part) for part in value) if isinstance(value, list) else value
+
+
+@dataclass(frozen=True)
+class Task(Source):
+    """A task: what teachers and students are trained and scored on."""
+
+    dev: tuple[str, ...] = ("validation",)  # first is the one that selects epochs and fills the DEV block
+    test: tuple[str, ...] = ("test",)
+    heldout: float = 0.1  # share of the training file that is dev, where a task of one's own has no file for dev
+
+    @property
     def outputs(self) -> int:
         """Width of the logits."""
         return len(self.labels) or 1
 
     @property
-    def hub(self) -> Hub:
-        """The task's pinned dataset on the hub."""
-        return Hub(GLUE, self.name, GLUE_REVISION)
+    def classes(self) -> dict[str, int]:
+        """Label as the files hold it -> class; GLUE's files hold the class's number."""
+        return dict(self.stored) or {str(number): number for number in range(len(self.labels))}
+
+    @property
+    def hub(self) -> Hub | None:
+        """The task's pinned dataset on the hub; None for one's own."""
+        return None if self.own else Hub(GLUE, self.name, GLUE_REVISION)
 
 
 @dataclass(frozen=True)
-class OutOfDomain:
-    """A test set scored with the model trained on ``source``; always accuracy, as in the paper's Table 6."""
+class OutOfDomain(Source):
+    """A test set scored with the model trained on the task ``source``."""
 
-    name: str
-    title: str
-    source: str  # the GLUE task whose model is scored here
-    folder: str  # in a local mirror: <root>/<folder>/test.parquet
-    columns: tuple[str, ...]
-    labels: tuple[str | int, ...]  # label values as stored, in the order of this set's classes
-    hub: Hub | None
+    source: str = ""  # the task whose model is scored here
+    folder: str = ""  # in a local mirror: <root>/<folder>/test.parquet
+    hub: Hub | None = None
     # column of the source task's logits -> class of this set (SciTail: MNLI's neutral and contradiction are one class)
-    collapse: tuple[int, ...]
-    metrics: tuple[str, ...] = ("accuracy", "f1")
-    shown: str = "accuracy"
+    collapse: tuple[int, ...] = ()
+
+
+def to_json(source: Source) -> dict[str, Any]:
+    """A declaration of one's own as JSON has it."""
+    return {key: _listed(value) for key, value in asdict(source).items()}
+
+
+def task_from_json(content: Mapping[str, Any]) -> Task:
+    """What ``to_json`` made of a task."""
+    return Task(**{key: _tupled(value) for key, value in content.items()})
+
+
+def set_from_json(content: Mapping[str, Any]) -> OutOfDomain:
+    """What ``to_json`` made of an out-of-domain set of one's own."""
+    return OutOfDomain(**{key: _tupled(value) for key, value in content.items()})
 
 
 def _tasks(*tasks: Task) -> dict[str, Task]:
@@ -100,47 +175,42 @@ TASKS: dict[str, Task] = _tasks(
         ("entailment", "neutral", "contradiction"),
         ("accuracy",),
         "accuracy",
-        ("validation_matched", "validation_mismatched"),
-        ("test_matched", "test_mismatched"),
+        dev=("validation_matched", "validation_mismatched"),
+        test=("test_matched", "test_mismatched"),
     ),
     Task("qnli", "QNLI", ("question", "sentence"), ("entailment", "not_entailment"), ("accuracy",), "accuracy"),
     Task("rte", "RTE", ("sentence1", "sentence2"), ("entailment", "not_entailment"), ("accuracy",), "accuracy"),
 )
 
+
+def _set(
+    name: str,
+    title: str,
+    source: str,
+    columns: tuple[str, ...],
+    labels: tuple[str, ...],
+    hub: Hub | None,
+    collapse: tuple[int, ...] = (0, 1),
+) -> OutOfDomain:
+    """A built-in set: scored by accuracy, as in the paper's Table 6."""
+    folder = name.removesuffix("_wiki")
+    metrics = ("accuracy", "f1")
+    return OutOfDomain(
+        name, title, columns, labels, metrics, "accuracy", source=source, folder=folder, hub=hub, collapse=collapse
+    )
+
+
+_PAWS = Hub("google-research-datasets/paws", "labeled_final", "161ece9501cf0a11f3e48bd356eaa82de46d6a09")
+_SCITAIL = Hub("allenai/scitail", "tsv_format", "0cc4353235b289165dfde1c7c5d1be983f99ce44")
+_IMDB = Hub("stanfordnlp/imdb", None, "e6281661ce1c48d982bc483cf8a173c1bbeb5d31")
+
 OUT_OF_DOMAIN: dict[str, OutOfDomain] = {
-    o.name: o
-    for o in (
-        OutOfDomain(
-            "scitail",
-            "SciTail",
-            "mnli",
-            "scitail",
-            ("premise", "hypothesis"),
-            ("entails", "neutral"),
-            Hub("allenai/scitail", "tsv_format", "0cc4353235b289165dfde1c7c5d1be983f99ce44"),
-            (0, 1, 1),
-        ),
-        OutOfDomain(
-            "paws_wiki",
-            "PAWS-Wiki",
-            "qqp",
-            "paws",
-            ("sentence1", "sentence2"),
-            (0, 1),
-            Hub("google-research-datasets/paws", "labeled_final", "161ece9501cf0a11f3e48bd356eaa82de46d6a09"),
-            (0, 1),
-        ),
+    foreign.name: foreign
+    for foreign in (
+        _set("scitail", "SciTail", "mnli", ("premise", "hypothesis"), ("entails", "neutral"), _SCITAIL, (0, 1, 1)),
+        _set("paws_wiki", "PAWS-Wiki", "qqp", ("sentence1", "sentence2"), ("0", "1"), _PAWS),
         # Cannot be redistributed: users generate it from Quora's data and put it into their mirror.
-        OutOfDomain("paws_qqp", "PAWS-QQP", "qqp", "paws_qqp", ("sentence1", "sentence2"), (0, 1), None, (0, 1)),
-        OutOfDomain(
-            "imdb",
-            "IMDb",
-            "sst2",
-            "imdb",
-            ("text",),
-            (0, 1),
-            Hub("stanfordnlp/imdb", None, "e6281661ce1c48d982bc483cf8a173c1bbeb5d31"),
-            (0, 1),
-        ),
+        _set("paws_qqp", "PAWS-QQP", "qqp", ("sentence1", "sentence2"), ("0", "1"), None),
+        _set("imdb", "IMDb", "sst2", ("text",), ("0", "1"), _IMDB),
     )
 }

@@ -18,7 +18,6 @@ from railkd.metrics import predicted
 from railkd.records.hashes import sha256_once, sha256_text
 from railkd.records.run_record import predictions
 from railkd.records.sealed_files import read_sealed
-from railkd.tasks import OUT_OF_DOMAIN
 
 Array = np.ndarray[Any, Any]
 DRAWS, SEED = 1000, 20220710
@@ -32,6 +31,9 @@ def terms(metric: str, predictions: Array, labels: Array) -> Array:
     if metric == "f1":
         p, y = predictions == 1, labels == 1
         return np.stack([p & y, p, y], axis=1).astype(float)
+    if metric == "macro_f1":
+        kinds = np.union1d(predictions, labels)
+        return np.concatenate([terms("f1", predictions == kind, labels == kind) for kind in kinds], axis=1)
     if metric == "spearman":
         from scipy.stats import rankdata  # only STS-B pays for this import
 
@@ -50,6 +52,8 @@ def from_means(metric: str, means: Array) -> Array:
     if metric == "f1":
         total = means[..., 1] + means[..., 2]
         return 2 * means[..., 0] / np.where(total > 0, total, 1.0)
+    if metric == "macro_f1":
+        return np.mean([from_means("f1", means[..., k : k + 3]) for k in range(0, means.shape[-1], 3)], axis=0)
     if metric == "pearson_spearman":
         return (from_means("pearson", means[..., :5]) + from_means("spearman", means[..., 5:])) / 2
     x, y, xx, yy, xy = np.moveaxis(means, -1, 0)
@@ -112,7 +116,7 @@ class Examples:
 
     def _column(self, block: str, column: str) -> dict[tuple[str, str], dict[int, Array]]:
         """(pair, method) -> scores; resampled together, which costs hardly more than one cell."""
-        by_size: dict[int, list[tuple[str, str, int, Array]]] = {}
+        by_shape: dict[tuple[int, ...], list[tuple[str, str, int, Array]]] = {}
         metric = ""
         for (pair, method, b, c), rows in self.runs.by_cell.items():
             if (b, c) != (block, column) or method == "teacher":
@@ -122,9 +126,9 @@ class Examples:
             if all(statistics is not None for _, statistics in found):
                 for seed, statistics in found:
                     assert statistics is not None
-                    by_size.setdefault(len(statistics), []).append((pair, method, seed, statistics))
+                    by_shape.setdefault(statistics.shape, []).append((pair, method, seed, statistics))
         scores: dict[tuple[str, str], dict[int, Array]] = {}
-        for size, runs in by_size.items():
+        for (size, _), runs in by_shape.items():  # macro F1 has terms for each class that a run predicts
             generator = stream("examples", block, column, size)
             drawn = 100 * resample(metric, np.stack([statistics for *_, statistics in runs]), generator, self.draws)
             for (pair, method, seed, _), values in zip(runs, drawn.T, strict=True):
@@ -144,9 +148,8 @@ class Examples:
         labels = self._labels(self._teachers[pair], task, split, record)
         if logits is None or labels is None or len(logits) != len(labels):
             return None
-        statistics = terms(
-            row["metric"], predicted(logits, OUT_OF_DOMAIN[split].collapse if split in OUT_OF_DOMAIN else ()), labels
-        )
+        collapse = self.benchmark.file.out_of_domain_set(split).collapse if row["block"] == "ood" else ()
+        statistics = terms(row["metric"], predicted(logits, collapse), labels)
         again = float(from_means(row["metric"], statistics.mean(axis=0)))
         if abs(again - row["score"]) > 1e-4:
             raise UserError(

@@ -31,13 +31,14 @@ def sampling_error(metric: str, score: float, examples: int, accuracy: float | N
 
     accuracy         √(p(1 − p)/N)
     F1               delta method on the counts of true positives and errors, √(F(1 − F)²(2 − F) / (N(1 − accuracy)));
-                     the counts follow from F1 and accuracy. Without the accuracy: as if F1 were an accuracy
+                     the counts follow from F1 and accuracy. Without the accuracy: as if F1 were an accuracy,
+                     and so macro F1
     correlations     √((1 − r²)/(N − 2)), the error of the usual t-test; for Matthews, the correlation of two binary
                      variables, exact at r = 0 for large N, which is where the constant answer lies
     """
     if metric == "f1" and accuracy is not None:
         return math.sqrt(score * (1 - score) ** 2 * (2 - score) / (examples * (1 - accuracy))) if accuracy < 1 else 0.0
-    if metric in ("accuracy", "f1"):
+    if metric in ("accuracy", "f1", "macro_f1"):
         return math.sqrt(max(score * (1 - score), 0.0) / examples)
     return math.sqrt(max(1 - score**2, 0.0) / max(examples - 2, 1))
 

@@ -119,7 +119,9 @@ class Comparison:
             sizes = [(m.config.num_hidden_layers, m.config.hidden_size) for m in models]
             labels = prepared.splits["train"].labels
             seed_global(seed, "method")
-            method = build(METHOD, model_sizes.setting_for(sizes[0], sizes[1], task, labels), {}).to(self.device)
+            method = build(METHOD, model_sizes.setting_for(sizes[0], sizes[1], prepared.task, labels), {}).to(
+                self.device
+            )
             job = Job(prepared, models[0], models[1], method, settings, self.device, seed, best, Path(folder))
             return _one(tool, job)
 

@@ -99,7 +99,7 @@ def negatives_of(benchmark: Benchmark, method: str) -> int | None:
 def objective(benchmark: Benchmark, group: Group, job: Job, data: Prepared) -> Any:
     """The method of a job, ready for its first epoch but for its streams."""
     shapes = [(config.num_hidden_layers, config.hidden_size) for config in (group.teacher, group.student)]
-    setting = setting_for(shapes[0], shapes[1], data.task.name, data.splits["train"].labels)
+    setting = setting_for(shapes[0], shapes[1], data.task, data.splits["train"].labels)
     if job.method not in benchmark.spec["methods"]:  # the unit of the ratios, though no row of this benchmark
         return build(job.method, setting, {})
     options = benchmark.options(job.method)

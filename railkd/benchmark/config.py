@@ -2,7 +2,9 @@
 
 import os
 import re
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from railkd.benchmark.model_entries import check_models
 from railkd.benchmark.paths import data_root
@@ -20,54 +22,89 @@ SCHEMA = Path(__file__).with_name("schema.json")
 
 def _check(benchmark: Benchmark) -> None:
     """What a schema cannot say: names that refer to each other."""
-    path, spec = benchmark.path, benchmark.spec
     if not NAME.fullmatch(benchmark.name):
-        raise UserError(f"{path}: name: {benchmark.name!r} is no name, expected at most 64 of A-Z a-z 0-9 _ . -")
-    for task in benchmark.tasks:
-        if task not in TASKS:
-            raise unknown("task", task, TASKS, f"{path}: data.tasks")
-    for name in benchmark.data.get("out_of_domain", []):
-        if name not in OUT_OF_DOMAIN:
-            raise unknown("out-of-domain set", name, OUT_OF_DOMAIN, f"{path}: data.out_of_domain")
-    for rules in spec.get("rules", []):
-        if not (path.parent / rules).is_file():
-            raise UserError(f"{path}: rules: no such file {path.parent / rules}")
-    for method in spec["methods"]:
+        raise UserError(f"name: {benchmark.name!r} is no name, expected at most 64 of A-Z a-z 0-9 _ . -")
+    _check_tasks(benchmark)
+    for rules in benchmark.spec.get("rules", []):
+        if not (benchmark.path.parent / rules).is_file():
+            raise UserError(f"rules: no such file {benchmark.path.parent / rules}")
+    for method in benchmark.spec["methods"]:
         if not benchmark.external(method):
             try:
                 source_file(benchmark.method_class(method))
             except UserError as error:
-                raise UserError(f"{path}: methods.{method}: {error}") from None
+                raise UserError(f"methods.{method}: {error}") from None
     for section in ("models", "methods", "pairs"):
-        known: dict[str, str] = {}
-        for name in spec[section]:
-            other = known.setdefault(name.lower(), name)
-            if other != name:
-                raise UserError(
-                    f"{path}: {section}: '{other}' and '{name}' differ in case alone, expected names that are two "
-                    "folders on every file system"
-                )
-    for name, pair in spec["pairs"].items():
-        where = f"{path}: pairs.{name}"
-        for role in ("teacher", "student"):
-            if pair[role] not in spec["models"]:
-                raise unknown("model", pair[role], spec["models"], f"{where}.{role}")
-        for method in pair["methods"]:
-            if method not in spec["methods"]:
-                raise unknown("method", method, spec["methods"], f"{where}.methods")
-        for task in pair.get("tasks") or []:
-            if task not in benchmark.tasks:
-                raise unknown("task", task, benchmark.tasks, f"{where}.tasks")
+        _check_spelling(section, benchmark.spec[section])
+    for name in benchmark.pairs:
+        _check_pair(benchmark, name)
     check_models(benchmark)
+    _check_mirror(benchmark)
+
+
+def _check_tasks(benchmark: Benchmark) -> None:
+    """Tasks and out-of-domain sets: the built-in ones, and those with files of one's own."""
+    own: dict[str, Any] = {"task": benchmark.own_tasks, "out-of-domain set": benchmark.own_sets}
+    given = {"task": benchmark.tasks, "out-of-domain set": benchmark.data.get("out_of_domain", [])}
+    for kind, built_in in (("task", TASKS), ("out-of-domain set", OUT_OF_DOMAIN)):
+        key = "data.tasks" if kind == "task" else "data.out_of_domain"
+        for name in given[kind]:
+            if name in own[kind]:
+                continue
+            if name not in built_in:
+                raise unknown(kind, name, built_in, key)
+            if benchmark.data["source"] == "files":
+                raise UserError(
+                    f"{key}: {name} is a built-in {kind}, but data.source: files has those of your own alone; expected "
+                    f"data.source: glue, or files for {key}.{name} under another name"
+                )
+    _check_spelling("data.tasks", [*benchmark.tasks, *benchmark.own_sets])
+
+
+def _check_spelling(section: str, names: Iterable[str]) -> None:
+    """Raises UserError for two names that are one folder on some file systems."""
+    known: dict[str, str] = {}
+    for name in names:
+        other = known.setdefault(name.lower(), name)
+        if other != name:
+            raise UserError(
+                f"{section}: '{other}' and '{name}' differ in case alone, expected names that are two folders on every "
+                "file system"
+            )
+
+
+def _check_pair(benchmark: Benchmark, name: str) -> None:
+    pair, where = benchmark.pairs[name], f"pairs.{name}"
+    for role in ("teacher", "student"):
+        if pair[role] not in benchmark.models:
+            raise unknown("model", pair[role], benchmark.models, f"{where}.{role}")
+        if benchmark.pretrained(pair[role]) and not benchmark.synthetic:
+            raise UserError(
+                f"{where}.{role}: {pair[role]} is pre-trained here, on MiniGLUE's text alone; expected data.source: "
+                "miniglue, or a model from a checkpoint (hub, path or package)"
+            )
+    for method in pair["methods"]:
+        if method not in benchmark.spec["methods"]:
+            raise unknown("method", method, benchmark.spec["methods"], f"{where}.methods")
+    for task in pair.get("tasks") or []:
+        if task not in benchmark.tasks:
+            raise unknown("task", task, benchmark.tasks, f"{where}.tasks")
+
+
+def _check_mirror(benchmark: Benchmark) -> None:
+    """Whether the real data of built-in tasks have a place that they can come from."""
+    if benchmark.data["source"] != "glue":
+        return
     root = data_root(benchmark)
     for name in benchmark.data.get("out_of_domain", []):
-        if benchmark.data["source"] == "glue" and root is None and OUT_OF_DOMAIN[name].hub is None:
+        foreign = benchmark.out_of_domain_set(name)
+        if root is None and foreign.hub is None and not foreign.own:
             raise UserError(
-                f"{path}: data.out_of_domain: {name} is on no hub; expected data.root or RAILKD_DATA to name a mirror "
-                f"with {OUT_OF_DOMAIN[name].folder}/test.parquet"
+                f"data.out_of_domain: {name} is on no hub; expected data.root or RAILKD_DATA to name a mirror "
+                f"with {foreign.folder}/test.parquet"
             )
-    if benchmark.data["source"] == "glue" and root is not None and not root.is_dir():
-        key = "RAILKD_DATA" if os.environ.get("RAILKD_DATA") else f"{path}: data.root"
+    if root is not None and not root.is_dir():
+        key = "RAILKD_DATA" if os.environ.get("RAILKD_DATA") else "data.root"
         raise UserError(f"{key}: no such folder {root}")
 
 
@@ -112,10 +149,11 @@ def load(path: str | Path) -> Benchmark:
         raise wrong
     try:
         benchmark = Benchmark(path, *expand(spec))
-    except UserError as error:
-        raise UserError(f"{path}: {error}") from None
-    try:
         _check(benchmark)
+    except UserError as error:
+        if str(error).startswith("RAILKD_DATA: "):  # no key of this file
+            raise
+        raise UserError(f"{path}: {error}") from None
     except (OSError, RuntimeError) as error:  # a name too long for a file, a home folder of nobody
         raise UserError(f"{path}: {error}") from None
     return benchmark

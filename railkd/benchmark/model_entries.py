@@ -13,10 +13,10 @@ RUN_ONLY = ("precision",)  # settings of training that a model has which is only
 
 
 def check_models(benchmark: Benchmark) -> None:
-    """Raises UserError, one line that begins with the file, for the first entry that makes no model."""
+    """Raises UserError, one line that begins with the key, for the first entry that makes no model."""
     students = {pair["student"]: name for name, pair in benchmark.pairs.items()}
     for name, entry in benchmark.models.items():
-        where = f"{benchmark.path}: models.{name}"
+        where = f"models.{name}"
         _check_parent(benchmark, name, entry, where)
         _check_place(benchmark, name, entry, where)
         _check_fine_tuned(entry, where)

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from railkd.benchmark.defaults import DATA, PRETRAINING, SIZES, TRAINING, resolved
+from railkd.benchmark.own_tasks import SHARED, own_sets, own_tasks
 from railkd.benchmark.variants import Variant
 from railkd.method_facts import facts
-from railkd.tasks import OUT_OF_DOMAIN, TASKS
+from railkd.tasks import OUT_OF_DOMAIN, TASKS, OutOfDomain, Task
 
 RESERVED = {"method", "title", "external"}  # keys of a method's entry that are no options of the method
 
@@ -61,14 +62,33 @@ class Benchmark:
     def tasks(self) -> list[str]:
         return list(self.data["tasks"])
 
+    @cached_property
+    def own_tasks(self) -> dict[str, Task]:
+        """The tasks that the file declares with files of its own."""
+        return own_tasks(self.data)
+
+    @cached_property
+    def own_sets(self) -> dict[str, OutOfDomain]:
+        """The out-of-domain sets that the file declares with a file of its own."""
+        return own_sets(self.data, self.own_tasks)
+
+    def task(self, name: str) -> Task:
+        """What a task declares, a built-in one or the file's own."""
+        return self.own_tasks[name] if name in self.own_tasks else TASKS[name]
+
+    def out_of_domain_set(self, name: str) -> OutOfDomain:
+        """What an out-of-domain set declares, a built-in one or the file's own."""
+        return self.own_sets[name] if name in self.own_sets else OUT_OF_DOMAIN[name]
+
     def task_settings(self, task: str) -> dict[str, Any]:
-        """The data keys of one task: ``train_examples`` and the like."""
+        """The data keys of one task that a built-in one has too: ``train_examples`` and the like."""
         tasks = self.data["tasks"]
-        return dict(tasks[task] or {}) if isinstance(tasks, dict) else {}
+        entry = (tasks[task] or {}) if isinstance(tasks, dict) else {}
+        return {key: value for key, value in entry.items() if key in SHARED}
 
     def out_of_domain(self, task: str) -> list[str]:
         """The out-of-domain sets scored with the models of this task."""
-        return [o for o in self.data.get("out_of_domain", []) if OUT_OF_DOMAIN[o].source == task]
+        return [o for o in self.data.get("out_of_domain", []) if self.out_of_domain_set(o).source == task]
 
     @property
     def seeds(self) -> list[int]:
@@ -120,7 +140,7 @@ class Benchmark:
         for pair, spec in self.pairs.items():
             for method in spec["methods"]:
                 for task in self.pair_tasks(pair):
-                    if TASKS[task].regression and self.refuses_regression(method):
+                    if self.task(task).regression and self.refuses_regression(method):
                         continue
                     yield Cell(pair, method, task)
 
@@ -153,11 +173,14 @@ class Benchmark:
     def data_config(self, task: str) -> dict[str, Any]:
         """The data settings that change a run's numbers; a mirror's place does not."""
         keys = ["source", "seed", "test", "heldout", "max_length", "ood_max_length", "ood_examples"]
+        sources = [self.task(task), *map(self.out_of_domain_set, self.out_of_domain(task))]
+        declared = {source.name: source.content() for source in sources if source.own}
         return {
             **{k: self.data[k] for k in keys if k in self.data},
             **({"sizes": self.sizes} if self.synthetic else {}),
             **self.task_settings(task),
             "out_of_domain": self.out_of_domain(task),
+            **({"declared": declared} if declared else {}),
         }
 
     def run_config(self, pair: str, method: str, task: str, point: dict[str, Any] | None = None) -> dict[str, Any]:

@@ -3,14 +3,14 @@
 Dimensions: ``B`` batch, ``T`` tokens.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from railkd.tasks import Task
+from railkd.tasks import OUT_OF_DOMAIN, OutOfDomain, Task
 
 
 @dataclass
@@ -51,11 +51,12 @@ class Prepared:
     task: Task
     splits: dict[str, Split]  # train, dev, dev_mismatched, test, test_mismatched, ax, and out-of-domain sets by name
     facts: dict[str, Any]  # see ``prepare``
+    out_of_domain: Mapping[str, OutOfDomain] = field(default_factory=lambda: OUT_OF_DOMAIN)  # sets by name
 
     @property
     def scored(self) -> list[str]:
         """Splits with known labels that a model is scored on."""
-        return [name for name, split in self.splits.items() if name != "train" and bool((split.labels != -1).all())]
+        return [name for name in self.splits if name not in ("train", *self.hidden)]
 
     @property
     def hidden(self) -> list[str]:

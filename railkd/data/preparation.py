@@ -15,7 +15,7 @@ from railkd.metrics import constant_baseline
 from railkd.records.files import write_bytes
 from railkd.records.hashes import sha256_file, sha256_text
 from railkd.records.sealed_files import read_sealed, sealed, write_json
-from railkd.tasks import DIAGNOSTIC, OUT_OF_DOMAIN, TASKS
+from railkd.tasks import DIAGNOSTIC, OUT_OF_DOMAIN, TASKS, set_from_json, task_from_json, to_json
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -56,25 +56,23 @@ def prepare(
     """Reads, checks and tokenises one task; writes ``out`` (safetensors) and ``out`` with suffix .json (its facts).
 
     Facts: examples, baselines (best constant answer per labelled split and metric), max_length, pad_id, vocabulary,
-    sources (where each split was read), made_of (what all this follows from), SHA-256 of the tokenizer and of the
-    tensors.
+    sources (where each split was read), own_task and own_sets (what a benchmark file declares), made_of (what all this
+    follows from), SHA-256 of the tokenizer and of the tensors.
     """
     from safetensors.torch import save
 
-    task = TASKS[task_name]
-    data = benchmark.data
+    task, data = benchmark.task(task_name), benchmark.data
+    foreign = {name: benchmark.out_of_domain_set(name) for name in benchmark.out_of_domain(task_name)}
     raw = read_task(benchmark, task, mirror)
     splits: dict[str, Split] = {}
     baselines: dict[str, dict[str, float]] = {}
     for name, (texts, labels, _) in raw.items():
-        ood = OUT_OF_DOMAIN.get(name)
-        length = (data["ood_max_length"] or data["max_length"]) if ood else data["max_length"]
+        source = foreign.get(name, task)
+        length = (data["ood_max_length"] or data["max_length"]) if name in foreign else data["max_length"]
         splits[name] = _tokenise(tokenizer, texts, labels, length)
         if (labels == -1).all():  # hidden
             continue
-        classes = len(ood.labels) if ood else task.outputs
-        names = ood.metrics if ood else tuple(dict.fromkeys((*task.metrics, task.shown)))
-        baselines[name] = constant_baseline(names, labels, classes)
+        baselines[name] = constant_baseline(source.all_metrics, labels, len(source.labels))
     tensors = {f"{name}.{key}": value for name, split in splits.items() for key, value in vars(split).items()}
     write_bytes(out, save(tensors))
     facts = {
@@ -86,6 +84,8 @@ def prepare(
         "vocabulary": len(tokenizer),
         "tokenizer": sha256_text(tokenizer.backend_tokenizer.to_str()),
         "sources": {name: place for name, (_, _, place) in raw.items()},
+        **({"own_task": to_json(task)} if task.own else {}),
+        "own_sets": [to_json(source) for source in foreign.values() if source.own],
         "made_of": made_of,
         "sha256": sha256_file(out),
     }
@@ -105,4 +105,6 @@ def load(path: Path) -> Prepared:
     splits = {n: Split(**{k: tensors[f"{n}.{k}"] for k in ("tokens", "offsets", "second", "labels")}) for n in names}
     order = ["train", "dev", "dev_mismatched", "test", "test_mismatched", DIAGNOSTIC]
     names.sort(key=lambda n: (order.index(n) if n in order else len(order), n))
-    return Prepared(TASKS[facts["task"]], {n: splits[n] for n in names}, facts)
+    task = task_from_json(facts["own_task"]) if "own_task" in facts else TASKS[facts["task"]]
+    own_sets = [set_from_json(content) for content in facts.get("own_sets", [])]  # absent from earlier versions' facts
+    return Prepared(task, {n: splits[n] for n in names}, facts, {**OUT_OF_DOMAIN, **{s.name: s for s in own_sets}})

@@ -1,25 +1,34 @@
-"""Reads a task's splits from a local mirror or from the hub, and checks every row before anything is trained on it."""
+"""Reads a task's splits, from a local mirror, the hub or files of one's own, and checks every row before anything is
+trained on it."""
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from railkd.benchmark.paths import data_root
+from railkd.benchmark.paths import data_root, resolve_path
 from railkd.benchmark.specification import Benchmark
+from railkd.data import own_files
+from railkd.data.checking import (
+    Part,
+    Raw,
+    checked,
+    compare_splits,
+    require_classes,
+    require_columns,
+    require_rows,
+    rows_of_part,
+    texts_of,
+)
 from railkd.data.sampling import rows_of, share_of
 from railkd.errors import UserError
-from railkd.records.hashes import sha256_file
+from railkd.records.hashes import canonical, sha256_file
 from railkd.records.sealed_files import mirrored, require
-from railkd.tasks import DIAGNOSTIC, GLUE, GLUE_REVISION, OUT_OF_DOMAIN, TASKS, Hub, OutOfDomain, Task
+from railkd.tasks import DIAGNOSTIC, GLUE, GLUE_REVISION, Hub, Source, Task
 
 if TYPE_CHECKING:
     import pandas as pd
-
-
-SHOWN = 200  # characters of what stands in a file, in a message
 
 
 # --- reading -------------------------------------------------------------------------------------------------------
@@ -46,9 +55,25 @@ def read_split(
                 "(data.root or RAILKD_DATA)"
             )
         frame, place = _from_hub(hub, split, cache)
-    _check_columns(place, columns, frame.columns)
-    _check_rows(place, split, len(frame))
-    return frame, place
+    require_columns(place, (*columns, "label"), frame.columns)
+    require_rows(place, split, len(frame))
+    return frame.reset_index(drop=True), place
+
+
+def own_path(benchmark: Benchmark, source: Source, split: str) -> Path:
+    """Where a file of one's own lies: relative to the benchmark file."""
+    path = resolve_path(benchmark, dict(source.files)[split])
+    assert path is not None
+    return path
+
+
+def read_own(benchmark: Benchmark, source: Source, split: str) -> "tuple[pd.DataFrame, str]":
+    """A file of one's own, its columns and rows checked, and where it lies."""
+    path = own_path(benchmark, source, split)
+    frame = own_files.read(path, source)
+    require_columns(str(path), (*source.columns, source.label_column), frame.columns)
+    require_rows(str(path), split, len(frame))
+    return frame, str(path)
 
 
 def _from_mirror(root: Path, folder: str, split: str, read: Callable[[Path], Any]) -> tuple[Any, str]:
@@ -81,48 +106,66 @@ def _from_hub(hub: Hub, split: str, cache: Path | None) -> "tuple[pd.DataFrame, 
 def files(
     benchmark: Benchmark, root: Path | None = None, tasks: Iterable[str] | None = None
 ) -> list[tuple[str, str, tuple[str, ...], Hub | None]]:
-    """Every file of real data that the benchmark, or some of its tasks, reads: folder, split, text columns, and where
-    it is on the hub."""
+    """Every file of GLUE's and the built-in sets' data that the benchmark, or some of its tasks, reads: folder, split,
+    text columns, and where it is on the hub."""
     if benchmark.synthetic:
         return []
     wanted: list[tuple[str, str, tuple[str, ...], Hub | None]] = []
     for name in benchmark.tasks if tasks is None else tasks:
-        task = TASKS[name]
-        tests = task.test if benchmark.data["test"] == "labels" else ()
-        wanted += [(name, split, task.columns, task.hub) for split in ("train", *task.dev, *tests)]
-        wanted += [(f, s, task.columns, hub) for f, s, hub in hidden_splits(benchmark, task, root).values()]
-        for ood in (OUT_OF_DOMAIN[o] for o in benchmark.out_of_domain(name)):
-            wanted.append((ood.folder, "test", ood.columns, ood.hub))
+        task = benchmark.task(name)
+        if not task.own:
+            tests = task.test if benchmark.data["test"] == "labels" else ()
+            wanted += [(name, split, task.columns, task.hub) for split in ("train", *task.dev, *tests)]
+            wanted += [(f, s, task.columns, hub) for f, s, hub in hidden_splits(benchmark, task, root).values()]
+        for foreign in map(benchmark.out_of_domain_set, benchmark.out_of_domain(name)):
+            if not foreign.own:
+                wanted.append((foreign.folder, "test", foreign.columns, foreign.hub))
     return wanted
 
 
+def own_paths(benchmark: Benchmark, task: str) -> dict[str, Path]:
+    """The files of one's own that a task is prepared from, under names that do not depend on where they lie."""
+    sources = [benchmark.task(task), *map(benchmark.out_of_domain_set, benchmark.out_of_domain(task))]
+    named = [(source, split, own_path(benchmark, source, split)) for source in sources for split, _ in source.files]
+    return {f"{source.name}/{split}{path.suffix.lower()}": path for source, split, path in named}
+
+
+def training_rows(benchmark: Benchmark, task: Task) -> int:
+    """Rows of the training file of a task of one's own that are left when dev is held out."""
+    rows = len(read_own(benchmark, task, "train")[0])
+    return rows if "dev" in dict(task.files) else rows - round(rows * task.heldout)
+
+
 def file_digests(benchmark: Benchmark, task: str, digest: Callable[[Path], str] = sha256_file) -> dict[str, str]:
-    """SHA-256 of every file of the local mirror that a task is prepared from, by its place in the mirror.
+    """SHA-256 of every local file that a task is prepared from: by its place in the mirror, or by split for one's own.
 
     None for generated text, which follows from its settings, and for the hub, whose commits are pinned. Raises
     UserError for a file that is missing.
     """
+    places = own_paths(benchmark, task)
     root = data_root(benchmark)
-    if benchmark.synthetic or root is None:
-        return {}
-    places = [f"{folder}/{split}.parquet" for folder, split, _, _ in files(benchmark, root, [task])]
+    if root is not None:
+        names = [f"{folder}/{split}.parquet" for folder, split, _, _ in files(benchmark, root, [task])]
+        places |= {name: root / name for name in names}
     try:
-        return {place: digest(root / place) for place in places}
+        return {name: digest(place) for name, place in places.items()}
     except OSError as error:
         raise UserError(f"{error.filename}: cannot be read ({error.strerror})") from None
 
 
 def check_files(benchmark: Benchmark) -> None:
-    """Whether a local mirror holds every file the benchmark reads, with its columns and enough rows, by their footers.
+    """Whether every local file that the benchmark reads can be used, before anything is computed.
 
-    Raises UserError that names the file. Generated data and the hub's are checked when they are read.
+    A local mirror's files by their footers: columns, and enough rows. Files of one's own are read whole and checked row
+    by row. Raises UserError that names the file. Generated data and the hub's are checked when they are read.
     """
     for name in benchmark.tasks:
-        limit, classes = benchmark.task_settings(name).get("train_examples"), TASKS[name].outputs
+        limit, classes = benchmark.task_settings(name).get("train_examples"), benchmark.task(name).outputs
         if limit and limit < classes:
             raise UserError(
                 f"data.tasks.{name}.train_examples: {limit}, expected at least one of each of {classes} classes"
             )
+    _check_own_files(benchmark)
     root = data_root(benchmark)
     if benchmark.synthetic or root is None:
         return
@@ -130,15 +173,36 @@ def check_files(benchmark: Benchmark) -> None:
 
     for folder, split, columns, _ in files(benchmark, root):
         footer, place = _from_mirror(root, folder, split, pyarrow.parquet.read_metadata)
-        _check_columns(place, columns, footer.schema.to_arrow_schema().names)
-        _check_rows(place, split, footer.num_rows)
+        require_columns(place, (*columns, "label"), footer.schema.to_arrow_schema().names)
+        require_rows(place, split, footer.num_rows)
+
+
+_SOUND: set[str] = set()  # states of files of one's own that this process has read and found good
+
+
+def _check_own_files(benchmark: Benchmark) -> None:
+    for name in benchmark.tasks:
+        task = benchmark.task(name)
+        paths = own_paths(benchmark, name)
+        looks = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in paths.values() if path.is_file()]
+        state = canonical([benchmark.data_config(name), looks])
+        if not paths or state in _SOUND and len(looks) == len(paths):
+            continue
+        if task.own:
+            read_task(benchmark, task, None)
+        else:
+            for foreign in map(benchmark.out_of_domain_set, benchmark.out_of_domain(name)):
+                if foreign.own:
+                    checked(*read_own(benchmark, foreign, "test"), foreign)
+        _SOUND.add(state)
 
 
 def hidden_splits(benchmark: Benchmark, task: Task, root: Path | None) -> dict[str, tuple[str, str, Hub]]:
     """With ``test: hidden`` GLUE's unlabelled test sets (of a mirror, those it has): split -> folder, file and hub."""
     if benchmark.data["test"] != "hidden":
         return {}
-    found = {f"test{s}": (task.name, f, task.hub) for s, f in zip(("", "_mismatched"), task.test, strict=False)}
+    pinned = Hub(GLUE, task.name, GLUE_REVISION)
+    found = {f"test{s}": (task.name, f, pinned) for s, f in zip(("", "_mismatched"), task.test, strict=False)}
     if task.name == "mnli":
         found[DIAGNOSTIC] = (DIAGNOSTIC, "test", Hub(GLUE, DIAGNOSTIC, GLUE_REVISION))
     return {
@@ -148,115 +212,60 @@ def hidden_splits(benchmark: Benchmark, task: Task, root: Path | None) -> dict[s
     }
 
 
-def _check_columns(place: str, columns: tuple[str, ...], found: Iterable[str]) -> None:
-    there = list(map(str, found))
-    for column in (*columns, "label"):
-        if there.count(column) != 1:
-            what = "no column" if column not in there else "more than one column"
-            raise UserError(
-                f"{place}: {what} '{column}' (expected {', '.join((*columns, 'label'))}; "
-                f"found {', '.join(there)[:SHOWN] or 'none'})"
-            )
-
-
-def _check_rows(place: str, split: str, rows: int) -> None:
-    """A model is trained on two rows at least, and both halves of dev are scored."""
-    least = 1 if split.startswith("test") else 2
-    if rows < least:
-        raise UserError(f"{place}: has {rows or 'no'} row{'' if rows == 1 else 's'}, expected at least {least}")
-
-
-def _texts(frame: "pd.DataFrame", columns: tuple[str, ...], place: str, empty: bool = False) -> list[list[str]]:
-    texts = []
-    for column in columns:
-        values = frame[column].tolist()
-        for row, value in enumerate(values):
-            if not isinstance(value, str) or not (empty or value.strip()):
-                said = repr(value)[:SHOWN]
-                raise UserError(f"{place}: row {row}: column '{column}' is {said}, expected a non-empty text")
-        texts.append(values)
-    return texts
-
-
-def _labels(frame: "pd.DataFrame", task: Task | OutOfDomain, place: str) -> NDArray[Any]:
-    """Labels as classes or scores."""
-    values = frame["label"].tolist()
-    if isinstance(task, Task) and task.regression:
-        for row, value in enumerate(values):
-            if not (isinstance(value, int | float) and 0 <= value <= 5):
-                raise UserError(f"{place}: row {row}: label {repr(value)[:SHOWN]}, expected a score from 0 to 5")
-        return np.asarray(values, dtype=np.float32)
-    allowed: dict[Any, int] = (
-        {i: i for i in range(len(task.labels))} if isinstance(task, Task) else {v: i for i, v in enumerate(task.labels)}
-    )
-    classes = np.empty(len(values), dtype=np.int64)
-    for row, value in enumerate(values):
-        if isinstance(value, int | float | str) and value in allowed:
-            classes[row] = allowed[value]
-        else:
-            expected = ", ".join(map(str, allowed))
-            raise UserError(f"{place}: row {row}: label {repr(value)[:SHOWN]}, expected one of {expected}")
-    return classes
-
-
-def _require_classes(labels: NDArray[Any], task: Task, place: str) -> None:
-    """A class that no training row has is one that no model can learn."""
-    for number, name in enumerate(task.labels):
-        if not (labels == number).any():
-            raise UserError(
-                f"{place}: none of the {len(labels)} training rows has label {number} ('{name}'), expected every class "
-                f"of {task.name}"
-            )
-
-
-Raw = dict[str, tuple[list[list[str]], NDArray[Any], str]]  # split -> texts by column, labels, place
-
-
 def read_task(benchmark: Benchmark, task: Task, mirror: Path | None) -> Raw:
     """Every split of a task and of its out-of-domain sets, checked."""
     data = benchmark.data
+    raw = _own_splits(benchmark, task) if task.own else _built_in_splits(benchmark, task, mirror)
+    for name in benchmark.out_of_domain(task.name):
+        foreign = benchmark.out_of_domain_set(name)
+        if foreign.own:
+            raw[name] = checked(*read_own(benchmark, foreign, "test"), foreign)
+        else:
+            raw[name] = checked(*read_split(foreign.folder, "test", foreign.columns, mirror, foreign.hub), foreign)
+        limit = data.get("ood_examples")
+        if limit:
+            kept = np.sort(np.random.default_rng(data["seed"]).permutation(len(raw[name][1]))[:limit])
+            raw[name] = rows_of_part(raw[name], kept)
+    limit = benchmark.task_settings(task.name).get("train_examples")
+    if limit:
+        raw["train"] = rows_of_part(raw["train"], rows_of(raw["train"][1], limit, data["seed"]))
+    if data["test"] == "heldout" and "test" not in raw:
+        raw |= _held_out(raw["train"], "test", data["heldout"], data["seed"])
+    require_classes(raw["train"][1], task, raw["train"][2])
+    if task.own:
+        compare_splits(raw, task)
+    return raw
+
+
+def _held_out(train: Part, split: str, share: float, seed: int) -> Raw:
+    """The training set without a share of every class, and that share."""
+    labels, place = train[1], train[2]
+    held = share_of(labels, share, seed)
+    if not held.any() or held.all():
+        raise UserError(f"{place}: {len(labels)} rows are too few to hold {share} of them out as {split}")
+    return {"train": rows_of_part(train, ~held), split: rows_of_part(train, held, f"{place} (held out)")}
+
+
+def _built_in_splits(benchmark: Benchmark, task: Task, mirror: Path | None) -> Raw:
     raw: Raw = {}
-
-    def add(name: str, folder: str, split: str, source: Task | OutOfDomain) -> None:
-        frame, place = read_split(folder, split, source.columns, mirror, source.hub)
-        raw[name] = (_texts(frame, source.columns, place), _labels(frame, source, place), place)
-
-    add("train", task.name, "train", task)
-    for suffix, split in zip(("", "_mismatched"), task.dev, strict=False):
-        add(f"dev{suffix}", task.name, split, task)
-    if data["test"] == "labels":
-        for suffix, split in zip(("", "_mismatched"), task.test, strict=False):
-            add(f"test{suffix}", task.name, split, task)
+    tests = task.test if benchmark.data["test"] == "labels" else ()
+    ends = ("", "_mismatched")
+    wanted = {"train": "train", **{f"dev{end}": split for end, split in zip(ends, task.dev, strict=False)}}
+    wanted |= {f"test{end}": split for end, split in zip(ends, tests, strict=False)}
+    for name, split in wanted.items():
+        raw[name] = checked(*read_split(task.name, split, task.columns, mirror, task.hub), task)
     for name, (folder, split, hub) in hidden_splits(benchmark, task, mirror).items():
         frame, place = read_split(folder, split, task.columns, mirror, hub)
         # an empty text is GLUE's own there, and no row may be left out; a label, as MRPC's file has, is not looked at
         hidden = np.full(len(frame), -1, dtype=np.float32 if task.regression else np.int64)
-        raw[name] = (_texts(frame, task.columns, place, empty=True), hidden, place)
-    for name in benchmark.out_of_domain(task.name):
-        ood = OUT_OF_DOMAIN[name]
-        add(name, ood.folder, "test", ood)
-        limit = data.get("ood_examples")
-        if limit:
-            texts, labels, place = raw[name]
-            keep = np.sort(np.random.default_rng(data["seed"]).permutation(len(labels))[:limit])
-            raw[name] = ([[column[i] for i in keep] for column in texts], labels[keep], place)
-    limit = benchmark.task_settings(task.name).get("train_examples")
-    texts, labels, place = raw["train"]
-    if limit:
-        drawn = rows_of(labels, limit, data["seed"])
-        texts, labels = [[column[i] for i in drawn] for column in texts], labels[drawn]
-    if data["test"] == "heldout":
-        held = share_of(labels, data["heldout"], data["seed"])
-        if not held.any() or held.all():
-            raise UserError(f"{place}: {len(labels)} rows are too few to hold {data['heldout']} of them out as test")
-        raw["test"] = (
-            [[t for t, h in zip(c, held, strict=True) if h] for c in texts],
-            labels[held],
-            f"{place} (held out)",
-        )
-        texts, labels = [[t for t, h in zip(c, held, strict=True) if not h] for c in texts], labels[~held]
-    _require_classes(labels, task, place)
-    raw["train"] = (texts, labels, place)
+        raw[name] = (texts_of(frame, task.columns, place, empty=True), hidden, place)
+    return raw
+
+
+def _own_splits(benchmark: Benchmark, task: Task) -> Raw:
+    raw = {split: checked(*read_own(benchmark, task, split), task) for split, _ in task.files}
+    if "dev" not in raw:
+        raw |= _held_out(raw["train"], "dev", task.heldout, benchmark.data["seed"])
     return raw
 
 

@@ -11,7 +11,6 @@ from railkd.devices import autocast, to_device
 from railkd.metrics import predicted, score
 from railkd.models.classifier import outputs_of, uses_type_ids
 from railkd.models.forward import forward
-from railkd.tasks import OUT_OF_DOMAIN
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -35,8 +34,7 @@ def logits_of(
 def scores_of(data: Prepared, split: str, logits: NDArray[np.float32]) -> dict[str, float]:
     """Every metric of the split's task or out-of-domain set."""
     labels = data.splits[split].labels.numpy()
-    ood = OUT_OF_DOMAIN.get(split)
-    if ood is not None:
-        return score(ood.metrics, predicted(logits, ood.collapse), labels)
-    names = tuple(dict.fromkeys((*data.task.metrics, data.task.shown)))
-    return score(names, predicted(logits), labels)
+    foreign = data.out_of_domain.get(split)
+    if foreign is not None:
+        return score(foreign.all_metrics, predicted(logits, foreign.collapse), labels)
+    return score(data.task.all_metrics, predicted(logits), labels)

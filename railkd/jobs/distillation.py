@@ -28,7 +28,6 @@ from railkd.models import checkpoints, classifier, probe
 from railkd.outdated import best_of
 from railkd.random_streams import seed_global
 from railkd.records import provenance, run_record, sealed_files
-from railkd.tasks import TASKS
 from railkd.training.loop import train
 from railkd.training.settings import TrainingSettings
 
@@ -68,7 +67,7 @@ def distil(
     require_same_vocabulary(benchmark, layout, teacher, student)
     specs = run_spec.of_cell(benchmark, layout, cell, seeds, prepared, point)
     sizes = shape(benchmark, layout, teacher), shape(benchmark, layout, student)
-    setting = setting_for(*sizes, cell.task, prepared.splits["train"].labels)
+    setting = setting_for(*sizes, prepared.task, prepared.splits["train"].labels)
     source = TeacherSignals(benchmark, layout, teacher, prepared, device, log)
     job = _Job(benchmark, layout, prepared, setting, source, device, log)
     failed: dict[str, list[int]] = {}  # why -> seeds
@@ -177,7 +176,7 @@ def select(benchmark: Benchmark, layout: Layout, cell: Cell) -> dict[str, Any]:
     """The search's best point by the table's metric on dev; the first of equals. Writes ``best.json``."""
     grid = benchmark.grid()
     found = [run_record.read(layout.point(cell, k)) for k in range(len(grid))]
-    metric = TASKS[cell.task].shown
+    metric = benchmark.task(cell.task).shown
     scores = [record["scores"]["dev"][metric] for record in found]
     best = best_of(scores)
     result = {"point": grid[best], "index": best, "metric": metric, "scores": scores, "grid": grid}

@@ -52,7 +52,7 @@ def fine_tune(
         log(f"{teacher} {task}: fine-tuned elsewhere; its outputs in the order of the labels are {list(order)}")
     else:
         own = shape(benchmark, layout, teacher)
-        method = build("no_kd", setting_for(own, own, task), {})
+        method = build("no_kd", setting_for(own, own, prepared.task), {})
         lines = epoch_lines(log, settings.epochs, prepared.task.shown)
         try:
             outcome = train(model, method, None, prepared, settings, lines, spec.unfinished())

@@ -11,7 +11,7 @@ from railkd.methods import build
 from railkd.methods.base import Setting
 from railkd.models import checkpoints
 from railkd.signals import Pooling
-from railkd.tasks import TASKS
+from railkd.tasks import Task
 
 
 class Shape(NamedTuple):
@@ -23,11 +23,11 @@ class Shape(NamedTuple):
 
 
 def setting_for(
-    teacher: tuple[int, ...], student: tuple[int, ...], task: str, train_labels: Tensor | None = None
+    teacher: tuple[int, ...], student: tuple[int, ...], task: Task, train_labels: Tensor | None = None
 ) -> Setting:
     """The facts a method may depend on, from the ``Shape`` of teacher and student."""
-    t, s, known = Shape(*teacher), Shape(*student), TASKS[task]
-    facts = (known.outputs, known.regression, train_labels)
+    t, s = Shape(*teacher), Shape(*student)
+    facts = (task.outputs, task.regression, train_labels)
     return Setting(t.layers, t.width, s.layers, s.width, *facts, t.heads, s.heads)
 
 
@@ -54,7 +54,7 @@ def poolings_needed(benchmark: Benchmark, layout: Layout, teacher: str, task: st
         pair = benchmark.pairs[cell.pair]
         if pair["teacher"] == teacher and cell.task == task and not benchmark.external(cell.method):
             shapes = shape(benchmark, layout, teacher), shape(benchmark, layout, pair["student"])
-            setting = setting_for(*shapes, task)
+            setting = setting_for(*shapes, benchmark.task(task))
             with torch.device("meta"):
                 method = build(benchmark.method_class(cell.method), setting, benchmark.options(cell.method))
             if method.pooling is not None and not method.needs_live_teacher:

@@ -23,7 +23,7 @@ from railkd.models.checkpoints import Checkpoint
 from railkd.models.fine_tuned import output_order, reorder_outputs
 from railkd.models.missing_weights import natural, require_encoder, shown
 from railkd.records.sealed_files import read_json
-from railkd.tasks import TASKS, Task
+from railkd.tasks import Task
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -310,7 +310,7 @@ def look_at_all(benchmark: Benchmark, layout: Layout, names: Sequence[str]) -> d
         own = _pretrained(benchmark, name)
         if own is None:
             checkpoint = checkpoints.locate(benchmark, layout, name)
-            tasks = [TASKS[task] for task in benchmark.teacher_tasks(name) or benchmark.tasks]
+            tasks = [benchmark.task(task) for task in benchmark.teacher_tasks(name) or benchmark.tasks]
             with _quiet():
                 orders = _orders(benchmark, checkpoint, name, tasks)
                 seen[name] = look(checkpoint, tasks[0].outputs, lengths, f"models.{name}", orders)

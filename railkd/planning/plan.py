@@ -43,7 +43,7 @@ def plan(benchmark: Benchmark, layout: Layout, device: torch.device, log: Callab
     counted: starting jobs, evaluation, patience that stops early, and what a method adds to a step.
     """
     sizes = {task: examples(benchmark, layout, task) for task in benchmark.tasks}
-    log("training examples: " + ", ".join(f"{TASKS[t].title} {n:,}" for t, n in sizes.items()))
+    log("training examples: " + ", ".join(f"{benchmark.task(t).title} {n:,}" for t, n in sizes.items()))
     configs = {
         name: configuration(benchmark, layout, name, log)
         for spec in benchmark.pairs.values()
@@ -67,7 +67,7 @@ def plan(benchmark: Benchmark, layout: Layout, device: torch.device, log: Callab
             hours["signals"] += n * cost[teacher]["forward"] / 3600
             kinds = len(poolings_needed(benchmark, layout, teacher, task))
             vectors = (config.num_hidden_layers - 1) * config.hidden_size * 2 * kinds  # float16
-            disk["signals"] += n * (vectors + 4 * TASKS[task].outputs)
+            disk["signals"] += n * (vectors + 4 * benchmark.task(task).outputs)
             disk["teachers"] += int(cost[teacher]["bytes"])
     runs = 0
     hours["students"] = hours["search"] = 0.0
@@ -115,13 +115,16 @@ def examples(benchmark: Benchmark, layout: Layout, task: str) -> int:
         if path.is_file():
             return int(read_json(path)["examples"]["train"])
     limit = benchmark.task_settings(task).get("train_examples")
-    if benchmark.synthetic:
+    if benchmark.task(task).own:
+        rows = reading.training_rows(benchmark, benchmark.task(task))
+    elif benchmark.synthetic:
         rows = int((benchmark.sizes["train_sizes"] or {}).get(task, benchmark.sizes["train"]))
     else:
         root = reading.locate(benchmark, Path())
         rows = OFFICIAL[task] if root is None else _rows(root / task / "train.parquet")
     rows = min(rows, limit or rows)
-    return rows - round(rows * benchmark.data["heldout"]) if benchmark.data["test"] == "heldout" else rows
+    held_out = benchmark.data["test"] == "heldout" and "test" not in dict(benchmark.task(task).files)
+    return rows - round(rows * benchmark.data["heldout"]) if held_out else rows
 
 
 def _rows(path: Path) -> int:
@@ -153,7 +156,7 @@ def calibrate(
         model = untrained(config, 2)
         own = (config.num_hidden_layers, config.hidden_size)
         batches = epoch_batches(made.splits["train"].lengths, size, stream(0, "order"))
-        method = build("no_kd", setting_for(own, own, "mrpc"), {})
+        method = build("no_kd", setting_for(own, own, TASKS["mrpc"]), {})
         steps = Steps(model, method, None, made, TrainingSettings.of(settings, 0, device))
         weights = sum(p.numel() * p.element_size() for p in model.parameters())
         found[name] = {"step": _seconds(steps, batches, device, share) / size, "bytes": float(weights)}

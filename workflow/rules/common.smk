@@ -217,4 +217,4 @@ wildcard_constraints:
     model="|".join(map(re.escape, B.models)),
     teacher="|".join(map(re.escape, B.teachers)),
     pair="|".join(map(re.escape, B.pairs)),
-    task="|".join(B.tasks),
+    task="|".join(map(re.escape, B.tasks)),

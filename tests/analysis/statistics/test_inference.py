@@ -89,7 +89,9 @@ def test_holm_by_hand_and_over_draws() -> None:
     assert (adjusted[:, :3] < 0.05).all() and (adjusted >= p).all()
 
 
-@pytest.mark.parametrize("metric", ["accuracy", "f1", "matthews", "pearson", "spearman", "pearson_spearman"])
+@pytest.mark.parametrize(
+    "metric", ["accuracy", "f1", "macro_f1", "matthews", "pearson", "spearman", "pearson_spearman"]
+)
 def test_means_of_terms_give_the_metric(metric: str) -> None:
     generator = np.random.default_rng(9)
     continuous = "pearson" in metric or "spearman" in metric

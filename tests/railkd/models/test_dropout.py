@@ -15,6 +15,7 @@ from railkd.methods import build
 from railkd.models import classifier, dropout
 from railkd.models.checkpoints import Checkpoint, load_tokenizer
 from railkd.models.dropout import QuickDropout, drop_out, kept, use_quick_dropout
+from railkd.tasks import TASKS
 from railkd.training import loop, steps
 from railkd.training.settings import TrainingSettings
 
@@ -82,7 +83,7 @@ def run(pipeline: Any, name: str, rate: float = 0.1) -> dict[str, torch.Tensor]:
     """The state of a student after two epochs with dropout."""
     folder = Checkpoint(str(pipeline.checkpoints / name))
     model: Any = classifier.load_classifier(folder, 2, 1, name, dropout=rate)
-    method = build("no_kd", setting_for((4, 32), (2, 32), "mrpc"), {})
+    method = build("no_kd", setting_for((4, 32), (2, 32), TASKS["mrpc"]), {})
     settings = {**TRAINING, "batch_size": 16, "epochs": 2, "learning_rate": 1e-3, "precision": "float32"}
     loop.train(model, method, None, pipeline.prepared("mrpc"), TrainingSettings.of(settings, 1, CPU))
     return dict(model.state_dict())
@@ -210,7 +211,7 @@ def test_a_run_draws_with_it(pipeline: Any, monkeypatch: pytest.MonkeyPatch) -> 
     for module in model.modules():
         if isinstance(module, nn.Dropout):
             module.p = 0.1
-    method = build("no_kd", setting_for((4, 32), (2, 32), "mrpc"), {})
+    method = build("no_kd", setting_for((4, 32), (2, 32), TASKS["mrpc"]), {})
     settings = {**TRAINING, "batch_size": 16, "epochs": 1}
     outcome = loop.train(model, method, None, data, TrainingSettings.of(settings, 1, CPU))
     of_a_step = 1 + 2 * 3 + 1  # embeddings; weights, attention, feed-forward of two layers; the head

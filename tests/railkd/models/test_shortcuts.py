@@ -18,6 +18,7 @@ from railkd.models.checkpoints import Checkpoint
 from railkd.models.classifier import load_classifier
 from railkd.models.forward import forward
 from railkd.models.shortcuts import UsedRows, narrow_last_layer
+from railkd.tasks import TASKS
 from railkd.training import loop, steps
 from railkd.training.settings import TrainingSettings
 
@@ -197,7 +198,7 @@ def test_used_rows_train_as_the_whole_embedding(pipeline: Any, monkeypatch: pyte
         monkeypatch.setattr(steps, "UsedRows", variant)
         model = pipeline.student(student)
         start = model.get_input_embeddings().weight.detach().clone()
-        method = build("no_kd", setting_for((4, 32), (2, 32), "mrpc"), {})
+        method = build("no_kd", setting_for((4, 32), (2, 32), TASKS["mrpc"]), {})
         loop.train(model, method, None, data, TrainingSettings.of(settings, 1, torch.device("cpu")))
         finished.append(model)
     ours, theirs = (model.state_dict() for model in finished)

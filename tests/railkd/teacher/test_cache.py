@@ -16,6 +16,7 @@ from railkd.methods import build
 from railkd.models.classifier import uses_type_ids
 from railkd.models.forward import forward
 from railkd.signals import Batch
+from railkd.tasks import TASKS
 from railkd.teacher import cache
 from railkd.teacher.cache import SignalStore, write_signals
 from railkd.teacher.live import LiveTeacher
@@ -169,7 +170,7 @@ def test_losses_agree_in_half_precision(pipeline: Any, tmp_path: Path, method: s
     data, teacher = pipeline.prepared("mrpc"), pipeline.teacher("mrpc")
     write_signals(teacher, data, ["cls", "mean"], tmp_path / "s", "bfloat16", {}, batch_size=16)
     student = pipeline.student("bert2").eval()
-    setting = setting_for((4, 32), (2, 32), "mrpc", data.splits["train"].labels)
+    setting = setting_for((4, 32), (2, 32), TASKS["mrpc"], data.splits["train"].labels)
     sources = SignalStore(tmp_path / "s", CPU), LiveTeacher(teacher, data, CPU, "bfloat16")
     losses = []
     for source in sources:

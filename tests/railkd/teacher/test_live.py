@@ -24,6 +24,7 @@ from railkd.models.classifier import load_classifier
 from railkd.models.forward import forward
 from railkd.records import run_record
 from railkd.signals import Batch
+from railkd.tasks import TASKS
 from railkd.teacher.cache import SignalStore
 from railkd.teacher.live import LiveTeacher
 from railkd.training import loop
@@ -194,7 +195,7 @@ def test_a_first_stage_is_neither_chosen_nor_a_reason_to_stop(pipeline: Any, mon
     monkeypatch.setattr(loop, "scores_of", lambda *_: {"f1": next(answers)})
     data = pipeline.prepared("mrpc")
     model = load_classifier(Checkpoint(str(pipeline.checkpoints / "bert2")), 2, 1, "m", whole_last_layer=True)
-    method = build("tinybert", setting_for((4, 32, 2), (2, 32, 2), "mrpc"), {"first_stage": 0.375})
+    method = build("tinybert", setting_for((4, 32, 2), (2, 32, 2), TASKS["mrpc"]), {"first_stage": 0.375})
     teacher = LiveTeacher(
         fine_tuning.fine_tuned(pipeline.layout, "bert4", "mrpc", 2, True)[0],
         data,
@@ -220,7 +221,7 @@ def test_a_student_learns_its_teachers_tokens(pipeline: Any, method: str) -> Non
     """On a real model the own terms fall."""
     data = pipeline.prepared("mrpc")
     model = load_classifier(Checkpoint(str(pipeline.checkpoints / "bert2")), 2, 1, "m", 0.0, True)
-    built = build(method, setting_for((4, 32, 2), (2, 32, 2), "mrpc"), {})
+    built = build(method, setting_for((4, 32, 2), (2, 32, 2), TASKS["mrpc"]), {})
     full = fine_tuning.fine_tuned(pipeline.layout, "bert4", "mrpc", 2, True)[0]
     teacher = LiveTeacher(full, data, CPU, "float32", True, built.attention_layers[1])
     before = {name: value.clone() for name, value in full.state_dict().items()}

@@ -21,6 +21,7 @@ from railkd.methods.base import Method
 from railkd.methods.parts.stages import TwoStage
 from railkd.models.forward import forward
 from railkd.signals import Batch, Signals
+from railkd.tasks import TASKS
 from railkd.teacher.live import LiveTeacher
 from railkd.training import loop
 from railkd.training.loop import no_log, train
@@ -45,7 +46,7 @@ class Run:
         whole = find(method).whole_last_layer
         self.model = pipeline.student(student, seed, outputs, settings.get("dropout"), whole)
         labels = self.data.splits["train"].labels
-        setting = setting_for((4, 32), (2, WIDTH[student]), task, labels)
+        setting = setting_for((4, 32), (2, WIDTH[student]), TASKS[task], labels)
         torch.manual_seed(seed)
         self.method = build(method, setting, pipeline.benchmark.options(method))
         source = teacher or pipeline.source(self.method, task)
@@ -183,7 +184,7 @@ def test_learning_rate_schedule(pipeline: Any) -> None:
 
 def test_weight_decay_spares_biases_and_norms(pipeline: Any) -> None:
     model = pipeline.student("bert2")
-    method = build("rail_kd_l", setting_for((4, 32), (2, 32), "mrpc"), {"projection_dim": 8})
+    method = build("rail_kd_l", setting_for((4, 32), (2, 32), TASKS["mrpc"]), {"projection_dim": 8})
     decayed, spared = parameter_groups((model, method), 0.1)
     assert decayed["weight_decay"] == 0.1 and spared["weight_decay"] == 0.0
     names = {id(p): n for module in (model, method) for n, p in module.named_parameters()}

@@ -14,6 +14,7 @@ from railkd.jobs import distillation
 from railkd.jobs.model_sizes import setting_for
 from railkd.jobs.recording import epoch_lines
 from railkd.methods import build, find
+from railkd.tasks import TASKS
 from railkd.training.loop import train
 from railkd.training.run_state import State
 from railkd.training.settings import TrainingSettings
@@ -29,7 +30,7 @@ def run(pipeline: Any, method: str, path: Path, kill_after: int | None = None, *
     """Trains 4 epochs, or until killed; returns model, method, outcome and what was logged."""
     data = pipeline.prepared("mrpc")
     model = pipeline.student("distilbert2", 1, 2, whole=find(method).whole_last_layer)
-    setting = setting_for((4, 32), (2, WIDTH["distilbert2"]), "mrpc", data.splits["train"].labels)
+    setting = setting_for((4, 32), (2, WIDTH["distilbert2"]), TASKS["mrpc"], data.splits["train"].labels)
     torch.manual_seed(1)
     objective = build(method, setting, {**pipeline.benchmark.options(method), **options})
     source = pipeline.source(objective, "mrpc")
