@@ -53,6 +53,15 @@ class Runs:
         return {(r["block"], r["column"]): (r["metric"], r["baseline"]) for r in first.to_dict("records")}
 
     @cached_property
+    def _tasks(self) -> dict[tuple[str, str], str]:
+        first = self.scores.drop_duplicates(["block", "column"])
+        return {(r["block"], r["column"]): r["task"] for r in first.to_dict("records")}
+
+    def task_of(self, block: str, column: str) -> str:
+        """The task whose models fill a column, as its runs say; the column itself where there is no run."""
+        return self._tasks.get((block, column), column)
+
+    @cached_property
     def by_cell(self) -> dict[tuple[str, str, str, str], list[dict[str, Any]]]:
         """(pair, method, block, column) -> its rows of ``scores``; far quicker to look up than the table."""
         cells: dict[tuple[str, str, str, str], list[dict[str, Any]]] = {}

@@ -6,6 +6,7 @@ datasets ``nyu-mll/glue``, ``allenai/scitail`` (tsv_format), ``google-research-d
 ``stanfordnlp/imdb``; a local mirror holds them as ``<root>/<folder>/<split>.parquet``.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -46,12 +47,12 @@ OF_SCORES = ("pearson", "spearman", "pearson_spearman")
 
 
 def label_text(value: object) -> str:
-    """A label as text: 0, 0.0, "0" and " 0" are the same label, and so are true and "true"."""
+    """A label as text: 0, 0.0, "0", "0.0" and " 0" are the same label, and so are true and "true"."""
     if isinstance(value, bool):
         return str(value).lower()
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    return str(value).strip()
+    text = str(value).strip()
+    whole = re.fullmatch(r"(-?\d+)\.0+", text)  # as a table writes whole numbers beside missing ones
+    return whole[1] if whole else text
 
 
 # where the numbers of a task of one's own do not depend on it

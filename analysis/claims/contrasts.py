@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 from analysis.benchmark import Benchmark, Pair
 from analysis.claims.ledger import Claim, pair_of, variants_of
-from analysis.tables.cells import source_task
 from analysis.tables.measures import columns_of
 from analysis.validity.questions import Compared
 
@@ -42,7 +41,10 @@ def compared_by(benchmark: Benchmark, claim: Claim) -> list[Compared]:
     contrasts = contrasts_of(benchmark, claim, pairs)
     methods = tuple(dict.fromkeys(term.method for contrast in contrasts for term in contrast.terms))
     columns = shared_columns(benchmark, claim, pairs, methods)
-    return [Compared(pair, claim.block, methods, columns) for pair in pairs] if methods and columns else []
+    if not methods or not columns:
+        return []
+    trained_on = {column: benchmark.source_task(claim.block, column) for column in columns}
+    return [Compared(pair, claim.block, methods, columns, trained_on) for pair in pairs]
 
 
 def pairs_of(benchmark: Benchmark, claim: Claim) -> tuple[list[Pair], list[str]]:
@@ -88,9 +90,6 @@ def contrasts_of(benchmark: Benchmark, claim: Claim, pairs: list[Pair]) -> list[
 def shared_columns(benchmark: Benchmark, claim: Claim, pairs: list[Pair], methods: Iterable[str]) -> tuple[str, ...]:
     """The tasks or sets that all pairs have and for which every method is defined."""
     own = [columns_of(benchmark, pair, claim.measure, claim.block, claim.columns) for pair in pairs]
+    tasks = {c: benchmark.source_task(claim.block, c) for c in own[0] if all(c in o for o in own)}
     methods = list(methods)
-    return tuple(
-        c
-        for c in own[0]
-        if all(c in o for o in own) and not any(benchmark.undefined(m, source_task(claim.block, c)) for m in methods)
-    )
+    return tuple(c for c, task in tasks.items() if not any(benchmark.undefined(m, task) for m in methods))

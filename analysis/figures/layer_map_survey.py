@@ -23,7 +23,6 @@ from analysis.tables import captions
 from analysis.tables.formats import signed
 from analysis.tables.html_tables import PageCell, PageTable, full, number_cell
 from analysis.tables.paper_tables import compared_block
-from railkd.tasks import TASKS
 
 FIXED, ANEW = "fixed maps", "drawn anew in each epoch"
 MARKED = {"random_once": "drawn once a run", "skip": "evenly spaced", "last": "last layers"}
@@ -129,7 +128,7 @@ def findings(benchmark: Benchmark, runs: Runs) -> list[str]:
 def about(benchmark: Benchmark, runs: Runs) -> str:
     """Caption of the figure, without what it finds."""
     pairs = benchmark.drawn_from("census")
-    tasks = ", ".join(TASKS[t].title for t in dict.fromkeys(t for pair in pairs for t in pair.tasks))
+    tasks = ", ".join(benchmark.task(t).title for t in dict.fromkeys(t for pair in pairs for t in pair.tasks))
     n = len(benchmark.seeds)
     over, block = f"mean of {n} runs" if n > 1 else "one run", compared_block(benchmark, runs)
     return " ".join(
@@ -210,7 +209,7 @@ def figure(benchmark: Benchmark, runs: Runs) -> Sheet:
         for t, task in enumerate(["", *one.pair.tasks]):
             axis = sheet.add_subplot(inner[0, :] if t == 0 else inner[(t + 1) // 2, (t + 1) % 2])
             _panel(axis, own[own["task"] == task], shown, style.marks_of(benchmark)[one.entry])
-            axis.set_title("mean over tasks" if t == 0 else TASKS[task].title)
+            axis.set_title("mean over tasks" if t == 0 else benchmark.task(task).title)
             if axis.texts:
                 continue
             sheet.measures(axis, "x")

@@ -9,7 +9,6 @@ from analysis.figures.style import Sheet
 from analysis.load import Runs
 from analysis.tables import captions
 from analysis.tables.measures import layers_shown
-from railkd.tasks import TASKS
 
 FIRST = ("pkd", "alp_kd", "rail_kd_l", "rail_kd_c")
 POOLINGS = {"mean": "mean over tokens", "cls": "first token (CLS)"}
@@ -60,7 +59,7 @@ def _spread_note(benchmark: Benchmark) -> str:
 def similarity_caption(benchmark: Benchmark, runs: Runs) -> str:
     """Caption of Figure 2, without its number."""
     pairs = benchmark.drawn_from("figure2")
-    tasks = " and ".join(dict.fromkeys(TASKS[similarity_task(pair)].title for pair in pairs))
+    tasks = " and ".join(dict.fromkeys(benchmark.task(similarity_task(pair)).title for pair in pairs))
     without = []
     for pair in pairs:
         missing = similarity_data(benchmark, runs, pair, "mean")[2]
@@ -135,7 +134,7 @@ def attention_caption(benchmark: Benchmark, runs: Runs) -> str:
     """Caption of Figure 3, without its number."""
     rows = attention_rows(benchmark, runs)
     missing = [
-        f"{benchmark.title_of(method)} {TASKS[task].title} ({pair.title})"
+        f"{benchmark.title_of(method)} {benchmark.task(task).title} ({pair.title})"
         for pair, method in rows
         for task in _attention_tasks(benchmark)
         if attention_data(benchmark, runs, pair, method, task) is None
@@ -195,7 +194,7 @@ def attention(benchmark: Benchmark, runs: Runs) -> Sheet:
             widths.add(values.shape[1])
         axis.set(xlabel="teacher layer" if r == len(axes) - 1 else "", ylabel="")
         if r == 0:
-            axis.set_title(TASKS[tasks[c]].title)
+            axis.set_title(benchmark.task(tasks[c]).title)
         if c == 0:
             axis.set_ylabel("\n".join([*(_names(benchmark, rows, r) if rows else []), "student layer"]))
     if image is not None:

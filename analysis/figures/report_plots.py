@@ -13,7 +13,6 @@ from analysis.figures.style import Sheet
 from analysis.load import Runs
 from analysis.statistics import summaries
 from analysis.tables.cells import CONSTANT, Table, score_cells
-from railkd.tasks import TASKS
 
 
 def averages_frame(table: Table) -> pd.DataFrame:
@@ -107,7 +106,7 @@ def learning_curves(benchmark: Benchmark, runs: Runs, pair: Pair) -> Sheet | Non
             )  # fmt: skip
             style.emphasise(axis, {m: marks[m] for m in methods})
             longest = max(1, *own["epoch"]) if len(own) else 1
-            axis.set_title(TASKS[task].title)
+            axis.set_title(benchmark.task(task).title)
             axis.set(xticks=range(1, longest + 1, max(1, longest // 5)), xlabel="", ylabel="")
             sheet.measures(axis)
         for axis in axes[len(pair.tasks) :]:

@@ -14,7 +14,6 @@ from analysis.report.templates import render
 from analysis.tables import formats, html_tables
 from analysis.tables.cells import CONSTANT, Table, row_title
 from analysis.tables.paper_tables import compared_block
-from railkd.tasks import TASKS
 
 
 def compose(contents: Contents) -> str:
@@ -133,7 +132,7 @@ def _not_placed(benchmark: Benchmark, pair: Pair, placed: set[str]) -> list[str]
     reasons: dict[str, list[str]] = {}
     for method in benchmark.entries(pair):
         if method not in placed:
-            tasks = [TASKS[task].title for task in pair.tasks if benchmark.undefined(method, task)]
+            tasks = [benchmark.task(task).title for task in pair.tasks if benchmark.undefined(method, task)]
             why = f"undefined for {', '.join(tasks)}" if tasks else "not every task has every run"
             reasons.setdefault(why, []).append(benchmark.title_of(method))
     return [f"Not placed, {why}: {', '.join(titles)}." for why, titles in reasons.items()]

@@ -6,8 +6,8 @@ import pandas as pd
 
 from analysis.benchmark import METRICS, Benchmark, Pair
 from analysis.load import Runs
-from analysis.tables.cells import TableCell, column_title, source_task
-from railkd.tasks import OUT_OF_DOMAIN, TASKS
+from analysis.tables.cells import TableCell, column_title
+from railkd.tasks import OUT_OF_DOMAIN
 
 DAGGER, DOUBLE = "†", "‡"
 
@@ -61,14 +61,15 @@ def over_runs(benchmark: Benchmark) -> str:
     return f"mean ± standard deviation over n = {len(benchmark.seeds)} runs (seeds {seeds}; the teacher: one run)"
 
 
-def metrics(runs: Runs, block: str, columns: Iterable[str]) -> str:
+def metrics(benchmark: Benchmark, runs: Runs, block: str, columns: Iterable[str]) -> str:
     """Which metric each column shows."""
-    if block == "ood":
-        return "Metric: accuracy."
+    declared = benchmark.file.out_of_domain_set if block == "ood" else benchmark.task
     by_metric: dict[str, list[str]] = {}
     for column in columns:
-        metric = runs.column.get((block, column), (TASKS[column].shown, 0))[0]
+        metric = runs.column.get((block, column), (declared(column).shown, 0))[0]
         by_metric.setdefault(metric, []).append(column_title(block, column) + (" matched" if column == "mnli" else ""))
+    if block == "ood" and len(by_metric) == 1:
+        return f"Metric: {METRICS.get(metric, metric)}."
     return "Metrics: " + "; ".join(f"{', '.join(t)} {METRICS.get(m, m)}" for m, t in by_metric.items()) + "."
 
 
@@ -77,6 +78,9 @@ def splits(benchmark: Benchmark, blocks: Sequence[str]) -> str:
     sentences = []
     if "dev" in blocks:
         sentences.append("DEV: the validation set, which also chose each run's epoch.")
+        without = [t for t in benchmark.tasks if benchmark.task(t).own and "dev" not in dict(benchmark.task(t).files)]
+        if without:
+            sentences.append(f"DEV of {', '.join(without)}: labelled examples held out of the training file.")
     if "test" in blocks:
         sentences.append(
             {
@@ -90,6 +94,9 @@ def splits(benchmark: Benchmark, blocks: Sequence[str]) -> str:
                 "hidden": "TEST: GLUE's hidden test sets, scored by the GLUE server (leaderboard.csv).",
             }.get(benchmark.test, "")
         )
+        with_file = [t for t in benchmark.tasks if "test" in dict(benchmark.task(t).files)]
+        if with_file and benchmark.test == "heldout":
+            sentences.append(f"TEST of {', '.join(with_file)}: a file of its own.")
     return " ".join(sentences)
 
 
@@ -104,25 +111,28 @@ def training_sizes(benchmark: Benchmark, runs: Runs, tasks: Iterable[str]) -> st
         planned = {benchmark.train_examples[task]} if task in benchmark.train_examples else set()
         counts = sorted(sizes.get(task) or planned)
         if counts:
-            subset = " (a subset)" if task in benchmark.train_examples and benchmark.source == "glue" else ""
-            parts.append(f"{TASKS[task].title} {' or '.join(f'{n:,}' for n in counts)}{subset}")
+            real = benchmark.source == "glue" or benchmark.task(task).own
+            subset = " (a subset)" if task in benchmark.train_examples and real else ""
+            parts.append(f"{column_title('dev', task)} {' or '.join(f'{n:,}' for n in counts)}{subset}")
     return f"Training examples: {', '.join(parts)}." if parts else ""
 
 
 def scored(benchmark: Benchmark, runs: Runs, columns: Iterable[str]) -> str:
     """How many examples of each out-of-domain set were scored, and how much of each."""
     rows = runs.scores[runs.scores["block"] == "ood"].drop_duplicates("column").set_index("column")["examples"]
-    parts = [f"{OUT_OF_DOMAIN[c].title} {int(rows[c]):,}" for c in columns if c in rows and pd.notna(rows[c])]
+    parts = [f"{column_title('ood', c)} {int(rows[c]):,}" for c in columns if c in rows and pd.notna(rows[c])]
     cut = f" Texts are cut to {benchmark.ood_max_length} tokens." if benchmark.ood_max_length else ""
     return f"Examples scored: {', '.join(parts)}.{cut}" if parts else ""
 
 
-def foreign_sets(columns: Iterable[str]) -> str:
+def foreign_sets(benchmark: Benchmark, columns: Iterable[str]) -> str:
     """Which model is scored on which out-of-domain set, and which PAWS it is."""
     columns = list(columns)
-    parts = [f"{TASKS[OUT_OF_DOMAIN[c].source].title} models on {OUT_OF_DOMAIN[c].title}" for c in columns]
+    parts = [
+        f"{column_title('dev', benchmark.source_task('ood', c))} models on {column_title('ood', c)}" for c in columns
+    ]
     text = f"{', '.join(parts)}."
-    paws = [OUT_OF_DOMAIN[c].title for c in columns if c.startswith("paws")]
+    paws = [OUT_OF_DOMAIN[c].title for c in columns if c in ("paws_wiki", "paws_qqp")]
     if paws:
         text += f" PAWS is {' and '.join(paws)}; the paper does not say which it used."
     return text
@@ -144,15 +154,16 @@ def notes(
         )
     if any(c.status == "partial" for c in cells):
         legend.append(f"{DOUBLE} fewer {planned} than planned, see below.")
-    return [*legend, *_undefined(cells, titles), *_absent(benchmark, cells), *_missing(missing)]
+    return [*legend, *_undefined(benchmark, cells, titles), *_absent(benchmark, cells), *_missing(missing)]
 
 
-def _undefined(cells: Sequence[TableCell], titles: dict[str, str]) -> list[str]:
+def _undefined(benchmark: Benchmark, cells: Sequence[TableCell], titles: dict[str, str]) -> list[str]:
     """A note for each method that has no meaning for some tasks."""
     by_row: dict[str, list[str]] = {}
     for cell in cells:
-        if cell.status == "undefined" and cell.column in (*TASKS, *OUT_OF_DOMAIN):
-            tasks, title = by_row.setdefault(titles[cell.row], []), TASKS[source_task(cell.block, cell.column)].title
+        if cell.status == "undefined" and cell.column in (*benchmark.tasks, *benchmark.out_of_domain):
+            title = column_title("dev", benchmark.source_task(cell.block, cell.column))
+            tasks = by_row.setdefault(titles[cell.row], [])
             tasks += [title] if title not in tasks else []
     return [
         f"– {row} is undefined for {', '.join(tasks)}, a regression task; an average without it would not compare with "

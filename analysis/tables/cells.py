@@ -10,7 +10,7 @@ import pandas as pd
 from analysis.benchmark import Benchmark, Pair
 from analysis.load import Runs
 from analysis.statistics import summaries
-from railkd.tasks import OUT_OF_DOMAIN, TASKS
+from railkd.tasks import OF_SCORES, OUT_OF_DOMAIN, TASKS
 
 # undefined: the method has no meaning for the task; absent: not part of the benchmark; empty: stays without a value
 Status = Literal["complete", "partial", "missing", "undefined", "absent", "empty", "text"]
@@ -124,10 +124,10 @@ def score_cells(
     for column in columns:
         rows = own[own["column"] == column]
         cell = TableCell(pair.name, block, method, column, "missing", n_expected=expected)
-        if source_task(block, column) not in pair.tasks:
+        if benchmark.source_task(block, column) not in pair.tasks:
             cells.append(absent(pair, block, method, column, column_title(block, column)))
             continue
-        if rows.empty and benchmark.undefined(method, source_task(block, column)):
+        if rows.empty and benchmark.undefined(method, benchmark.source_task(block, column)):
             cells.append(replace(cell, status="undefined", n_expected=0))
             continue
         values = scores[column].dropna().to_numpy()
@@ -175,13 +175,13 @@ def _average(cells: list[TableCell], scores: pd.DataFrame, expected: int) -> Tab
     )
 
 
-def baseline_cells(runs: Runs, pair: Pair, block: str, columns: list[str]) -> list[TableCell]:
+def baseline_cells(benchmark: Benchmark, runs: Runs, pair: Pair, block: str, columns: list[str]) -> list[TableCell]:
     """The row of baselines: for each column the best score of one constant prediction, from the labels alone."""
     cells = []
     for column in columns:
         metric, baseline = runs.column.get((block, column), ("", NAN))
         cell = TableCell(pair.name, block, CONSTANT, column, "missing", spread=False)
-        if source_task(block, column) not in pair.tasks:
+        if benchmark.source_task(block, column) not in pair.tasks:
             cell = absent(pair, block, CONSTANT, column, column_title(block, column))
         elif pd.notna(baseline):
             value = 100 * float(baseline)
@@ -212,21 +212,16 @@ def row_title(benchmark: Benchmark, row: str) -> str:
     return "Majority-class baseline" if row == CONSTANT else benchmark.title_of(row)
 
 
-def baseline_name(block: str, column: str) -> str:
-    """The name of a column's baseline: where labels are scores, no class is the majority."""
-    regression = column != "avg" and TASKS[source_task(block, column)].regression
-    return "constant-prediction baseline" if regression else "majority-class baseline"
-
-
-def source_task(block: str, column: str) -> str:
-    """The GLUE task whose model fills a column."""
-    return OUT_OF_DOMAIN[column].source if block == "ood" else column
+def baseline_name(metric: str) -> str:
+    """The name of a cell's baseline: where labels are scores, no class is the majority."""
+    return "constant-prediction baseline" if metric in OF_SCORES else "majority-class baseline"
 
 
 def column_title(block: str, column: str) -> str:
-    """The heading of a column; of a cost too (block ``cost``)."""
+    """The heading of a column; of a cost too (block ``cost``). A task or set of one's own has its name there."""
     if column == "avg":
         return "Avg."
     if block == "cost":
         return COSTS[column]
-    return OUT_OF_DOMAIN[column].title if block == "ood" else TASKS[column].title
+    built_in = OUT_OF_DOMAIN if block == "ood" else TASKS
+    return built_in[column].title if column in built_in else column

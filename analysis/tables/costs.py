@@ -176,7 +176,7 @@ def against_codir(benchmark: Benchmark, runs: Runs, timed: dict[str, Any] | None
             speed.caption(timed) if timed is not None else measured(runs, pairs, benchmark, "train_seconds"),
             "Bold: the best student of a column.",
             paper_setting(benchmark, runs, sections, models),
-            captions.metrics(runs, block, columns),
+            captions.metrics(benchmark, runs, block, columns),
             captions.splits(benchmark, [block]),
             captions.training_sizes(benchmark, runs, columns),
         ),

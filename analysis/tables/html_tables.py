@@ -155,7 +155,7 @@ def _details_of_mean(cell: TableCell, unit: _Unit) -> list[str]:
         lines.append(f"{cell.n} of {cell.n_expected} planned runs")
     if not math.isnan(cell.baseline) and cell.row != CONSTANT:
         exceeded = {True: ", exceeded", False: ", not exceeded by two standard errors", None: ""}[cell.clears_baseline]
-        lines.append(f"{baseline_name(cell.block, cell.column)}: {unit(cell.baseline)}{exceeded}")
+        lines.append(f"{baseline_name(cell.metric)}: {unit(cell.baseline)}{exceeded}")
     if not math.isnan(cell.examples):
         lines.append(f"{int(cell.examples):,} examples scored in each run")
     return lines

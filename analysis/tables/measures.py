@@ -7,8 +7,7 @@ import numpy as np
 
 from analysis.benchmark import Benchmark, Pair
 from analysis.load import Runs
-from analysis.tables.cells import source_task
-from railkd.tasks import OUT_OF_DOMAIN
+from railkd.tasks import OUT_OF_DOMAIN, TASKS
 
 SHOWN_LAYERS = 3  # Figure 2: student layers 1 to 3
 
@@ -40,13 +39,15 @@ def layers_shown(m: int, n: int) -> list[tuple[int, int]]:
 
 
 def columns_of(benchmark: Benchmark, pair: Pair, measure: str, block: str, wanted: tuple[str, ...]) -> tuple[str, ...]:
-    """What a measure is averaged over for a pair: its tasks, its out-of-domain sets, or those among them ``wanted``."""
+    """What a measure is averaged over for a pair: the paper's tasks or out-of-domain sets that it has, or those among
+    them ``wanted``. The paper claims nothing of a task of one's own."""
     if measure == "similarity":
         return tuple(t for t in ("sst2",) if t in pair.tasks)
     if block == "ood":
-        own = tuple(o for o in benchmark.out_of_domain if OUT_OF_DOMAIN[o].source in pair.tasks)
+        sets = (o for o in benchmark.out_of_domain if o in OUT_OF_DOMAIN)
+        own = tuple(o for o in sets if benchmark.source_task(block, o) in pair.tasks)
     else:
-        own = pair.tasks
+        own = tuple(t for t in pair.tasks if t in TASKS)
     return tuple(c for c in wanted if c in own) if wanted else own
 
 
@@ -61,7 +62,7 @@ def values(
     if measure in ("score", "sd"):
         rows = runs.by_cell.get((pair, method, block, column), [])
         return {int(row["seed"]): 100 * float(row["score"]) for row in rows}, set()
-    task = source_task(block, column)
+    task = runs.task_of(block, column)
     if measure in ("train_seconds", "step_seconds"):
         found = runs.costs(pair, method, task, measure)
         return {seed: math.log(cost) for seed, (cost, _, _) in found.items()}, {d for _, _, d in found.values()}

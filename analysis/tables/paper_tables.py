@@ -71,7 +71,7 @@ def score_rows(
         missing.append((benchmark.title_of(method), lacking))
     teacher, *students = with_paper(rows, paper)
     students = mark_best(students)
-    cells = [baseline_cells(runs, pair, block, columns), teacher, *students]
+    cells = [baseline_cells(benchmark, runs, pair, block, columns), teacher, *students]
     titles = [row_title(benchmark, row) for row in (CONSTANT, "teacher", *methods)]
     return list(zip(titles, cells, strict=True)), missing
 
@@ -155,7 +155,7 @@ def glue(benchmark: Benchmark, runs: Runs, number: int) -> Table:
             captions.outdated(runs),
             "Bold: the best student of a column.",
             paper_setting(benchmark, runs, sections, models),
-            captions.metrics(runs, "dev", columns),
+            captions.metrics(benchmark, runs, "dev", columns),
             captions.splits(benchmark, blocks),
             captions.training_sizes(benchmark, runs, columns),
         ),
@@ -209,7 +209,7 @@ def spread(benchmark: Benchmark, runs: Runs) -> Table:
             f"{paper_high:.2f} times)."
             if compares(sections)
             else "",
-            captions.metrics(runs, "dev", tasks),
+            captions.metrics(benchmark, runs, "dev", tasks),
             captions.training_sizes(benchmark, runs, tasks),
         ),
         [column_title("dev", c) for c in [*tasks, "avg"]],
@@ -237,11 +237,11 @@ def out_of_domain(benchmark: Benchmark, runs: Runs) -> Table:
     titles = {key: row_title(benchmark, key) for key in (CONSTANT, "teacher", *order)}
     merged: dict[str, list[TableCell]] = {key: [] for key in titles}
     for pair in pairs:
-        own = [o for o in benchmark.out_of_domain if OUT_OF_DOMAIN[o].source in pair.tasks]
+        own = [o for o in benchmark.out_of_domain if benchmark.source_task("ood", o) in pair.tasks]
         if not own:
             raise UserError(
                 f"pairs.{pair.name}.tables names 6, but data.out_of_domain has no set for its tasks; expected MNLI "
-                "with scitail, QQP with a PAWS or SST-2 with imdb"
+                "with scitail, QQP with a PAWS, SST-2 with imdb or a set of your own"
             )
         paper = paper_values(6, teacher=_column_of_paper(pair), sets=own)
         rows, lacking = score_rows(benchmark, runs, pair, "ood", own, [m for m in order if m in pair.methods], paper)
@@ -253,19 +253,19 @@ def out_of_domain(benchmark: Benchmark, runs: Runs) -> Table:
         groups.append((pair.title, len(own) + 1))
         columns += [column_title("ood", c) for c in [*own, "avg"]]
         sets += [o for o in own if o not in sets]
-    sources = [t for t in benchmark.tasks if t in {OUT_OF_DOMAIN[o].source for o in sets}]
+    sources = [t for t in benchmark.tasks if t in {benchmark.source_task("ood", o) for o in sets}]
     sections = [Section("", [(titles[key], cells) for key, cells in merged.items()])]
     table = Table(
         6,
         caption(
             f"Out-of-domain scores on {benchmark.title}, in percent: {captions.over_runs(benchmark)}.",
-            captions.foreign_sets(sets),
+            captions.foreign_sets(benchmark, sets),
             captions.scored(benchmark, runs, sets),
             captions.synthetic(benchmark, runs),
             captions.outdated(runs),
             "Bold: the best student of a column.",
             paper_setting(benchmark, runs, sections, "BERT-base → DistilBERT, RoBERTa-large → DistilRoBERTa"),
-            captions.metrics(runs, "ood", sets),
+            captions.metrics(benchmark, runs, "ood", sets),
             captions.training_sizes(benchmark, runs, sources),
         ),
         columns,

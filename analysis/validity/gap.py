@@ -9,7 +9,6 @@ import numpy as np
 
 from analysis.load import Runs
 from analysis.statistics import summaries
-from analysis.tables.cells import source_task
 from analysis.validity.thresholds import GAP_ERRORS
 
 
@@ -45,7 +44,7 @@ def gap(runs: Runs, pair: str, without_kd: str, block: str, column: str) -> Gap 
     if not teachers or not students or not teachers[0]["examples"] or np.isnan(teachers[0]["examples"]):
         return None
     scores = np.array([row["score"] for row in students])
-    records = runs.cell(pair, without_kd, source_task(block, column)).values()
+    records = runs.cell(pair, without_kd, runs.task_of(block, column)).values()
     agreed = [r.get("diagnostics", {}).get("agreement", {}).get(block if block != "ood" else column) for r in records]
     of_examples = _examples_variance(teachers[0], students, [a for a in agreed if a])
     of_seeds = float(scores.var(ddof=1)) / len(scores) if len(scores) > 1 else 0.0

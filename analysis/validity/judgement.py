@@ -94,7 +94,7 @@ def _headline(claims: int, failing: int) -> str:
 def _of_pair(evidence: Evidence, pair: Pair) -> dict[str, Any]:
     scored = evidence.runs.by_cell
     block = "test" if any((pair.name, m, "test", t) in scored for m in pair.methods for t in pair.tasks) else "dev"
-    of = Compared(pair, block, tuple(pair.methods), pair.tasks)
+    of = Compared(pair, block, tuple(pair.methods), pair.tasks, {task: task for task in pair.tasks})
     answers = [ask(evidence, of) for _, ask in QUESTIONS.values()]
     gaps = [
         g

@@ -1,11 +1,11 @@
 """The five questions that runs have to pass before a claim is decided by them, each with its answer in a sentence."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from analysis.benchmark import Pair
-from analysis.tables.cells import column_title, source_task
+from analysis.tables.cells import column_title
 from analysis.validity import budget_keys, cells
 from analysis.validity.convergence import Convergence
 from analysis.validity.evidence import WITHOUT_KD, Evidence
@@ -24,11 +24,12 @@ class Compared:
     block: str  # dev | test | ood
     methods: tuple[str, ...]
     columns: tuple[str, ...]  # tasks or out-of-domain sets
+    trained_on: Mapping[str, str]  # column -> the task whose models fill it
 
     @property
     def tasks(self) -> list[str]:
         """The tasks that the students were trained on."""
-        return list(dict.fromkeys(source_task(self.block, column) for column in self.columns))
+        return list(dict.fromkeys(self.trained_on[column] for column in self.columns))
 
     def names(self, columns: Sequence[str]) -> str:
         """Columns in words."""

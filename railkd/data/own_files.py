@@ -127,6 +127,8 @@ def _look_at_rows(path: Path, separator: str, quoted: bool) -> tuple[list[str], 
     for name in header:
         if header.count(name) > 1:
             raise UserError(f"{path}: has two columns '{name}' in its first line, expected names that differ")
+    if not lines:
+        raise UserError(f"{path}: has no rows below the columns' names")
     return header, lines
 
 
