@@ -36,9 +36,9 @@ def _check(benchmark: Benchmark) -> None:
                 raise UserError(f"methods.{method}: {error}") from None
     for section in ("models", "methods", "pairs"):
         _check_spelling(section, benchmark.spec[section])
+    check_models(benchmark)
     for name in benchmark.pairs:
         _check_pair(benchmark, name)
-    check_models(benchmark)
     _check_mirror(benchmark)
 
 

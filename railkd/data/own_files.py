@@ -41,6 +41,7 @@ def read(path: Path, source: Source) -> "pd.DataFrame":
         lines = _look_at_json(path)
         frame = _load(path, "json", {})
     else:
+        _look_at_footer(path)
         frame = _load(path, "parquet", {})
     if lines is not None and len(lines) == len(frame):
         frame.index = lines
@@ -53,8 +54,10 @@ def _load(path: Path, kind: str, options: dict[str, Any]) -> "pd.DataFrame":
     import datasets
 
     load = getattr(datasets.Dataset, f"from_{kind}")
-    shown = datasets.utils.logging.is_progress_bar_enabled()
-    datasets.disable_progress_bars()
+    log = datasets.utils.logging
+    shown, level = log.is_progress_bar_enabled(), log.get_verbosity()
+    log.disable_progress_bar()
+    log.set_verbosity(log.CRITICAL)  # what it would log is in the one line below
     try:
         with tempfile.TemporaryDirectory(prefix="railkd-") as cache:
             return load(str(path), cache_dir=cache, keep_in_memory=True, **options).to_pandas()
@@ -62,8 +65,9 @@ def _load(path: Path, kind: str, options: dict[str, Any]) -> "pd.DataFrame":
         text = " ".join(str(error.__cause__ or error).split())[:SHOWN]
         raise UserError(f"{path}: cannot be read as {kind.upper()} ({text})") from None
     finally:
+        log.set_verbosity(level)
         if shown:
-            datasets.enable_progress_bars()
+            log.enable_progress_bar()
 
 
 def _csv_options(separator: str, header: list[str], quoted: bool) -> dict[str, Any]:
@@ -130,6 +134,18 @@ def _look_at_rows(path: Path, separator: str, quoted: bool) -> tuple[list[str], 
     if not lines:
         raise UserError(f"{path}: has no rows below the columns' names")
     return header, lines
+
+
+def _look_at_footer(path: Path) -> None:
+    """Raises UserError unless a parquet file has rows."""
+    import pyarrow.parquet
+
+    try:
+        rows = pyarrow.parquet.read_metadata(path).num_rows
+    except Exception as error:  # pyarrow raises many kinds for a truncated or foreign file
+        raise UserError(f"{path}: not a readable parquet file ({' '.join(str(error).split())[:SHOWN]})") from None
+    if not rows:
+        raise UserError(f"{path}: has no rows")
 
 
 def _look_at_json(path: Path) -> list[int]:
