@@ -73,6 +73,11 @@ class Benchmark:
         """What a task declares, a built-in one or the file's own."""
         return self.file.task(name)
 
+    @property
+    def of_paper(self) -> bool:
+        """Whether any of its tasks is one that the paper has numbers of and claims something about."""
+        return any(task in TASKS for task in self.tasks)
+
     def source_task(self, block: str, column: str) -> str:
         """The task whose models fill a column: of dev and test its own, out of domain the one that the set tests."""
         return self.file.out_of_domain_set(column).source if block == "ood" else column

@@ -77,7 +77,7 @@ def save_models(folder: Path, texts: list[str]) -> None:
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The page's files and commands, run once."""
     folder, rng = tmp_path_factory.mktemp("own"), Random(3)
-    reviews = rows(90, rng, {"bad": "awful", "good": "great"})
+    reviews = rows(100, rng, {"bad": "awful", "good": "great"})
     write(folder / "reviews.csv", reviews)
     write(folder / "hotels.csv", rows(24, rng, {"1": "awful", "2": "awful", "4": "great", "5": "great"}))
     save_models(folder, [row["review"] for row in reviews])

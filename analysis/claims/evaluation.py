@@ -17,7 +17,7 @@ Writes ``claims.json`` and, for reading, ``claims.md``. Shape of ``claims.json``
                            ended the run), patience (runs that it ended), rise (of dev over the last quarter of the
                            epochs, points, mean over tasks), se, holds
             gaps           block, column, teacher, student (without KD), gap, se, clears, in percentage points
-    claims             in the order of the ledger, each:
+    claims             in the order of the ledger; none where every task is one of the user's own; each:
         id, words, section, table | figure     as in the ledger: the paper's words and where they stand
         reading        what is compared, and every margin
         measure        score | sd | train_seconds | step_seconds | similarity | top_attention
@@ -93,7 +93,8 @@ Shown = dict[str, Any]  # an entry of claims.json
 def evaluate(benchmark: Benchmark, runs: Runs, results: Path, path: Path = ledger.LEDGER) -> dict[str, Any]:
     """The content of claims.json. Raises UserError for a bad ledger and for predictions that contradict a record."""
     examples, evidence = Examples(benchmark, runs, results), Evidence(benchmark, runs, results)
-    judged = [_judged(examples, evidence, claim) for claim in ledger.read(path).claims]
+    asked = ledger.read(path).claims if benchmark.of_paper else ()
+    judged = [_judged(examples, evidence, claim) for claim in asked]
     tested = [(j.claim, part) for j in judged for part in j.parts if part.estimate is not None]
     adjusted = corrected(tested)
     claims = [_claim(benchmark, runs, j, adjusted) for j in judged]

@@ -42,8 +42,13 @@ def _interval(entry: dict[str, Any], unit: str) -> str:
     return text if entry["low"] is None else f"{text} [{', '.join(limits)}]"
 
 
+UNASKED = "The paper claims nothing of these tasks, so none of its claims is asked here."
+
+
 def claims_summary(data: dict[str, Any]) -> str:
     """One row a claim: the paper's words, the verdict, the estimate with its interval, the power, the paper's."""
+    if not data["claims"]:
+        return f"{UNASKED}\n"
     rows = []
     for claim in data["claims"]:
         verdict = MARKS[claim["verdict"]]
@@ -63,25 +68,19 @@ def claims_summary(data: dict[str, Any]) -> str:
 def claims_terminal(data: dict[str, Any]) -> str:
     """Whether these runs can decide, and how many claims have which verdict, as plain lines for a terminal."""
     counts = ", ".join(f"{n} {verdict}" for verdict, n in data["counts"].items())
-    return f"{section.terminal(data)}\n\n{len(data['claims'])} claims: {counts}."
+    said = f"{len(data['claims'])} claims: {counts}." if data["claims"] else UNASKED
+    return f"{section.terminal(data)}\n\n{said}"
 
 
 def claims_markdown(data: dict[str, Any]) -> str:
     """claims.md."""
-    parts = [
-        f"# {md(data['title'])}: the paper's claims, decided from the records of benchmark {md(data['benchmark'])}\n"
-    ]
+    what = "the paper's claims, decided from" if data["claims"] else "what can be decided from"
+    parts = [f"# {md(data['title'])}: {what} the records of benchmark {md(data['benchmark'])}\n"]
     if data["warning"]:
         parts.append(f"> **{md(data['warning'])}** A verdict here is one on this text, not on the paper's.\n")
-    parts += [
-        section.markdown(data),
-        "## The verdicts\n",
-        claims_summary(data),
-        "## How a claim is decided\n\n" + METHOD,
-        "## Each claim\n",
-    ]
-    for claim in data["claims"]:
-        parts.append(_claim(claim))
+    parts += [section.markdown(data), "## The verdicts\n", claims_summary(data)]
+    if data["claims"]:
+        parts += ["## How a claim is decided\n\n" + METHOD, "## Each claim\n", *map(_claim, data["claims"])]
     parts += [section.details(data), *_statistics(data)]
     return "\n".join(part for part in parts if part)
 

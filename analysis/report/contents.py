@@ -42,7 +42,7 @@ class Contents:
     tables: list[Table]
     drawings: dict[str, Drawing]  # name of the figure's files -> the figure
     claims: dict[str, Any] | None  # the content of claims.json; None: not written
-    audit: dict[str, Any] | None  # the content of audit.json; None: not written
+    audit: dict[str, Any] | None  # the content of audit.json; None: not written, or no task is the paper's
 
     @property
     def title(self) -> str:
@@ -109,7 +109,7 @@ def gather(benchmark: Benchmark, runs: Runs, results: Path) -> Contents:
         catalogue.tables_of(benchmark, runs, results),
         catalogue.drawings_of(benchmark),
         _document(layout, "claims"),
-        _document(layout, "audit"),
+        _document(layout, "audit") if benchmark.of_paper else None,
     )
 
 

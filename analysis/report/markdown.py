@@ -26,7 +26,7 @@ def compose(contents: Contents) -> str:
         ("claims", "verdicts", contents.claims, verdicts.claims_summary),
         ("audit", "audit", contents.audit, verdicts.audit_summary),
     ):
-        if data is not None:
+        if data is not None and contents.benchmark.of_paper:
             parts.append(f"## {SECTIONS[section]}\n\n{summary(data)}\nIn full: [{name}.md]({name}.md).\n")
     parts.append(f"## {SECTIONS['reading']}\n\n" + _reading(contents))
     for table in contents.tables:
