@@ -128,12 +128,12 @@ def test_an_edited_file_trains_again_and_a_moved_one_does_not(finished: Path) ->
         return Survey(load(path), Layout(finished / "results" / "reviews")).outdated
 
     assert outdated() == {}
-    text, content = path.read_text(), (finished / "reviews.csv").read_text()
-    (finished / "moved.csv").write_text(content)
+    text, content = path.read_text(), (finished / "reviews.csv").read_bytes()
+    (finished / "moved.csv").write_bytes(content)
     path.write_text(text.replace("files: reviews.csv", "files: ./moved.csv"))
     assert outdated() == {}
-    (finished / "moved.csv").write_text(content.replace("awful", "poor", 1))
-    assert {why.split()[0] for why in outdated().values()} == {"files.reviews/train.csv"}
+    (finished / "moved.csv").write_bytes(content.replace(b"awful", b"poor", 1))
+    assert "files.reviews/train.csv" in {why.split()[0] for why in outdated().values()}
     path.write_text(text.replace("labels: [bad, good]", "labels: [good, bad]"))
     assert any("declared.reviews.labels" in why for why in outdated().values())
     path.write_text(text)
