@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 NAMES = [page.name for page in PAGES]
 SCHEMA = ROOT / "railkd" / "benchmark" / "schema.json"
-OWN = {"mine.yaml", "my.yaml", "BENCHMARK.yaml"}  # files that a reader makes or names
+OWN = {"mine.yaml", "my.yaml", "reviews.yaml", "BENCHMARK.yaml"}  # files that a reader makes or names
 
 
 def commands(page: Path, program: str) -> list[list[str]]:
