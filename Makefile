@@ -3,6 +3,7 @@
 # make trust     set up and run the long proofs: kills, full disks, fuzzing, a cluster on this machine
 # make setup     only set up; a second call does nothing   make setup PYTHON=python3.12
 # make lint      ruff, mypy, deptry (imports against pyproject.toml), snakemake's own linter
+# make docs      write docs/benchmark-file.md again from the schema of benchmark files
 # make realtext  set up, add a trained encoder (about 90 MB) and run benchmarks/minilm.yaml on real text
 #
 # `snakemake` with the environment active is the whole interface; this file only saves typing.
@@ -21,7 +22,7 @@ RUN := PATH="$(CURDIR)/$(VENV)/bin:$$PATH"
 export HF_HUB_DISABLE_TELEMETRY := 1
 
 .DELETE_ON_ERROR:
-.PHONY: all test trust setup lint realtext setup-realtext
+.PHONY: all test trust setup lint docs realtext setup-realtext
 
 # Progress and what goes wrong; plain `snakemake --cores all` also says what each job reads and writes.
 QUIET := --quiet rules reason host
@@ -49,6 +50,9 @@ lint: setup
 	$(RUN) deptry .
 	$(RUN) deptry railkd --optional-dependencies-dev-groups workflow,test,peers
 	$(RUN) snakemake --lint
+
+docs: setup
+	$(RUN) railkd keys > docs/benchmark-file.md
 
 realtext: setup-realtext
 	$(RUN) snakemake --cores all $(QUIET) --config benchmark=benchmarks/minilm.yaml

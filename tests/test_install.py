@@ -64,6 +64,7 @@ def test_every_step_runs_from_the_installation(installed: tuple[Path, str]) -> N
         "verify micro.yaml",
         "plan micro.yaml --device cpu",
         "methods pkd",
+        "keys data",
         "completion bash",
         "init my.yaml",
         "check my.yaml",

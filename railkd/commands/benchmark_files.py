@@ -1,4 +1,4 @@
-"""The commands about benchmark files: a first one of your own, its check, its cost and its data."""
+"""The commands about benchmark files: a first one of your own, its check, its cost, its data, and the list of keys."""
 
 import argparse
 import os
@@ -63,6 +63,16 @@ def _mirror(arguments: argparse.Namespace) -> None:
     mirror(config.load(arguments.benchmark or config.ROOT / "benchmarks" / "paper.yaml"), arguments.folder, print)
 
 
+def _declare_keys(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("section", nargs="?", default="", help="only the keys below this one, such as data or models")
+
+
+def _keys(arguments: argparse.Namespace) -> None:
+    from railkd.benchmark import key_list
+
+    print(key_list.markdown(arguments.section), end="")
+
+
 COMMANDS = [
     Command(
         "init",
@@ -91,5 +101,12 @@ COMMANDS = [
         "railkd mirror ~/mirror benchmarks/paper.yaml",
         _declare_mirror,
         _mirror,
+    ),
+    Command(
+        "keys",
+        "List the keys of a benchmark file with type, default and meaning, as Markdown.",
+        "railkd keys data",
+        _declare_keys,
+        _keys,
     ),
 ]

@@ -1,17 +1,20 @@
 """``railkd init``: writes a first benchmark file from the answers to a few questions, or from options."""
 
 import argparse
+import os
 import shlex
 import sys
 from pathlib import Path
 from typing import Any
 
 from railkd.benchmark import config
+from railkd.benchmark.own_tasks import TAKEN
 from railkd.commands.starter_file import Starter, compose
 from railkd.commands.starter_models import model_entries, number_in_config, plain_name
-from railkd.commands.starter_questions import GENERATED, QUESTIONS, Answers, Question
+from railkd.commands.starter_questions import GENERATED, QUESTIONS, Answers, Question, own_file, score_range
 from railkd.errors import UserError
 from railkd.method_sources import available
+from railkd.tasks import OUT_OF_DOMAIN, TASKS
 
 
 def _method_entries(names: list[str]) -> dict[str, dict[str, Any]]:
@@ -60,6 +63,22 @@ def _answers(arguments: argparse.Namespace) -> Answers:
     return answers
 
 
+def _tasks(answers: Answers, beside: Path) -> dict[str, dict[str, Any]]:
+    """Tasks by name: the suite's without keys, that of a file with what the file holds."""
+    path = own_file(answers)
+    if path is None:
+        return {task: {} for task in answers["tasks"]}
+    name = plain_name(path.stem)
+    taken = {other.lower() for other in (*TASKS, *OUT_OF_DOMAIN, *TAKEN)}
+    text = answers["text"] if len(answers["text"]) > 1 else answers["text"][0]
+    entry = {"files": os.path.relpath(path, beside), "heldout": 0.2, "text": text, "label": answers["label"][0]}
+    if "labels" in answers:
+        entry["labels"] = answers["labels"]
+    else:
+        entry["regression"] = [float(bound) for bound in score_range(answers)]
+    return {f"my-{name}" if name.lower() in taken else name: entry}
+
+
 def _check_place(path: Path) -> None:
     if path.suffix not in (".yaml", ".yml"):
         raise UserError(f"{path}: expected a name that ends with .yaml")
@@ -87,8 +106,8 @@ def run(arguments: argparse.Namespace) -> None:
     starter = Starter(
         name=plain_name(path.stem),
         file=str(path),
-        source=answers["data"][0],
-        tasks={task: {} for task in answers["tasks"]},
+        source="files" if own_file(answers) else answers["data"][0],
+        tasks=_tasks(answers, path.parent),
         max_length=_max_length(answers),
         teacher=teacher,
         student=student,
@@ -109,7 +128,7 @@ def declare(parser: argparse.ArgumentParser) -> None:
     """Adds the file, and an option for each question."""
     parser.add_argument("file", type=Path, metavar="FILE", help="the file to write, such as my.yaml")
     for question in QUESTIONS:
-        one = question.key in ("data", "teacher", "student")
+        one = question.key in ("data", "label", "teacher", "student")
         metavar = question.key.upper() if one else question.key.upper().rstrip("S")
         parser.add_argument(f"--{question.key}", nargs=1 if one else "+", metavar=metavar, help=question.words)
     parser.add_argument("--defaults", action="store_true", help="ask nothing: what is not given has its default")

@@ -1,10 +1,12 @@
 """The questions of ``railkd init``, with a default for each and a check of its answer."""
 
 import importlib.util
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from railkd.commands import starter_columns as columns
 from railkd.commands.starter_models import MINIATURE, model_entry, number_in_config
 from railkd.errors import UserError, unknown
 from railkd.method_sources import available, source_file
@@ -28,9 +30,41 @@ class Question:
     asked: Callable[[Answers], bool] = lambda answers: True  # whether it makes sense after these answers
 
 
+def own_file(answers: Answers) -> Path | None:
+    """The file of a task of the user's own; None: the tasks are the suite's."""
+    place = answers["data"][0]
+    return None if place in (GENERATED, REAL) else Path(place)
+
+
 def _check_data(words: list[str], answers: Answers) -> None:
-    if words[0] not in (GENERATED, REAL):
-        raise UserError(f"--data {words[0]}: expected {GENERATED} or {REAL}")
+    path = own_file({"data": words})
+    if path and not path.is_file():
+        raise UserError(f"--data {path}: no such file; expected a file, {GENERATED} or {REAL}")
+
+
+def _file(answers: Answers) -> Path:
+    path = own_file(answers)
+    assert path is not None  # the question is asked of a file alone
+    return path
+
+
+def score_range(answers: Answers) -> list[str]:
+    """The range of the scores, where the label column holds scores and no labels."""
+    return columns.score_range(_file(answers), answers["label"][0])
+
+
+def _check_label(words: list[str], answers: Answers) -> None:
+    columns.check_columns(_file(answers), words, "--label")
+
+
+def _check_text(words: list[str], answers: Answers) -> None:
+    columns.check_columns(_file(answers), words, "--text")
+    if len(words) > 2 or answers["label"][0] in words:
+        raise UserError(f"--text {shlex.join(words)}: expected one column or two, and not that of the labels")
+
+
+def _check_labels(words: list[str], answers: Answers) -> None:
+    columns.check_labels(_file(answers), answers["label"][0], words)
 
 
 def _check_tasks(words: list[str], answers: Answers) -> None:
@@ -88,7 +122,7 @@ def _default_student(answers: Answers) -> list[str]:
 QUESTIONS = [
     Question(
         "data",
-        f"Data: {GENERATED} (generated texts) or {REAL} (the real tasks)",
+        f"Data: {GENERATED} (generated texts), {REAL} (the real tasks), or a file of your own",
         lambda answers: [GENERATED],
         _check_data,
     ),
@@ -97,6 +131,28 @@ QUESTIONS = [
         f"Tasks, of {', '.join(TASKS)}",
         lambda answers: ["sst2", "mrpc"],
         _check_tasks,
+        lambda answers: own_file(answers) is None,
+    ),
+    Question(
+        "label",
+        "Column of the labels or scores",
+        lambda answers: columns.label_column(_file(answers)),
+        _check_label,
+        lambda answers: own_file(answers) is not None,
+    ),
+    Question(
+        "text",
+        "Column of the text, or two columns for pairs of texts",
+        lambda answers: columns.text_column(_file(answers), answers["label"][0]),
+        _check_text,
+        lambda answers: own_file(answers) is not None,
+    ),
+    Question(
+        "labels",
+        "Labels, in the order of the classes",
+        lambda answers: columns.labels(_file(answers), answers["label"][0]),
+        _check_labels,
+        lambda answers: own_file(answers) is not None and not score_range(answers),
     ),
     Question(
         "teacher",

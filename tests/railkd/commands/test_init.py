@@ -1,6 +1,7 @@
 """``railkd init``: what it writes is accepted by ``railkd check`` and planned by snakemake; it overwrites nothing."""
 
 import builtins
+import csv
 import os
 import subprocess
 import sys
@@ -23,6 +24,19 @@ ROOT = Path(__file__).parents[3]
 def no_terminal(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(sys, "stdin", open(os.devnull))  # noqa: SIM115
     monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def reviews(tmp_path: Path) -> Path:
+    """40 made reviews of two kinds, a number of each, and a score."""
+    path = tmp_path / "reviews 1.csv"
+    with open(path, "w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["id", "what they wrote", "Sentiment", "how much"])
+        for i in range(40):
+            kind = ("bad", "good")[i % 2]
+            writer.writerow([f"r{i}", f"the {kind} film, number {i}, is {kind} again", kind, i / 10])
+    return path
 
 
 def written(path: str) -> dict[str, Any]:
@@ -49,6 +63,39 @@ def test_without_options_it_is_a_benchmark_that_needs_nothing(
     lines = Path("my.yaml").read_text().splitlines()
     assert len([line for line in lines if "#" in line]) > 12  # it is commented
     dry_run(tmp_path / "my.yaml")
+
+
+def test_a_file_of_ones_own_with_its_columns(
+    reviews: Path, checkpoints: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    models = ["--teacher", str(checkpoints / "bert4"), "--student", "2"]
+    chosen = ["--methods", "no_kd", "rail_kd_l", "--seeds", "3"]
+    assert cli.main(["init", "mine.yaml", "--data", str(reviews), *models, *chosen]) == 0
+    spec = written("mine.yaml")
+    assert spec["data"]["tasks"] == {
+        "reviews-1": {
+            "files": "reviews 1.csv", "heldout": 0.2, "text": "what they wrote", "label": "Sentiment",
+            "labels": ["bad", "good"],
+        }
+    }  # fmt: skip
+    assert (
+        spec["data"]["source"] == "files" and spec["seeds"] == [3] and list(spec["methods"]) == ["no_kd", "rail_kd_l"]
+    )
+    assert spec["models"]["bert4-2"] == {"layers_of": "bert4", "layers": 2, "keep": "every_other"}
+    assert cli.main(["check", "mine.yaml"]) == 0, capsys.readouterr().err
+    dry_run(tmp_path / "mine.yaml")
+
+
+def test_scores_and_columns_that_are_named(reviews: Path, checkpoints: Path, tmp_path: Path) -> None:
+    models = ["--teacher", str(checkpoints / "bert4"), "--student", str(checkpoints / "bert2")]
+    columns = ["--label", "how much", "--text", "what they wrote", "Sentiment"]
+    (tmp_path / "below").mkdir()
+    assert cli.main(["init", "below/s.yaml", "--data", str(reviews), *columns, *models]) == 0
+    (task,) = written("below/s.yaml")["data"]["tasks"].values()
+    assert (task["regression"], task["text"], task["files"]) == (
+        [0.0, 3.9], ["what they wrote", "Sentiment"], "../reviews 1.csv",
+    )  # fmt: skip
+    assert cli.main(["check", "below/s.yaml"]) == 0
 
 
 def answering(monkeypatch: pytest.MonkeyPatch, *lines: str) -> list[str]:
@@ -107,7 +154,8 @@ def test_a_file_is_never_overwritten(tmp_path: Path, capsys: pytest.CaptureFixtu
         ("my.txt", "my.txt: expected a name that ends with .yaml"),
         ("none/my.yaml", "none/my.yaml: no such folder none"),
         ("my.yaml --tasks sst3", "--tasks: unknown task 'sst3'; did you mean 'sst2'?"),
-        ("my.yaml --data none", "--data none: expected miniglue or glue"),
+        ("my.yaml --data none.csv", "--data none.csv: no such file; expected a file, miniglue or glue"),
+        ("my.yaml --text a", "--text: does not go with --data miniglue"),
         ("my.yaml --data glue --teacher miniature", "--teacher miniature: is pre-trained on the text of miniglue"),
         ("my.yaml --teacher a/b --student miniature", "--student miniature: is pre-trained from its teacher"),
         ("my.yaml --teacher ./none", "--teacher ./none: no such folder"),
@@ -125,6 +173,18 @@ def test_a_wrong_answer_is_one_line_and_leaves_no_file(
     error = capsys.readouterr().err
     assert error.count("\n") == 1 and error.startswith(f"railkd: error: {expected}"), error
     assert not list(Path().glob("**/*.yaml"))
+
+
+def test_a_wrong_column_or_label_is_one_line(reviews: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for options, expected in [
+        (["--label", "sentiment"], "--label: reviews 1.csv: unknown column 'sentiment'; did you mean 'Sentiment'?"),
+        (["--text", "id", "Sentiment"], "--text id Sentiment: expected one column or two, and not that of the labels"),
+        (["--labels", "good", "fine"], "--labels: reviews 1.csv has also 'bad' in its column 'Sentiment'"),
+        (["--label", "id"], "--labels: is needed and has no default"),
+    ]:
+        assert cli.main(["init", "m.yaml", "--data", reviews.name, *options, "--teacher", "a/b", "--student", "2"]) == 1
+        assert capsys.readouterr().err.startswith(f"railkd: error: {expected}")
+    assert not Path("m.yaml").exists()
 
 
 @pytest.mark.parametrize(
