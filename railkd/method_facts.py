@@ -1,4 +1,4 @@
-"""What the class of a method says of itself.
+"""Tells what the class of a method says of itself.
 
 A class is imported, and torch with it, when a fact of it is asked for, unless a run record with the same source has
 brought the facts along.

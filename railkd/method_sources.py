@@ -1,4 +1,4 @@
-"""Which methods there are and where their source lies. Imports nothing heavy: the workflow and the analysis ask it."""
+"""Finds which methods there are and where their source lies. It imports nothing heavy: the workflow asks it."""
 
 import ast
 import functools

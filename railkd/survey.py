@@ -1,4 +1,4 @@
-"""Which results are what the benchmark file asks for, told by what they hold and not by when they were written.
+"""Finds which results are what the benchmark file asks for, by what they hold and not by when they were written.
 
 Every result carries what it was made of: a run record its configuration and fingerprints, a sealed folder or file its
 ``made_of``. The workflow asks here before it decides which jobs to run, so an edit of the benchmark file, of a method's

@@ -1,4 +1,4 @@
-"""What in a results folder does not hold: records, predictions and data against each other and the benchmark file."""
+"""Finds what in a results folder does not hold: records, predictions and data against the benchmark file."""
 
 from collections.abc import Iterator
 from pathlib import Path

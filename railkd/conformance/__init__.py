@@ -1,1 +1,1 @@
-"""What every distillation method must satisfy, checked by `railkd check-method`."""
+"""Checks what every distillation method must satisfy, for `railkd check-method`."""

@@ -1,4 +1,4 @@
-"""What every distillation method must do, checked on miniature random models: ``railkd check-method NAME``.
+"""Checks on miniature random models what every distillation method must do: ``railkd check-method NAME``.
 
 A teacher of 12 layers and a student of 6, narrower where the method allows it, on a dozen random examples of three
 classes or of scores. A method may declare that something does not apply to it: ``pooling`` mean_padded (padding),

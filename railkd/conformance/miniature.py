@@ -1,4 +1,4 @@
-"""Miniature random models around a method, for the conformance suite: what a training step shows it, quickly."""
+"""Surrounds a method with miniature random models, and shows it what a training step would, quickly."""
 
 from dataclasses import replace
 from functools import cached_property

@@ -1,1 +1,1 @@
-"""How a trained model is scored, and how it agrees with its teacher."""
+"""Scores a trained model, and measures how it agrees with its teacher."""

@@ -1,4 +1,4 @@
-"""What a trained student has in common with its teacher: layer similarity (cosine and CKA), and agreement of answers.
+"""Measures what a trained student has in common with its teacher: similar layers and the same predictions.
 
 Taken once a run, after training, on what is there anyway: one forward pass on the probe examples of dev, the logits
 that were scored, and the teacher's predictions. Dimensions: ``P`` probe examples, ``M`` and ``N`` intermediate layers

@@ -1,4 +1,4 @@
-"""Logits of a whole split, and its scores by every metric of its task."""
+"""Computes the logits of a whole split, and its scores by every metric of its task."""
 
 from typing import TYPE_CHECKING
 

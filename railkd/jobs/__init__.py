@@ -1,1 +1,1 @@
-"""The jobs of the workflow, as functions: prepare a task, fine-tune a teacher, distil a student."""
+"""Runs the jobs of the workflow: each module prepares, trains or records something, and is called by a command."""

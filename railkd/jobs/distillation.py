@@ -1,4 +1,4 @@
-"""The jobs of a student: train one cell's seeds, and choose the best point of a hyper-parameter search."""
+"""Trains the students of one cell, and chooses the best point of a hyper-parameter search."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

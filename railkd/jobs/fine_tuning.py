@@ -1,4 +1,4 @@
-"""The jobs of a teacher: its fine-tuning, and its signals on a task."""
+"""Fine-tunes a teacher on a task, and computes its signals for the students."""
 
 import time
 from typing import TYPE_CHECKING, Any

@@ -1,4 +1,4 @@
-"""The sizes of a benchmark's models, as far as methods depend on them."""
+"""Tells how deep and wide a benchmark's models are, as far as methods depend on it, without reading weights."""
 
 from typing import NamedTuple
 

@@ -1,4 +1,4 @@
-"""The job that tokenises a task for a teacher and its students."""
+"""Tokenises a task for a teacher and its students."""
 
 from railkd.benchmark.paths import Layout
 from railkd.benchmark.specification import Benchmark

@@ -1,4 +1,4 @@
-"""What one training run is, decided before it starts: the specification that trains, records and restores it."""
+"""Decides what one training run is before it starts: training, recording and restoring take this specification."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""The teacher of a cell as its runs read it: from the cache, or loaded and run in each step."""
+"""Gives the runs of a cell their teacher's signals: from the cache, or from the teacher run in each step."""
 
 import torch
 

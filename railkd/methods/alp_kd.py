@@ -1,4 +1,4 @@
-"""Attention-based layer projection: every student layer attends to all intermediate teacher layers."""
+"""ALP-KD projects by attention: every student layer attends to all intermediate teacher layers."""
 
 import math
 from typing import Any, Literal

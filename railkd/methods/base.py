@@ -1,4 +1,4 @@
-"""What a distillation method is.
+"""Defines what a distillation method is, and the losses that most methods share.
 
 Dimensions: ``B`` batch, ``T`` tokens, ``D`` width, ``C`` classes, ``N`` intermediate teacher layers (n - 1),
 ``M`` intermediate student layers (m), ``U`` projected width. Layers are 1-based wherever a person sees them:

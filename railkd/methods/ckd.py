@@ -1,4 +1,4 @@
-"""Combined knowledge distillation: every student layer reads a bucket of teacher layers."""
+"""CKD combines layers: every student layer reads a bucket of teacher layers."""
 
 from typing import Literal
 

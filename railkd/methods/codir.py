@@ -1,4 +1,4 @@
-"""Contrastive distillation on intermediate representations, with a memory bank of teacher vectors."""
+"""CoDIR contrasts intermediate representations with a memory bank of teacher vectors."""
 
 from typing import Literal
 

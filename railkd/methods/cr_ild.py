@@ -1,4 +1,4 @@
-"""Consistency-regularised distillation of the last layer, on clean and mixed inputs."""
+"""CR-ILD distils the last layer on clean and mixed inputs, and keeps the two consistent."""
 
 import torch
 from torch import Tensor, nn

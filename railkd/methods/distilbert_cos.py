@@ -1,4 +1,4 @@
-"""The cosine term of DistilBERT: the directions of the last layer's token states."""
+"""The cosine term of DistilBERT compares the directions of the last layer's token states."""
 
 from torch import Tensor
 

@@ -1,4 +1,4 @@
-"""MiniLMv2: which tokens a layer's queries, keys and values hold alike, in teacher and student."""
+"""MiniLMv2 compares which tokens a layer's queries, keys and values hold alike, in teacher and student."""
 
 import math
 from typing import Any

@@ -1,4 +1,4 @@
-"""What can go wrong in a method's own code, as one sentence with file, line and remedy.
+"""Tells what is wrong in a method's own code, as one sentence with file, line and remedy.
 
 Training and ``railkd check-method`` both run a method's code under ``blame``, so that a mistake reads the same in both.
 """

@@ -1,4 +1,4 @@
-"""MixKD: the teacher is asked about interpolations of training examples too."""
+"""MixKD asks the teacher about interpolations of training examples too."""
 
 from torch import Tensor
 from torch.nn import functional as F

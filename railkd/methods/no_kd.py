@@ -1,4 +1,4 @@
-"""Plain fine-tuning: the row "w/o KD" of the tables."""
+"""Plain fine-tuning is the row "w/o KD" of the tables."""
 
 from torch import Tensor
 

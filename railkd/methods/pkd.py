@@ -1,4 +1,4 @@
-"""Patient knowledge distillation: a fixed layer map on the first token."""
+"""Patient knowledge distillation reads the first token of teacher layers that a fixed map names."""
 
 from typing import Literal
 

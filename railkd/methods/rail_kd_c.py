@@ -1,4 +1,4 @@
-"""RAIL-KD, concatenated form: one distance for all layers together."""
+"""RAIL-KD in its concatenated form has one distance for all layers together."""
 
 from railkd.methods.parts.rail import Rail
 

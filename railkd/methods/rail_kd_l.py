@@ -1,4 +1,4 @@
-"""RAIL-KD, layer-wise form: one distance per student layer."""
+"""RAIL-KD in its layer-wise form has one distance for each student layer."""
 
 import torch
 

@@ -1,4 +1,4 @@
-"""TinyBERT's task stage: token states and attention scores of evenly spaced layers, then the logits."""
+"""TinyBERT's task stage imitates token states and attention scores of evenly spaced layers, then the logits."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Distillation of the output distribution alone."""
+"""Vanilla distillation imitates the teacher's output distribution alone."""
 
 from torch import Tensor
 

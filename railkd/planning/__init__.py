@@ -1,1 +1,1 @@
-"""What a benchmark will cost on this machine, measured on untrained models."""
+"""Estimates what a benchmark will cost on this machine, measured on untrained models."""

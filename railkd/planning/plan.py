@@ -1,4 +1,4 @@
-"""``railkd plan``: what a benchmark will take on this machine, from a minute of its own steps."""
+"""Estimates what a benchmark will take on this machine, from a minute of its own steps: ``railkd plan``."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""Models by their shape alone: configurations without the hub, untrained weights, text of made-up words. For timing."""
+"""Builds models by their dimensions alone, for timing: without the hub, with untrained weights and made-up words."""
 
 import math
 from collections.abc import Callable

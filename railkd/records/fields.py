@@ -26,7 +26,7 @@ FIELDS: dict[str, tuple[type | tuple[type, ...], str]] = {
     "config_hash": (str, "SHA-256 of config as canonical JSON"),
     "shown": (str, "name of the metric a table cell shows"),
     "scores": (dict, "split or out-of-domain set -> metric -> score, at the best epoch"),
-    "baselines": (dict, "split or set -> metric -> best score of a constant answer, from the labels"),
+    "baselines": (dict, "split or set -> metric -> best score of a constant prediction, from the labels"),
     "examples": (dict, "split or set -> number of examples scored; 'train' -> number trained on"),
     "best_epoch": (int, "1-based epoch whose weights were scored; 0 for a teacher that was fine-tuned elsewhere"),
     "epochs": (

@@ -1,1 +1,1 @@
-"""A frozen teacher as a source of signals: cached once for all students, or run live in every step."""
+"""Gives a frozen teacher's signals: cached once for all students, or from the teacher run in every step."""

@@ -1,4 +1,4 @@
-"""A frozen teacher as a source of signals: cached (computed once per teacher and task, memory-mapped) or live.
+"""Computes a frozen teacher's signals once for each task, and reads them row by row for every student.
 
 The cache holds what a pooled-vector method reads: logits, and one vector per example and intermediate layer. Signals
 are taken in eval mode, without dropout or augmentation, so the two regimes give the same numbers. Token states, vectors
@@ -287,7 +287,7 @@ def lacks(folder: Path, fingerprints: Mapping[str, str | None], poolings: Sequen
     A fingerprint that is None is not compared. ``poolings`` None: nothing will be read, so its arrays may be missing.
     """
     if not (folder / "signals.json").is_file():
-        return "not there"
+        return "missing"
     try:
         facts = read_sealed(folder / "signals.json")
         made_of, files, kinds = dict(facts["fingerprints"]), dict(facts["sha256"]), list(facts["poolings"])
@@ -295,7 +295,7 @@ def lacks(folder: Path, fingerprints: Mapping[str, str | None], poolings: Sequen
         return str(error) if isinstance(error, UserError) else "it is no store of signals"
     found = [f"other {key}" for key, value in fingerprints.items() if value and made_of.get(key) != value]
     if poolings is not None:
-        found += [] if all((folder / name).is_file() for name in files) else ["not there"]
+        found += [] if all((folder / name).is_file() for name in files) else ["missing"]
         found += [f"without {kind}" for kind in poolings if kind not in kinds]
     return ", ".join(found) or None
 

@@ -1,4 +1,4 @@
-"""The teacher run in every step, as published: token states, attention and mixed inputs, which no cache holds."""
+"""Runs the teacher in every step, as published: for token states, attention and mixed inputs, which no cache holds."""
 
 from collections.abc import Sequence
 from functools import cached_property

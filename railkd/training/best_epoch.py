@@ -1,4 +1,4 @@
-"""Which epoch of a run is the best on dev, and the weights that the model had after it."""
+"""Remembers which epoch of a run is the best on dev, and the weights that the model had after it."""
 
 import copy
 import math

@@ -1,4 +1,4 @@
-"""The epochs that a run has finished, and how it goes on after them when it was stopped."""
+"""Keeps what the finished epochs of a run gave, and lets a stopped run go on after them."""
 
 from typing import Any
 

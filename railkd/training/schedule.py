@@ -1,4 +1,4 @@
-"""Which parameters decay, and the learning rate of a step."""
+"""Says which parameters decay, and what the learning rate of a step is."""
 
 import math
 from collections.abc import Iterable

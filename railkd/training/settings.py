@@ -1,4 +1,4 @@
-"""How one run trains: the keys of ``training:`` in a benchmark file, with the run's seed and its device."""
+"""Says how one run trains: by the keys of ``training:`` in a benchmark file, the run's seed and its device."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

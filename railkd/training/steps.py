@@ -1,4 +1,4 @@
-"""One training step, for every method and for the teachers: forward, the method's loss, backward, update.
+"""Does one training step, for every method and for the teachers: forward, the method's loss, backward, update.
 
 Dimensions: ``B`` batch.
 """

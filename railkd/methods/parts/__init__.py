@@ -1,1 +1,1 @@
-"""What several distillation methods share."""
+"""Holds what several distillation methods share."""

@@ -1,4 +1,4 @@
-"""Which teacher layer each intermediate student layer reads: fixed maps and random draws.
+"""Says which teacher layer each intermediate student layer reads: by a fixed map or a random draw.
 
 ``M`` intermediate student layers, ``N`` intermediate teacher layers; layers are 1-based.
 """

@@ -1,4 +1,4 @@
-"""The share of each example in a mixed one, drawn for every step."""
+"""Draws which examples of a batch are mixed, and with what share."""
 
 import numpy as np
 import torch

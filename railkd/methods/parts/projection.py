@@ -1,4 +1,4 @@
-"""Trained linear maps between representation spaces, and a measure of what is left after them.
+"""Maps vectors between representation spaces, and measures what is left of them there.
 
 Dimensions: ``B`` batch, ``G`` groups (layers, or 1), ``D`` width, ``U`` projected width.
 """

@@ -1,4 +1,4 @@
-"""RAIL-KD, what its two forms share: the layer draw, the projections, the loss and what is recorded.
+"""Holds what the two forms of RAIL-KD share: the layer draw, the projections, the loss and what is recorded.
 
 Dimensions as in ``railkd.methods.base``; ``G`` groups of layers: M for the layer-wise form, 1 for the concatenated.
 """

@@ -1,4 +1,4 @@
-"""Training in two stages within one run's epochs: intermediate terms first, then labels and the teacher's logits."""
+"""Trains in two stages within one run's epochs: intermediate terms first, then labels and the teacher's logits."""
 
 import torch
 from torch import Tensor

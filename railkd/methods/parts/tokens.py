@@ -1,4 +1,4 @@
-"""Distances over tokens: each example's mean over its real tokens, then the mean over the batch.
+"""Averages distances over tokens: each example's mean over its real tokens, then the mean over the batch.
 
 So an example counts the same whatever its length, and a batch's loss is the mean of its halves'.
 """

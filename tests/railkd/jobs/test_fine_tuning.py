@@ -32,10 +32,10 @@ def test_signals_that_are_gone_or_too_few_are_computed_anew(bench: Any) -> None:
     made = bench()
     folder = made[1].signals("bert4", "mrpc")
     shutil.rmtree(folder)
-    assert f"{folder}: not there; computed now" in distil(made, [1])
+    assert f"{folder}: missing; computed now" in distil(made, [1])
     base = [str(made[0].path), "--results", str(made[1].root), "--teacher", "bert4", "--task", "mrpc"]
     assert cli.main(["release", *base]) == 0 and folder.is_dir() and not list(folder.glob("*.npy"))
-    assert f"{folder}: not there; computed now" in distil(made, [2])
+    assert f"{folder}: missing; computed now" in distil(made, [2])
     only_mean = bench(
         lambda spec: spec["pairs"]["distilbert2"].update(methods=["rail_kd_l"]) or spec["pairs"].pop("bert2")
     )
