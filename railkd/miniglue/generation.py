@@ -70,6 +70,20 @@ def check_disjoint(task: str, splits: dict[str, list[Row]]) -> None:
                 raise RuntimeError(f"{task}: an example is in both {other} and {split}: {texts(row)}")
 
 
+def train_sizes(sized: dict[str, Any]) -> dict[str, int]:
+    """Task -> training examples, of resolved ``SIZES``; raises UserError for any size that is not positive."""
+    sizes = dict.fromkeys(TASKS, sized["train"])
+    for task, size in (sized["train_sizes"] or {}).items():
+        if task not in TASKS:
+            raise unknown("task", task, TASKS, "train_sizes")
+        sizes[task] = size
+    named = {key: size for key, size in sized.items() if key != "train_sizes"}
+    for key, size in (named | {f"train_sizes.{task}": size for task, size in sizes.items()}).items():
+        if size <= 0:
+            raise UserError(f"{key}: expected a positive number of examples, got {size}")
+    return sizes
+
+
 def generate(directory: Path, seed: int = 7, **given: Any) -> None:
     """Write MiniGLUE to ``directory``, laid out as ``<task>/<split>.parquet`` with GLUE's columns and label encodings.
 
@@ -82,17 +96,8 @@ def generate(directory: Path, seed: int = 7, **given: Any) -> None:
         if key not in SIZES:
             raise unknown("key", key, SIZES, "data.sizes")
     sized = resolved(SIZES, given)
-    *numbers, train_sizes = sized.values()
-    train, dev, test, ood, corpus_sentences = numbers
-    sizes = dict.fromkeys(TASKS, train)
-    for task, size in (train_sizes or {}).items():
-        if task not in TASKS:
-            raise unknown("task", task, TASKS, "train_sizes")
-        sizes[task] = size
-    named = {"train": train, "dev": dev, "test": test, "ood": ood, "corpus_sentences": corpus_sentences}
-    for key, size in (named | {f"train_sizes.{t}": s for t, s in sizes.items()}).items():
-        if size <= 0:
-            raise UserError(f"{key}: expected a positive number of examples, got {size}")
+    sizes = train_sizes(sized)
+    dev, test, ood, corpus_sentences = (sized[key] for key in ("dev", "test", "ood", "corpus_sentences"))
 
     (directory / SEAL).unlink(missing_ok=True)
     written: list[str] = []
