@@ -25,7 +25,11 @@ def device_for(name: str) -> torch.device:
 
 
 def precision(setting: str, device: torch.device, width: int) -> torch.dtype:
-    """``auto``: bfloat16 on a GPU; on a CPU float32 unless the model is at least 256 wide and the CPU multiplies bf16.
+    """``auto``: bfloat16 on a GPU that multiplies it (NVIDIA's since Ampere, and AMD's), else float32; on a CPU float32
+    unless the model is at least 256 wide and the CPU multiplies bf16.
+
+    A T4 or V100 emulates bf16, and torch calls it supported. They multiply float16, which no setting chooses: it needs
+    a loss scale under which no gradient overflows, and the terms of a method differ by orders of magnitude.
 
     A CPU without bf16 instructions emulates them: there a product of 1,700 × 384 by 384 × 1,536 ran at a quarter of
     float32's rate (one core of a 2.5 GHz Xeon with AVX-512 but no AVX-512 BF16).
@@ -35,7 +39,10 @@ def precision(setting: str, device: torch.device, width: int) -> torch.dtype:
     if setting == "float32":
         return torch.float32
     if device.type == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
+        multiplies = torch.version.hip is not None or torch.cuda.get_device_capability(device) >= (8, 0)
+        return torch.bfloat16 if multiplies else torch.float32
+    if device.type != "cpu":
+        return torch.float32
     fast = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
     return torch.bfloat16 if fast and width >= 256 else torch.float32
 

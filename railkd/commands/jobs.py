@@ -8,6 +8,8 @@ from railkd.commands.base import Command, Log, declare_benchmark, declare_device
 from railkd.errors import Diverged, UserError
 
 if TYPE_CHECKING:
+    import torch
+
     from railkd.benchmark.paths import Layout
     from railkd.benchmark.specification import Benchmark
 
@@ -29,6 +31,15 @@ def _computes(work: Work) -> Callable[[argparse.Namespace], None]:
         log("done")
 
     return run
+
+
+def _device(arguments: argparse.Namespace) -> "torch.device":
+    """The device that a job runs on: of several GPUs, the one that it is given."""
+    from railkd import cards
+    from railkd.devices import device_for
+
+    cards.take(arguments.device)
+    return device_for(arguments.device)
 
 
 def _data(arguments: argparse.Namespace) -> None:
@@ -63,18 +74,16 @@ def _prepare(arguments: argparse.Namespace, benchmark: "Benchmark", layout: "Lay
 
 
 def _teacher(arguments: argparse.Namespace, benchmark: "Benchmark", layout: "Layout", log: Log) -> None:
-    from railkd.devices import device_for
     from railkd.jobs import fine_tuning
 
-    device = device_for(arguments.device)
+    device = _device(arguments)
     fine_tuning.fine_tune(benchmark, layout, arguments.teacher, arguments.task, device, log)
 
 
 def _signals(arguments: argparse.Namespace, benchmark: "Benchmark", layout: "Layout", log: Log) -> None:
-    from railkd.devices import device_for
     from railkd.jobs import fine_tuning
 
-    fine_tuning.signals(benchmark, layout, arguments.teacher, arguments.task, device_for(arguments.device))
+    fine_tuning.signals(benchmark, layout, arguments.teacher, arguments.task, _device(arguments))
 
 
 def _release(arguments: argparse.Namespace) -> None:
@@ -92,11 +101,10 @@ def _declare_distil(parser: argparse.ArgumentParser) -> None:
 
 def _distil(arguments: argparse.Namespace, benchmark: "Benchmark", layout: "Layout", log: Log) -> None:
     from railkd.benchmark.specification import Cell
-    from railkd.devices import device_for
     from railkd.jobs import distillation
 
     cell = Cell(arguments.pair, arguments.method, arguments.task)
-    device = device_for(arguments.device)
+    device = _device(arguments)
     distillation.distil(benchmark, layout, cell, arguments.seeds, device, log=log, point=arguments.point)
 
 
