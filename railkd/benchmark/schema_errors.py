@@ -21,6 +21,16 @@ KINDS = {  # the types of JSON Schema
 
 def schema_error(path: Path, spec: Any, schema: Path) -> UserError | None:
     """The most telling mistake of a file's content, in one line that names file and key; None: there is none."""
+    return _error(str(path), spec, json.loads(schema.read_text(encoding="utf-8")))
+
+
+def settings_error(where: str, settings: Any, schema: Path) -> UserError | None:
+    """The same for settings of training that are given by themselves; ``schema``: the one of benchmark files."""
+    definitions = json.loads(schema.read_text(encoding="utf-8"))["$defs"]
+    return _error(where, settings, {**definitions["settings"], "$defs": definitions})
+
+
+def _error(where: str, spec: Any, schema: dict[str, Any]) -> UserError | None:
     import jsonschema
 
     # JSON Schema counts 32.0 as an integer, and says nothing of YAML's .nan and .inf: neither is meant here.
@@ -30,7 +40,7 @@ def schema_error(path: Path, spec: Any, schema: Path) -> UserError | None:
         "number": lambda _, v: isinstance(v, int | float) and not isinstance(v, bool) and math.isfinite(v),
     }
     strict = jsonschema.validators.extend(base, type_checker=base.TYPE_CHECKER.redefine_many(numbers))
-    validator = strict(json.loads(schema.read_text(encoding="utf-8")))
+    validator = strict(schema)
     errors = sorted(validator.iter_errors(spec), key=lambda e: (len(e.absolute_path), str(list(e.absolute_path))))
     if not errors:
         return None
@@ -39,8 +49,8 @@ def schema_error(path: Path, spec: Any, schema: Path) -> UserError | None:
     if error.validator == "additionalProperties" and isinstance(error.instance, dict):
         known = error.schema.get("properties", {})
         extra = next(k for k in error.instance if k not in known)
-        return unknown("key", extra, known, f"{path}: {place}")
-    return UserError(f"{path}: {place}: {_type_error(error) or _cut(error.message)}")
+        return unknown("key", extra, known, f"{where}: {place}")
+    return UserError(f"{where}: {place}: {_type_error(error) or _cut(error.message)}")
 
 
 def _location(error: Any) -> str:

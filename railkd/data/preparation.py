@@ -24,9 +24,10 @@ if TYPE_CHECKING:
 # --- preparing -----------------------------------------------------------------------------------------------------
 
 
-def _tokenise(
+def tokenise(
     tokenizer: "PreTrainedTokenizerBase", texts: list[list[str]], labels: NDArray[Any], max_length: int
 ) -> Split:
+    """Texts, ``texts[column][example]``, one or two of each example, as token ids; longer ones are cut."""
     tokens: list[int] = []
     offsets, second = [0], []
     for start in range(0, len(labels), 4096):  # the encodings of a whole IMDb would take gigabytes
@@ -69,7 +70,7 @@ def prepare(
     for name, (texts, labels, _) in raw.items():
         source = foreign.get(name, task)
         length = (data["ood_max_length"] or data["max_length"]) if name in foreign else data["max_length"]
-        splits[name] = _tokenise(tokenizer, texts, labels, length)
+        splits[name] = tokenise(tokenizer, texts, labels, length)
         if (labels == -1).all():  # hidden
             continue
         baselines[name] = constant_baseline(source.all_metrics, labels, len(source.labels))

@@ -7,7 +7,7 @@ from railkd.benchmark.specification import Benchmark
 from railkd.data.batches import Prepared
 from railkd.jobs.fine_tuning import fine_tuned, open_store
 from railkd.jobs.recording import Log
-from railkd.methods.base import Method
+from railkd.methods.base import Method, reads_teacher
 from railkd.teacher.cache import SignalStore
 from railkd.teacher.live import LiveTeacher
 from railkd.training.steps import Teacher
@@ -45,8 +45,3 @@ class TeacherSignals:
             layers = method.attention_layers[1]
             self._live = LiveTeacher(model, self.prepared, self.device, precision, method.needs_hidden, layers)
         return self._live
-
-
-def reads_teacher(method: Method) -> bool:
-    """Whether a method reads anything of its teacher."""
-    return method.needs_logits or method.needs_hidden or method.needs_live_teacher

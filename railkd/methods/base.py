@@ -134,6 +134,11 @@ class Method(nn.Module):
         return dict(self.history)
 
 
+def reads_teacher(method: Method) -> bool:
+    """Whether a method reads anything of its teacher."""
+    return method.needs_logits or method.needs_hidden or method.needs_live_teacher
+
+
 def cross_entropy(logits_BC: Tensor, labels_B: Tensor, regression: bool) -> Tensor:
     """CE against the gold labels; mean squared error on the score for STS-B. Scalar, float32."""
     if regression:

@@ -146,12 +146,13 @@ def attention(kind: Any) -> str:
     return "sdpa" if torch.cuda.is_available() and kind._supports_sdpa else "eager"
 
 
-def narrow(model: "PreTrainedModel") -> None:
-    """Lets the last layer compute its first position alone: see ``narrow_where_exact``."""
+def narrow(model: "PreTrainedModel") -> Callable[[], None] | None:
+    """Lets the last layer compute its first position alone: see ``narrow_where_exact``, whose result it returns."""
     if hasattr(model.config, "attention_window"):  # Longformer pads the states of its layers, and cuts them again
-        return
+        return None
     with suppress(UserError):  # layers that are one and the same, as ALBERT's
-        narrow_where_exact(model, layers_of(model)[-1])
+        return narrow_where_exact(model, layers_of(model)[-1])
+    return None
 
 
 def place(model: "PreTrainedModel", device: torch.device) -> "PreTrainedModel":

@@ -23,14 +23,16 @@ WITHOUT_EFFECT = {"output_hidden_states", "output_attentions"}  # arguments that
 _verdicts: dict[Hashable, bool] = {}
 
 
-def narrow_where_exact(model: "PreTrainedModel", layer: nn.Module) -> bool:
+def narrow_where_exact(model: "PreTrainedModel", layer: nn.Module) -> Callable[[], None] | None:
     """Narrows a model's last layer, if the model then computes the same; else one line says why it stays whole.
+
+    Returns what makes the layer whole again; None where it is whole.
 
     Compared on a tiny batch, once in a process for each architecture: a library may change what it computes under a
     class's name.
     """
     if _layout(layer) is None:
-        return False
+        return None
     key = (*architecture(model), *(type(module) for module in layer.modules()))
     if key not in _verdicts:
         try:
@@ -41,7 +43,7 @@ def narrow_where_exact(model: "PreTrainedModel", layer: nn.Module) -> bool:
             why = " ".join(f"{type(error).__name__}: {error}".split())[:200]
         if not _verdicts[key]:
             warn(f"{type(model).__name__}: the last layer is not narrowed to its first position ({why}); only slower")
-    return _verdicts[key] and narrow_last_layer(layer) is not None
+    return narrow_last_layer(layer) if _verdicts[key] else None
 
 
 def architecture(model: "PreTrainedModel") -> tuple[Any, ...]:

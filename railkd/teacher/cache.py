@@ -11,16 +11,16 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from io import FileIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from railkd.data.batches import Prepared, sorted_batches
+from railkd.data.batches import Prepared
 from railkd.devices import autocast, precision, to_device
-from railkd.errors import Undeclared, UserError, warn
+from railkd.errors import Undeclared, UserError
 from railkd.models.classifier import outputs_of, uses_type_ids
 from railkd.models.forward import forward
 from railkd.random_streams import stream
@@ -28,6 +28,7 @@ from railkd.records.files import atomic_folder
 from railkd.records.hashes import sha256_file
 from railkd.records.sealed_files import read_json, read_sealed, sealed, write_json
 from railkd.signals import Batch, Part, Pooling, Signals
+from railkd.teacher.computation import computed, finite, fitting
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -41,10 +42,20 @@ def _not_cached() -> NoReturn:
     raise Undeclared("a cache holds logits and pooled vectors alone: the method must declare needs_live_teacher = True")
 
 
+class Rows(Protocol):
+    """What cached signals are read from: arrays by name, on disk or in memory."""
+
+    def array(self, name: str) -> NDArray[Any]:
+        """The whole array, (examples, ...)."""
+
+    def read(self, name: str, rows_B: NDArray[np.int64]) -> NDArray[Any]:
+        """(B, ...): these rows."""
+
+
 class Cached:
     """One batch of cached signals."""
 
-    def __init__(self, store: "SignalStore", rows: NDArray[np.int64], device: torch.device) -> None:
+    def __init__(self, store: Rows, rows: NDArray[np.int64], device: torch.device) -> None:
         self._store, self._rows, self._device = store, rows, device
 
     @property
@@ -169,41 +180,6 @@ class _RowFile:
         self._file.close()
 
 
-def _finite(logits_BC: Tensor, rows_B: Tensor, place: Path) -> NDArray[Any]:
-    """The logits in float32; raises UserError naming the example when one is not finite."""
-    whole_BC = logits_BC.float().cpu().numpy()
-    bad = np.argwhere(~np.isfinite(whole_BC))
-    if len(bad):
-        raise UserError(f"{place}: the teacher's logits are not finite for {_example(rows_B[bad[0][0]])}")
-    return whole_BC
-
-
-def _example(row: Tensor) -> str:
-    return (
-        f"example {int(row)}, counted from 0; expected a teacher with finite hidden states and logits "
-        "(training.teacher: a lower learning_rate, or precision: float32)"
-    )
-
-
-def _fitting(pooled_BND: Tensor, rows_B: Tensor, place: Path, wide: bool = False) -> NDArray[Any]:
-    """The vectors in float16, or, if ``wide`` or where float16 cannot hold them, in float32, which is a warning.
-
-    Raises UserError naming layer and example when a value is not finite.
-    """
-    half_BND = pooled_BND.half().cpu().numpy()
-    if np.isfinite(half_BND).all() and not wide:
-        return half_BND
-    whole_BND = pooled_BND.float().cpu().numpy()
-    bad = np.argwhere(~np.isfinite(whole_BND))
-    if len(bad):
-        layer, which = int(bad[0][1]) + 1, _example(rows_B[bad[0][0]])
-        raise UserError(f"{place}: the teacher's vector of layer {layer} is not finite for {which}")
-    if not wide:
-        at = np.unravel_index(np.abs(whole_BND).argmax(), whole_BND.shape)
-        warn(f"{place}: kept in float32, because layer {at[1] + 1} has {whole_BND[at]:g}, beyond float16's 65,504")
-    return whole_BND
-
-
 def _looks(folder: Path, names: Sequence[str]) -> dict[str, list[int]]:
     """File -> size, inode, times of the last change of content and of status (ns)."""
     found = {name: (folder / name).stat() for name in names}
@@ -241,41 +217,31 @@ def write_signals(
     batch_size: int = 64,
 ) -> None:
     """Computes a teacher's signals on the training set, on its own device, and writes them, whole or not at all."""
-    device = model.device
-    split, pad_id = data.splits["train"], data.facts["pad_id"]
+    device, width = model.device, model.config.hidden_size
+    split, dev = data.splits["train"], data.splits["dev"]
     layers = list(range(1, model.config.num_hidden_layers))
-    type_ids = uses_type_ids(model)
-    model.eval()
-    dtype = precision(precision_setting, device, model.config.hidden_size)
+    dtype = precision(precision_setting, device, width)
     with atomic_folder(folder) as unfinished:
-        width = model.config.hidden_size
         logits = _RowFile(unfinished / "logits.npy", (len(split), outputs_of(model)), np.float32)
         shape = (len(split), len(layers), width)
         arrays = {kind: _RowFile(unfinished / f"{kind}.npy", shape, np.float16) for kind in poolings}
+        for name, rows, values in computed(model, data, poolings, precision_setting, batch_size):
+            if name == "logits":
+                logits.write(rows.numpy(), finite(values, rows, folder / "logits.npy"))
+                continue
+            kind = cast(Pooling, name)
+            vectors = fitting(values, rows, folder / f"{kind}.npy", arrays[kind].dtype == np.float32)
+            if vectors.dtype != arrays[kind].dtype:
+                arrays[kind] = arrays[kind].widened()
+            arrays[kind].write(rows.numpy(), vectors)
+        rows = probe_rows(len(dev))
+        np.save(unfinished / "probe_rows.npy", rows.numpy())
         with torch.inference_mode(), autocast(device, dtype):
-            for padded in (False, True):  # mean_padded counts padding, so it needs every example at the full length
-                kinds = [k for k in poolings if (k == "mean_padded") == padded]
-                if padded and not kinds:
-                    continue
-                pad_to = data.facts["max_length"] if padded else None
-                for rows in sorted_batches(split.lengths, batch_size):
-                    outputs = forward(
-                        model, to_device(split.collate(rows, pad_id, type_ids, pad_to), device), bool(kinds)
-                    )
-                    if not padded:
-                        logits.write(rows.numpy(), _finite(outputs.logits_BC, rows, folder / "logits.npy"))
-                    for kind in kinds:
-                        wide = arrays[kind].dtype == np.float32
-                        vectors = _fitting(outputs.pooled(kind, layers), rows, folder / f"{kind}.npy", wide)
-                        if vectors.dtype != arrays[kind].dtype:
-                            arrays[kind] = arrays[kind].widened()
-                        arrays[kind].write(rows.numpy(), vectors)
-            rows = probe_rows(len(data.splits["dev"]))
-            np.save(unfinished / "probe_rows.npy", rows.numpy())
-            outputs = forward(model, to_device(data.splits["dev"].collate(rows, pad_id, type_ids), device))
+            inputs = to_device(dev.collate(rows, data.facts["pad_id"], uses_type_ids(model)), device)
+            outputs = forward(model, inputs)
             for kind in POOLINGS:
                 name = f"probe_{kind}.npy"
-                np.save(unfinished / name, _fitting(outputs.pooled(kind, layers), rows, folder / name))
+                np.save(unfinished / name, fitting(outputs.pooled(kind, layers), rows, folder / name))
         for array in (logits, *arrays.values()):
             array.close()
         seal(unfinished, fingerprints, poolings, str(dtype).removeprefix("torch."))

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from railkd.data.batches import Prepared
 from railkd.devices import autocast, precision
+from railkd.errors import UserError
 from railkd.models.classifier import place, uses_type_ids
 from railkd.models.forward import Forward, forward
 from railkd.models.mixing import mixed_inputs
@@ -58,12 +59,16 @@ class Live:
 
 
 class LiveTeacher:
-    """The teacher run in every step, as published. ``attention``: the layers whose vectors are kept, 1-based."""
+    """The teacher run in every step, as published. ``attention``: the layers whose vectors are kept, 1-based.
+
+    ``data``: the training set, for where a second text begins; None where the inputs are what the teacher is called
+    with.
+    """
 
     def __init__(
         self,
         model: "PreTrainedModel",
-        data: Prepared,
+        data: Prepared | None,
         device: torch.device,
         setting: str = "auto",
         hidden: bool = True,
@@ -78,7 +83,9 @@ class LiveTeacher:
         wants, has = uses_type_ids(self.model), "token_type_ids" in inputs
         if wants != has:  # BERT's teacher of a DistilBERT student needs the ids that the student has no use for
             inputs = {k: v for k, v in inputs.items() if k != "token_type_ids"}
-            if wants:
+            if wants and self.data is None:
+                raise UserError("batch: token_type_ids is missing, which the teacher reads beside the tokens")
+            if wants and self.data is not None:
                 second_B = self.data.splits["train"].second[batch.index_B.cpu()].to(self.device)
                 position_T = torch.arange(inputs["input_ids"].shape[1], device=self.device)
                 ids_BT = (position_T >= second_B[:, None]) & inputs["attention_mask"].bool()

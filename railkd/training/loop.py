@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 MetricsLog = Callable[[Mapping[str, float], int], None]  # metrics by name, and the number of steps so far
+AfterStep = Callable[[Steps, Tensor], None]  # the steps so far, and the last one's loss and terms, left on the device
 
 
 def no_log(metrics: Mapping[str, float], step: int) -> None:
@@ -49,7 +50,7 @@ class Outcome:
     method_record: dict[str, Any]  # what the method reports
 
 
-def train(
+def train(  # noqa: PLR0913 - a run's five parts, and three that only listen or keep
     model: "PreTrainedModel",
     method: Method,
     teacher: Teacher | None,
@@ -57,12 +58,14 @@ def train(
     settings: TrainingSettings,
     log: MetricsLog = no_log,
     state: State | None = None,
+    after_step: AfterStep | None = None,
 ) -> Outcome:
     """Trains a model with a method and leaves it with the weights of its best epoch on dev.
 
     ``data`` needs the splits train and dev, and the facts pad_id and max_length. ``log`` is called after every epoch
     with ``epoch``, ``learning_rate``, ``seconds``, ``train/<term>`` (means) and ``dev/<metric>``, and once with
-    ``resumed_after_epoch`` where the run goes on from what ``state`` has kept.
+    ``resumed_after_epoch`` where the run goes on from what ``state`` has kept. ``after_step`` is called after every
+    step; one that reads the losses waits for the device.
 
     Raises Diverged, with step, terms and the last finite values, when the loss explodes or is not finite, and
     MethodError for terms that are none. What else a method's own code raises, ``methods.mistakes.blame`` explains.
@@ -79,7 +82,7 @@ def train(
     for epoch in range(len(finished.epochs), settings.epochs):
         method.start_epoch(epoch, stream(seed, "method", epoch))
         seed_global(seed, "dropout", epoch)
-        losses, seconds = _epoch(step, epoch)  # (steps, terms)
+        losses, seconds = _epoch(step, epoch, after_step)  # (steps, terms)
         finite.losses(losses, step.names, step.done - len(losses))
         method.end_epoch()  # after that: what it has accumulated of numbers that are not finite may be beyond it
         check_kept(method, method.history, "history")
@@ -106,7 +109,7 @@ def train(
     return Outcome(best.epoch, finished.epochs, best.dev_logits, _cost(step, finished), record)
 
 
-def _epoch(step: Steps, epoch: int) -> tuple[Tensor, float]:
+def _epoch(step: Steps, epoch: int, after_step: AfterStep | None) -> tuple[Tensor, float]:
     """One pass over the training set: the loss and its terms in each step, (steps, terms), and the seconds it took."""
     settings = step.settings
     history: list[Tensor] = []  # (terms,) of each step, read once an epoch: no host sync in the step
@@ -114,6 +117,8 @@ def _epoch(step: Steps, epoch: int) -> tuple[Tensor, float]:
     order = stream(settings.seed, "order", epoch)
     for rows_B in epoch_batches(step.split.lengths, settings.batch_size, order):
         history.append(step(rows_B))
+        if after_step is not None:
+            after_step(step, history[-1])
     losses = torch.stack(history).cpu()  # waits for the device
     return losses, time.perf_counter() - started
 

@@ -32,7 +32,7 @@ def test_collate_equals_the_tokenizers_own_padding(
     frame = pd.read_parquet(mirror / "mrpc" / "train.parquet")
     texts = [frame[c].tolist() for c in ("sentence1", "sentence2")[:columns]]
     tokenizer, type_ids = tokenizers[name], name == "bert4"
-    split = preparation._tokenise(tokenizer, texts, frame["label"].to_numpy(), max_length)
+    split = preparation.tokenise(tokenizer, texts, frame["label"].to_numpy(), max_length)
     rows = torch.tensor([5, 0, 17, 3, 71])
     own = tokenizer(
         *[[c[i] for i in rows] for c in texts],

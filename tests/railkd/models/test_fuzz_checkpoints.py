@@ -179,7 +179,7 @@ def used(folder: Path, prefix: str) -> None:
             same = (torch.equal(parameter, t.float()) or bool(t.isnan().any()) for t in mine)
             assert any(same), f"{name} is not the file's"
     texts = [["a good film", "the plot of a bad actor in the city, and a very long river"]]
-    split = preparation._tokenise(seen.tokenizer, texts, torch.tensor([0, 1]).numpy(), 16)
+    split = preparation.tokenise(seen.tokenizer, texts, torch.tensor([0, 1]).numpy(), 16)
     prepared = Prepared(TASKS["sst2"], {"train": split}, {"pad_id": seen.tokenizer.pad_token_id, "max_length": 16})
     probe.require_padding_unread(model, prepared, torch.device("cpu"), "models.m")
 

@@ -17,7 +17,7 @@ from railkd.models.classifier import uses_type_ids
 from railkd.models.forward import forward
 from railkd.signals import Batch
 from railkd.tasks import TASKS
-from railkd.teacher import cache
+from railkd.teacher import cache, computation
 from railkd.teacher.cache import SignalStore, write_signals
 from railkd.teacher.live import LiveTeacher
 
@@ -275,7 +275,7 @@ def test_a_teacher_that_is_not_finite_is_one_line(
                 state_TD[0, 3] = value
         return said
 
-    monkeypatch.setattr(cache, "forward", poisoned)
+    monkeypatch.setattr(computation, "forward", poisoned)
     with pytest.raises(
         UserError, match=rf"s/cls.npy: the teacher's vector of layer 2 is not finite for example {row},"
     ):

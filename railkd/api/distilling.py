@@ -1,0 +1,213 @@
+"""``distil`` and ``evaluate``: the suite's training and scoring of models in memory. No file is read or written."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from railkd.api.examples import Reading, prepared
+from railkd.api.models import borrowed, require_models, require_tokenizer, setting_of
+from railkd.api.options import check_options
+from railkd.api.progress_bar import ProgressBar
+from railkd.benchmark.config import SCHEMA
+from railkd.benchmark.defaults import TRAINING
+from railkd.benchmark.schema_errors import settings_error
+from railkd.data.batches import Prepared
+from railkd.devices import device_for, precision
+from railkd.errors import UserError
+from railkd.evaluation.scoring import logits_of, scores_of
+from railkd.methods import build, find, options_of
+from railkd.methods.base import Method, Setting, reads_teacher
+from railkd.methods.mistakes import blame
+from railkd.models import classifier, probe
+from railkd.random_streams import seed_global
+from railkd.teacher.live import LiveTeacher
+from railkd.teacher.memory import SignalsInMemory
+from railkd.training.loop import AfterStep, MetricsLog, Outcome, no_log, train
+from railkd.training.settings import TrainingSettings
+from railkd.training.steps import Teacher
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+@dataclass(frozen=True)
+class Result:
+    """What training a student gave, by epoch and in all. Scores are fractions, seconds are wall-clock."""
+
+    method: str
+    options: dict[str, Any]  # of the method, every one at its value
+    training: dict[str, Any]  # settings, every one at its value
+    best_epoch: int  # 1-based: the epoch whose weights the student has
+    scores: dict[str, float]  # of the best epoch on dev, by metric
+    epochs: list[dict[str, Any]]  # of each: epoch, dev (by metric), loss (means by term), learning_rate, seconds
+    cost: dict[str, Any]  # train_seconds, step_seconds, steps, eval_seconds, signals_seconds, peak_memory_bytes, ...
+    record: dict[str, Any]  # what the method reports: drawn layers, attention weights, ...
+
+
+def distil(  # noqa: PLR0913 - a call in a notebook names what it sets, and nothing else
+    teacher: "PreTrainedModel | None",
+    student: "PreTrainedModel",
+    train: Any,
+    dev: Any,
+    method: str = "rail_kd_c",
+    *,
+    tokenizer: "PreTrainedTokenizerBase",
+    columns: Sequence[str] | None = None,
+    label: str = "label",
+    max_length: int | None = None,
+    metric: str | None = None,
+    training: Mapping[str, Any] | None = None,
+    seed: int = 1,
+    device: str = "auto",
+    progress: bool = True,
+    log: MetricsLog = no_log,
+    **options: Any,
+) -> "tuple[PreTrainedModel, Result]":
+    """Trains a student with a method of the suite, by its own loop, and returns it with what training gave.
+
+    The student is changed in place; it ends with the weights of its best epoch on dev, in eval mode. A seed gives the
+    run that the workflow has of the same models and texts. The teacher may be None for a method that reads nothing of
+    it: ``distil(None, model, train, dev, "no_kd", tokenizer=tokenizer)`` fine-tunes a model, a teacher say.
+
+    Args:
+        teacher: a fine-tuned sequence classifier of `transformers`, which stays as it is.
+        student: a sequence classifier with as many outputs, for the same tokenizer. One output: labels are scores.
+        train, dev: see ``railkd.api.examples.prepared``.
+        method: a name of ``railkd methods``, ``file.py:Class`` or ``module:Class``.
+        columns, label: of the data sets; without ``columns``, all columns of text.
+        max_length: longest input in tokens (default: 128, or what the models can take).
+        metric: of dev, chooses the epoch (default: accuracy; for scores the mean of Pearson's and Spearman's).
+        training: keys of ``training:`` in a benchmark file, such as ``{"epochs": 5, "learning_rate": 5e-5}``.
+        progress: whether a progress bar is shown.
+        log: called after every epoch with metrics by name and the number of steps.
+        options: those of the method, as ``railkd methods`` lists them.
+
+    Raises UserError, one line that names the argument or row, for what is wrong in these; Diverged for a loss or
+    logits that are not finite.
+    """
+    models = {"student": student} if teacher is None else {"teacher": teacher, "student": student}
+    require_models(models)
+    require_tokenizer(tokenizer, models)
+    settings = _settings(training, seed, device)
+    check_options(method, options, distil.__kwdefaults__ or {})
+    reading = Reading(tokenizer, columns, label, max_length, metric)
+    data = prepared({"train": train, "dev": dev}, models, reading)
+    setting = setting_of(teacher or student, student, data.splits["train"].labels)
+    built = _method(method, setting, options, settings)
+    if teacher is None and reads_teacher(built):
+        raise UserError(f"teacher: is None, and the method {method} reads it; expected a fine-tuned classifier")
+    outcome, seconds = _train(teacher, student, built, data, settings, _Listeners(progress, log, method))
+    student.eval()
+    best = outcome.epochs[outcome.best_epoch - 1]
+    used = {key: getattr(settings, key) for key in TRAINING if key != "dropout"}
+    cost = {**outcome.cost, "signals_seconds": seconds}
+    resolved = {k: options.get(k, p.default) for k, p in options_of(type(built)).items()}
+    result = Result(
+        method, resolved, used, outcome.best_epoch, best["dev"], outcome.epochs, cost, outcome.method_record
+    )
+    return student, result
+
+
+def evaluate(  # noqa: PLR0913 - as ``distil``
+    model: "PreTrainedModel",
+    data: Any,
+    *,
+    tokenizer: "PreTrainedTokenizerBase",
+    columns: Sequence[str] | None = None,
+    label: str = "label",
+    max_length: int | None = None,
+    metric: str | None = None,
+    device: str = "auto",
+) -> dict[str, float]:
+    """Scores a sequence classifier on labelled examples: every metric by name, as a fraction. See ``distil``."""
+    models = {"model": model}
+    require_models(models)
+    require_tokenizer(tokenizer, models)
+    place = device_for(device)
+    examples = prepared({"data": data}, models, Reading(tokenizer, columns, label, max_length, metric))
+    classifier.place(model, place)
+    dtype = precision("auto", place, model.config.hidden_size)
+    pad_id = examples.facts["pad_id"]
+    return scores_of(examples, "data", logits_of(model, examples.splits["data"], pad_id, place, dtype))
+
+
+@dataclass(frozen=True)
+class _Listeners:
+    """Who is told how training goes on."""
+
+    progress: bool
+    log: MetricsLog
+    title: str
+
+    def started(self, steps: int, shown: str) -> tuple[MetricsLog, AfterStep | None, Callable[[], None]]:
+        """What the loop calls after an epoch and after a step, and what is to be called at the end."""
+        if not self.progress:
+            return self.log, None, lambda: None
+        bar = ProgressBar(self.title, steps, shown)
+
+        def after_epoch(metrics: Mapping[str, float], step: int) -> None:
+            bar.epoch(metrics)
+            self.log(metrics, step)
+
+        return after_epoch, bar.step, bar.close
+
+
+def _settings(training: Mapping[str, Any] | None, seed: Any, device: str) -> TrainingSettings:
+    given = dict(training or {})
+    if "dropout" in given:
+        raise UserError("training.dropout: is set when the student is loaded, as in hidden_dropout_prob=0.0")
+    error = settings_error("training", given, SCHEMA)
+    if error is not None:
+        raise error
+    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+        raise UserError(f"seed: {seed!r}, expected a whole number from 0")
+    return TrainingSettings.of(given, seed, device_for(device))
+
+
+def _method(name: str, setting: Setting, options: dict[str, Any], settings: TrainingSettings) -> Method:
+    """The method, its projections as the seed begins them."""
+    seed_global(settings.seed, "method")
+    if setting.regression and not find(name).regression:
+        raise UserError(f"method: {name} is undefined for scores; the student has one output")
+    method = build(name, setting, options, "method")
+    method.epochs = settings.epochs
+    method.check_run()
+    return method
+
+
+def _train(
+    teacher: "PreTrainedModel | None",
+    student: "PreTrainedModel",
+    method: Method,
+    data: Prepared,
+    settings: TrainingSettings,
+    listeners: _Listeners,
+) -> tuple[Outcome, float]:
+    """Runs the loop; returns its outcome, and the seconds that the teacher's signals took before it."""
+    with borrowed(teacher, student, method.whole_last_layer):
+        for name, model in (("teacher", teacher), ("student", student)):
+            if model is not None:
+                probe.require_padding_unread(model, data, settings.device, name)
+        started = time.perf_counter()
+        source = None if teacher is None else _signals(teacher, method, data, settings)
+        seconds = time.perf_counter() - started
+        steps = settings.epochs * -(-len(data.splits["train"]) // settings.batch_size)
+        log, after_step, close = listeners.started(steps, data.task.shown)
+        try:
+            with blame(method):
+                outcome = train(student, method, source, data, settings, log, after_step=after_step)
+        finally:
+            close()
+    return outcome, seconds
+
+
+def _signals(teacher: "PreTrainedModel", method: Method, data: Prepared, settings: TrainingSettings) -> Teacher | None:
+    """What the steps read of the teacher: computed now and held in memory, or live; None where nothing is read."""
+    if not reads_teacher(method):
+        return None
+    if method.needs_live_teacher or settings.regime == "live":
+        layers = method.attention_layers[1]
+        return LiveTeacher(teacher, data, settings.device, settings.precision, method.needs_hidden, layers)
+    classifier.place(teacher, settings.device)
+    return SignalsInMemory(teacher, data, [method.pooling] if method.pooling else [], settings.precision)

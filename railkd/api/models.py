@@ -1,0 +1,126 @@
+"""A teacher and a student that are given as models: what they must be, and what a method may know of them."""
+
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from railkd.errors import UserError
+from railkd.methods.base import Setting
+from railkd.models import classifier
+from railkd.models.fine_tuned import UNNAMED
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+NO_LIMIT = 1 << 30  # tokens that a model without a table of positions can take
+
+
+def require_models(models: Mapping[str, Any]) -> None:
+    """Raises UserError unless each is a sequence classifier of its own that the suite can read."""
+    from transformers import PreTrainedModel
+
+    for name, model in models.items():
+        load = "AutoModelForSequenceClassification.from_pretrained(...)"
+        if not isinstance(model, PreTrainedModel):
+            raise UserError(f"{name}: is a {type(model).__name__}, expected a model of transformers, as from {load}")
+        kind = classifier.classifier_class(model.config, name)
+        if not isinstance(model, kind):
+            raise UserError(f"{name}: is a {type(model).__name__}, expected a {kind.__name__}, as from {load}")
+        classifier.embedding_of(model, name)
+        if model.config.num_hidden_layers < 2:
+            raise UserError(f"{name}: has {model.config.num_hidden_layers} layer, expected at least 2")
+    if len({id(model) for model in models.values()}) < len(models):
+        raise UserError("student: is the teacher itself, expected a model of its own, such as copy.deepcopy(teacher)")
+
+
+def require_tokenizer(tokenizer: Any, models: Mapping[str, "PreTrainedModel"]) -> None:
+    """Raises UserError unless a tokenizer is a fast one whose every token each model knows, and has padding."""
+    if not getattr(tokenizer, "is_fast", False):
+        raise UserError(
+            f"tokenizer: is a {type(tokenizer).__name__}, expected a fast one, as from "
+            "AutoTokenizer.from_pretrained(...)"
+        )
+    if tokenizer.pad_token_id is None:
+        raise UserError("tokenizer: has no padding token; set tokenizer.pad_token")
+    for name, model in models.items():
+        known = classifier.embedding_of(model, name).num_embeddings
+        if len(tokenizer) > known:
+            raise UserError(
+                f"tokenizer: has {len(tokenizer)} tokens, and the {name} knows {known}; expected the tokenizer that "
+                "belongs to both models"
+            )
+
+
+def outputs_of(models: Mapping[str, "PreTrainedModel"]) -> int:
+    """The width of the logits, which must be the same: C, or 1 for a score."""
+    counts = {name: classifier.outputs_of(model) for name, model in models.items()}
+    if len(set(counts.values())) > 1:
+        listed = ", ".join(f"the {name} {count}" for name, count in counts.items())
+        raise UserError(f"student: the numbers of outputs differ ({listed}); load both with the same num_labels")
+    return next(iter(counts.values()))
+
+
+def plain(name: str) -> str:
+    """A class's name without case and punctuation."""
+    return re.sub(r"[\W_]+", "", name.casefold())
+
+
+def names_of(models: Mapping[str, "PreTrainedModel"]) -> list[str] | None:
+    """The classes' names by ``id2label`` of a model that has some, the teacher before the student; None: no model has.
+
+    Raises UserError where the names are the same in another order: a class would be trained as another.
+    """
+    found: dict[str, list[str]] = {}
+    for name, model in models.items():
+        given: Mapping[Any, str] = model.config.id2label or {}
+        names = [str(given.get(i, f"LABEL_{i}")) for i in range(classifier.outputs_of(model))]
+        if len(set(names)) == len(names) and not any(map(UNNAMED.fullmatch, names)):
+            found[name] = names
+    if len(found) == 2:
+        one, other = ([plain(name) for name in names] for names in found.values())
+        if one != other and set(one) == set(other):
+            listed = "; ".join(f"{name} {', '.join(names)}" for name, names in found.items())
+            raise UserError(f"student: id2label has the teacher's classes in another order ({listed})")
+    return next(iter(found.values()), None)
+
+
+def tokens_at_most(model: "PreTrainedModel") -> int:
+    """The longest input that a model's table of positions can take; RoBERTa counts from after its padding token."""
+    rows = getattr(model.config, "max_position_embeddings", None)
+    if not rows or rows < 0:
+        return NO_LIMIT
+    for name, module in model.named_modules():
+        if name.endswith("position_embeddings") and getattr(module, "padding_idx", None) is not None:
+            return int(rows - module.padding_idx - 1)
+    return int(rows)
+
+
+def setting_of(teacher: "PreTrainedModel", student: "PreTrainedModel", train_labels: Tensor | None) -> Setting:
+    """The facts that a method may depend on."""
+    t, s, outputs = teacher.config, student.config, classifier.outputs_of(student)
+    sizes = (t.num_hidden_layers, t.hidden_size, s.num_hidden_layers, s.hidden_size)
+    return Setting(*sizes, outputs, outputs == 1, train_labels, t.num_attention_heads, s.num_attention_heads)
+
+
+@contextmanager
+def borrowed(teacher: "PreTrainedModel | None", student: "PreTrainedModel", whole: bool) -> Iterator[None]:
+    """Inside the block the models are as a run has them; after it they are as they were, but for weights and device.
+
+    A run freezes the teacher, and unless ``whole`` computes the last layers for their first position alone.
+    """
+    models = [model for model in (teacher, student) if model is not None]
+    attention = student.config._attn_implementation
+    with ExitStack() as stack:
+        for model in models:
+            stack.callback(model.train, model.training)
+            undo = None if whole else classifier.narrow(model)
+            if undo is not None:
+                stack.callback(undo)
+        for parameter in () if teacher is None else teacher.parameters():
+            stack.callback(parameter.requires_grad_, parameter.requires_grad)
+        yield
+        if student.config._attn_implementation != attention:  # training on a CPU has a dropout of its own
+            student.set_attn_implementation(attention)
