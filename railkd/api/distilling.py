@@ -99,14 +99,7 @@ def distil(  # noqa: PLR0913 - a call in a notebook names what it sets, and noth
         raise UserError(f"teacher: is None, and the method {method} reads it; expected a fine-tuned classifier")
     outcome, seconds = _train(teacher, student, built, data, settings, _Listeners(progress, log, method))
     student.eval()
-    best = outcome.epochs[outcome.best_epoch - 1]
-    used = {key: getattr(settings, key) for key in TRAINING if key != "dropout"}
-    cost = {**outcome.cost, "signals_seconds": seconds}
-    resolved = {k: options.get(k, p.default) for k, p in options_of(type(built)).items()}
-    result = Result(
-        method, resolved, used, outcome.best_epoch, best["dev"], outcome.epochs, cost, outcome.method_record
-    )
-    return student, result
+    return student, _result(method, type(built), options, settings, outcome, seconds)
 
 
 def evaluate(  # noqa: PLR0913 - as ``distil``
@@ -174,6 +167,27 @@ def _method(name: str, setting: Setting, options: dict[str, Any], settings: Trai
     method.epochs = settings.epochs
     method.check_run()
     return method
+
+
+def _result(
+    name: str,
+    kind: type[Method],
+    options: dict[str, Any],
+    settings: TrainingSettings,
+    outcome: Outcome,
+    signals_seconds: float,
+) -> Result:
+    best = outcome.epochs[outcome.best_epoch - 1]
+    return Result(
+        method=name,
+        options={key: options.get(key, option.default) for key, option in options_of(kind).items()},
+        training={key: getattr(settings, key) for key in TRAINING if key != "dropout"},
+        best_epoch=outcome.best_epoch,
+        scores=best["dev"],
+        epochs=outcome.epochs,
+        cost={**outcome.cost, "signals_seconds": signals_seconds},
+        record=outcome.method_record,
+    )
 
 
 def _train(
