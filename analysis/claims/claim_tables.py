@@ -67,8 +67,8 @@ def short(value: float | None) -> str:
 
 
 def sort(value: float | None) -> str:
-    """What a column is sorted by: full precision, nothing for none."""
-    return "" if value is None else repr(float(value))
+    """What a column is sorted by: more digits than it shows, nothing for none."""
+    return "" if value is None else f"{value:.8g}"
 
 
 def statistics(content: dict[str, Any]) -> list[PageTable]:

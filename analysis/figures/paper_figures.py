@@ -110,7 +110,7 @@ def similarity(benchmark: Benchmark, runs: Runs) -> Sheet:
         layers = list(dict.fromkeys(own["layers"]))
         shown = {m: marks[m] for m in pair.rows(FIRST) if (own["method"] == m).any()}
         style.dots(axis, own, shown, style.Dots("layers", "method", layers))
-        sheet.measures(axis, least=0.1)  # a cosine: what differs by less does not differ
+        sheet.measures(axis, least=0.1, most=1.0)  # a cosine: what differs by less does not differ
         for edge in range(1, len(layers)):
             axis.axvline(edge - 0.5, color=style.EDGE, linewidth=0.6)
         axis.set_xlim(-0.5, len(layers) - 0.5)

@@ -1,10 +1,12 @@
 """The HTML report's own figures: averages, learning curves, cost against quality, the teacher layers drawn."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from analysis.benchmark import Benchmark, Pair
@@ -15,42 +17,68 @@ from analysis.statistics import summaries
 from analysis.tables.cells import CONSTANT, Table, score_cells
 
 
-def averages_frame(table: Table) -> pd.DataFrame:
-    """The averages of Table 2 or 3 with Student's 95 % intervals over seeds (NaN: one run), in percent."""
+def averages_frame(tables: Sequence[Table]) -> pd.DataFrame:
+    """The averages of Tables 2 and 3 with Student's 95 % intervals over seeds (NaN: one run), in percent.
+
+    ``paper`` is the number that the paper prints in the same cell (NaN: none).
+    """
     rows = []
-    for section in table.sections:
+    for section in (section for table in tables for section in table.sections):
         for _, cells in section.rows:
             c = cells[-1]
             if c.status == "complete" and c.row != CONSTANT:
                 low, high = summaries.mean_interval(c.mean, c.sd, c.n) if c.n > 1 else (math.nan, math.nan)
-                rows.append((c.pair, c.block, c.row, c.mean, low, high))
-    return pd.DataFrame(rows, columns=["pair", "block", "method", "mean", "low", "high"])
+                rows.append((c.pair, c.block, c.row, c.mean, low, high, c.paper))
+    return pd.DataFrame(rows, columns=["pair", "block", "method", "mean", "low", "high", "paper"])
 
 
-def averages(benchmark: Benchmark, table: Table) -> Sheet | None:
-    """The averages of Table 2 or 3, a row of panels for each pair, a dot for each method; the best on test first."""
-    data = averages_frame(table)
+def averages(benchmark: Benchmark, tables: Sequence[Table]) -> Sheet | None:
+    """The averages of Tables 2 and 3, a row of panels for each pair, a dot for each method; the best on test first."""
+    data = averages_frame(tables)
     if data.empty:
         return None
-    marks, pairs = style.marks_of(benchmark), [p for p in benchmark.pairs if (data["pair"] == p.name).any()]
+    pairs = [p for p in benchmark.pairs if (data["pair"] == p.name).any()]
     blocks = list(data["block"].unique())  # dev before test
     with style.themed(page=True):
         orders = [_best_first(data[data["pair"] == pair.name]) for pair in pairs]
-        sheet = Sheet(style.PAGE, 0.3 + sum(0.55 + 0.17 * len(order) for order in orders))
         heights = [len(order) for order in orders]
+        sheet = Sheet(style.PAGE, 0.3 + sum(0.7 + 0.17 * height for height in heights))
         axes = sheet.subplots(len(pairs), len(blocks), squeeze=False, sharex="row", sharey="row", height_ratios=heights)
         for (r, c), axis in np.ndenumerate(axes):
             axis.set_title(f"{style.plain(pairs[r].title)}, {blocks[c].upper()}")
             own = data[(data["pair"] == pairs[r].name) & (data["block"] == blocks[c])]
-            order = orders[r]
-            how = style.Dots("method", "method", order, across=True, lanes=False)
-            style.dots(axis, own, {m: marks[m] for m in order}, how)
-            axis.set_yticks(range(heights[r]), [style.plain(benchmark.title_of(m)) for m in orders[r]])
-            axis.set_ylim(heights[r] - 0.5, -0.5)
-            axis.set_xlabel("average score, %" if r == len(pairs) - 1 else "")
-        for axis in axes.flat:
-            sheet.measures(axis, "x")  # the panels of a pair share it, so after all are drawn
+            _averages_panel(axis, benchmark, own, orders[r])
+        for axis in axes.flat:  # the panels of a pair share the axis, so after all are drawn
+            sheet.measures(axis, "x")
+            starts = "" if axis.get_xlim()[0] <= 0 else "; the axis does not start at 0"
+            axis.set_xlabel(f"average score, %{starts}")
+        key: dict[str, Any] = {"these runs: mean, 95 % interval": _sample(style.NEUTRAL)}
+        if data["paper"].notna().any():
+            key["the paper's number"] = _paper_mark([], [])
+        sheet.key(key)
     return sheet
+
+
+def _averages_panel(axis: Axes, benchmark: Benchmark, own: pd.DataFrame, order: list[str]) -> None:
+    """One pair on one split: the methods in their order from above, each with its interval and the paper's number."""
+    marks = style.marks_of(benchmark)
+    printed = own.dropna(subset="paper")
+    axis.add_line(_paper_mark(list(printed["paper"]), [order.index(m) for m in printed["method"]]))
+    axis.update_datalim([(x, 0) for x in printed["paper"]])
+    style.dots(axis, own, {m: marks[m] for m in order}, style.Dots("method", "method", order, across=True, lanes=False))
+    axis.set_yticks(range(len(order)), [style.plain(benchmark.title_of(m)) for m in order])
+    axis.set_ylim(len(order) - 0.5, -0.5)
+    axis.autoscale_view(scaley=False)
+
+
+def _paper_mark(x: list[float], y: list[float]) -> Line2D:
+    """The paper's numbers: upright strokes, which no method has for its mark."""
+    return Line2D(x, y, color=style.NEUTRAL, marker="|", markersize=7, markeredgewidth=1.4, linestyle="none")
+
+
+def _sample(colour: str) -> Line2D:
+    """A legend's sample of a mean and its interval, of no method."""
+    return Line2D([], [], color=colour, marker="o", markersize=3.6, linewidth=0.9)
 
 
 def _best_first(own: pd.DataFrame) -> list[str]:
@@ -150,7 +178,7 @@ def pareto(benchmark: Benchmark, pair: Pair, block: str, points: list[dict[str, 
     marks = {p["method"]: style.marks_of(benchmark)[p["method"]] for p in points}
     data = pd.DataFrame(points)
     with style.themed(page=True):
-        sheet = Sheet(style.COLUMN + 0.5, 3.0)
+        sheet = Sheet(style.COLUMN, 2.7)
         axis = sheet.subplots()
         front = data[data["front"]].sort_values("seconds")
         axis.step(front["seconds"], front["mean"], where="post", color=style.INK, linewidth=0.8, alpha=0.5)
@@ -162,8 +190,8 @@ def pareto(benchmark: Benchmark, pair: Pair, block: str, points: list[dict[str, 
             markers={m: mark.marker for m, mark in marks.items()},
             legend=False, zorder=3, ax=axis,
         )  # fmt: skip
-        sheet.measures(axis)
-        sheet.measures(axis, "x")
+        sheet.measures(axis, least=2.0)  # points, and a tenth of the time: what differs by less hardly differs
+        sheet.measures(axis, "x", least=0.1 * float(data["seconds"].max()))
         axis.set_xlabel("seconds of training, all tasks (left is cheaper)")
         axis.set_ylabel(f"average {block.upper()} score, % (up is better)")
         sheet.key({benchmark.title_of(m): mark for m, mark in marks.items()})
@@ -225,7 +253,7 @@ def draws(benchmark: Benchmark, runs: Runs, pair: Pair) -> Sheet | None:
     if not panels:
         return None
     with style.themed(page=True):
-        sheet = Sheet(style.PAGE if len(panels) > 1 else style.COLUMN + 0.5, 1.9)
+        sheet = Sheet(style.PAGE if len(panels) > 1 else style.COLUMN, 1.7)
         shares = [counts / counts.sum(axis=1, keepdims=True) for _, counts, _ in panels]
         top = max(float(share.max()) for share in shares)
         axes = sheet.subplots(1, len(panels), squeeze=False)[0]

@@ -5,6 +5,7 @@ is imported where something is drawn and not before: it takes a second.
 """
 
 import io
+import math
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -145,12 +146,16 @@ class Sheet(Figure):
         if engine is not None:
             engine.set(**pads)
 
-    def measures(self, axis: Axes, side: str = "y", least: float = 0.0) -> None:
-        """Says that this side of a panel, drawn already, measures something; ``least``: the range it shows at least."""
+    def measures(self, axis: Axes, side: str = "y", least: float = 0.0, most: float = math.inf) -> None:
+        """Says that this side of a panel, drawn already, measures something.
+
+        ``least`` is the range that it shows at least, ``most`` the greatest value that there can be.
+        """
         self.measured.append((axis, side))
         low, high = getattr(axis, f"get_{side}lim")()
         wider = max(0.0, least - (high - low)) / 2
-        getattr(axis, f"set_{side}lim")(low - wider, high + wider)
+        over = max(0.0, high + wider - most - 0.03 * (high - low + 2 * wider))  # room for half a dot
+        getattr(axis, f"set_{side}lim")(low - wider - over, high + wider - over)
         getattr(axis, f"{side}axis").set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
         axis.grid(axis="y" if side == "y" else "x")
 

@@ -3,14 +3,16 @@
 Their shapes are documented in ``evaluation.py`` and ``audit.py``; this module decides how they look.
 """
 
-import math
+from dataclasses import replace
 from typing import Any
 
 from analysis.benchmark import Benchmark
 from analysis.claims import claim_tables
 from analysis.claims.claim_tables import quantity
-from analysis.tables.formats import csv_of, flat
-from analysis.tables.html_tables import PageTable, data_uri, text_cell
+from analysis.report import common_axis
+from analysis.report.common_axis import CommonAxis
+from analysis.tables.formats import csv_of, flat, number, signed
+from analysis.tables.html_tables import PageCell, PageTable, data_uri, text_cell
 from analysis.validity import section
 
 VERDICTS = {
@@ -20,7 +22,17 @@ VERDICTS = {
     "not decided": "these runs are not fit to decide it",
     "not run": "this benchmark does not run what it needs",
 }
-WIDTH = 240  # of an interval's drawing, in its own units
+AUDITED = {  # kind of a check -> what is checked
+    "average": "average of a row",
+    "order": "order of two rows",
+    "repeat": "row repeated from the other split",
+    "step": "spread below one example",
+    "gap": "stated difference",
+    "best": "stated best",
+    "above": "stated order",
+    "wins": "stated wins",
+    "timing": "stated cost",
+}
 
 
 def interval(part: dict[str, Any], unit: str) -> str:
@@ -40,63 +52,61 @@ def power(claim: dict[str, Any]) -> str:
     return f"The least true {what} from the bound that these runs find in 4 of 5 repetitions is {amount}."
 
 
-def drawing(claim: dict[str, Any]) -> dict[str, Any] | None:
-    """Where estimate, interval, paper and the claim's bounds lie on one line of ``WIDTH``; None without an estimate.
-
-    Ratios are placed on a log scale. x positions: estimate, low, high, paper (None: not there), bounds (list).
-    """
-    log = claim["unit"] == "ratio"
-
-    def place(value: float | None) -> float | None:
-        if value is None or (log and value <= 0):
-            return None
-        return math.log(value) if log else float(value)
-
-    points = {key: place(claim[key]) for key in ("estimate", "low", "high", "paper")}
-    bounds = [b for b in (place(claim["lower"]), place(claim["upper"])) if b is not None]
-    known = [x for x in (*points.values(), *bounds) if x is not None]
-    if points["estimate"] is None or not known:
-        return None
-    least, most = min(known), max(known)
-    span = (most - least) or 1.0
-    low, span = least - 0.08 * span, 1.16 * span
-
-    def x(value: float | None) -> float | None:
-        return None if value is None else round((value - low) / span * WIDTH, 1)
-
-    return {**{key: x(value) for key, value in points.items()}, "bounds": [x(b) for b in bounds], "width": WIDTH}
-
-
 def verdicts(benchmark: Benchmark, content: dict[str, Any] | None) -> dict[str, Any] | None:
-    """The claims as the template shows them, and the statistics behind them as tables."""
+    """The claims as the template shows them, by the axis that they share, and the statistics behind them as tables."""
     if content is None:
         return None
-    claims = [
-        {
-            **claim,
-            "where": ", ".join(_where(claim)),
-            "flag": claim["verdict"].replace(" ", "-"),
-            "measured": quantity(claim["estimate"], claim["unit"], signed=True),
-            "interval": interval(claim, claim["unit"]),
-            "paper_figure": quantity(claim["paper"], claim["unit"], signed=True) if claim["paper"] is not None else "",
-            "drawing": drawing(claim),
-            "power": power(claim),
-            "table": claim_tables.comparisons(claim) if claim["parts"] else None,
-        }
-        for claim in content["claims"]
-    ]
+    kinds: dict[str, list[dict[str, Any]]] = {kind: [] for kind in common_axis.KINDS}
+    for claim in content["claims"]:
+        kinds[common_axis.kind_of(claim)].append(claim)
     exported = [
         flat({"claim": c["id"], "claim_verdict": c["verdict"], **p}) for c in content["claims"] for p in c["parts"]
     ]
     return {
         "validity": section.page(content),
-        "claims": claims,
+        "groups": [_group(kind, claims) for kind, claims in kinds.items() if claims],
         "counts": [(verdict, content["counts"].get(verdict, 0), text) for verdict, text in VERDICTS.items()],
         "csv": data_uri(csv_of(exported)),
         "file": f"{benchmark.name}-claims.csv",
         "statistics": claim_tables.statistics(content),
-        "titles": [(m, benchmark.title_of(m)) for m in benchmark.methods],
+        "width": common_axis.WIDTH,
     }
+
+
+def _group(kind: str, claims: list[dict[str, Any]]) -> dict[str, Any]:
+    """The claims of one axis: its heading, its ticks and zero, and each claim with where it lies on it."""
+    axis = common_axis.of(claims)
+    return {
+        "kind": kind,
+        "title": common_axis.KINDS[kind],
+        "zero": axis.zero,
+        "ticks": axis.ticks(),
+        "drawn": any(claim["estimate"] is not None for claim in claims),
+        "claims": [_claim(claim, axis) for claim in claims],
+    }
+
+
+def _claim(claim: dict[str, Any], axis: CommonAxis) -> dict[str, Any]:
+    """A claim as text and as places on its axis."""
+    unit, parts = claim["unit"], claim["parts"]
+    return {
+        **claim,
+        "where": ", ".join(_where(claim)),
+        "flag": claim["verdict"].replace(" ", "-"),
+        "measured": quantity(claim["estimate"], unit, signed=True),
+        "interval": interval(claim, unit),
+        "limits": "" if claim["low"] is None else f"[{_bare(claim['low'], unit)}, {_bare(claim['high'], unit)}]",
+        "paper_number": quantity(claim["paper"], unit, signed=True) if claim["paper"] is not None else "",
+        "drawing": axis.drawing(claim),
+        "power": power(claim),
+        "table": claim_tables.comparisons(claim) if parts else None,
+        "pairs": " ".join(dict.fromkeys(pair for part in parts for pair in part["pairs"])),
+        "methods": " ".join(dict.fromkeys(m for part in parts for side in part["methods"] for m in side)),
+    }
+
+
+def _bare(value: float, unit: str) -> str:
+    return quantity(value, unit).removesuffix(" points")
 
 
 def _where(claim: dict[str, Any]) -> list[str]:
@@ -106,36 +116,73 @@ def _where(claim: dict[str, Any]) -> list[str]:
 
 
 def audit(content: dict[str, Any] | None) -> dict[str, Any] | None:
-    """What does not add up in the paper's printed numbers, and how much was checked."""
+    """What does not add up in the paper's printed numbers, by table, apart from what rounding explains."""
     if content is None:
         return None
-    rows = [
-        (
-            check["where"],
-            [
-                text_cell(
-                    "holds" if check["holds"] else "does not", flag="consistent" if check["holds"] else "differs"
-                ),
-                text_cell(check["kind"]),
-                text_cell(check["printed"]),
-                text_cell(check["recomputed"]),
-                text_cell(check["detail"]),
-            ],
-        )
-        for check in content["checks"]
-    ]
+    checks = content["checks"]
+    explained = [check for check in checks if check["holds"] and _rounded(check)]
     return {
         "source": content["source"],
         "counts": content["counts"],
-        "findings": [check for check in content["checks"] if not check["holds"]],
-        "table": PageTable(
-            "checks",
-            "Every check",
-            "A printed number stands for all that round to it: a check fails only if no such numbers make it hold.",
-            ["Verdict", "Kind", "Printed", "Recomputed", "In words"],
-            [("", rows)],
-            "Where",
-            csv=data_uri(csv_of([flat(check) for check in content["checks"]])),
+        "explained": len(explained),
+        "findings": _audited(
+            "findings",
+            "What rounding does not explain",
+            "No numbers that round to the printed ones agree. Difference: printed minus recomputed. An average is "
+            "recomputed as the mean of the printed columns.",
+            [check for check in checks if not check["holds"]],
+        ),
+        "rounding": _audited(
+            "rounding",
+            "What rounding explains",
+            "The printed number is not the one that follows from the others, but numbers that round to these agree.",
+            explained,
+        ),
+        "table": replace(
+            _audited("checks", "Every check", "Whatever was recomputed, whether it agrees or not.", checks, True),
+            csv=data_uri(csv_of([flat(check) for check in checks])),
             file="audit.csv",
         ),
     }
+
+
+def _rounded(check: dict[str, Any]) -> bool:
+    """Whether a number that holds differs from the recomputed one, when both have the printed decimals."""
+    printed, difference = str(check["printed"]), check["difference"]
+    if difference is None or check["kind"] not in ("average", "gap"):
+        return False
+    decimals = len(printed.partition(".")[2])
+    return number(float(printed), decimals) != number(float(printed) - difference, decimals)
+
+
+def _audited(name: str, title: str, caption: str, checks: list[dict[str, Any]], verdict: bool = False) -> PageTable:
+    """Checks as a table, under a heading for each table of the paper; what the text states stands last."""
+    groups: dict[str, list[tuple[str, list[PageCell]]]] = {}
+    for check in checks:
+        table, _, rest = check["where"].partition(", ")
+        of_table = table.startswith("Table ")
+        group, row = (table, rest or table) if of_table else ("The text", check["where"])
+        groups.setdefault(group, []).append((row, _audit_cells(check)[0 if verdict else 1 :]))
+    return PageTable(
+        name,
+        title,
+        caption,
+        ["Verdict", "What", "Printed", "Recomputed", "Difference", "In words"][0 if verdict else 1 :],
+        sorted(groups.items()),  # Table 2 to Table 6, then the text
+        "Where",
+    )
+
+
+def _audit_cells(check: dict[str, Any]) -> list[PageCell]:
+    words = [f"“{check['words']}”"] if check["words"] else []
+    words += [] if check["kind"] == "average" else [check["detail"]]
+    difference = check["difference"] if check["kind"] in ("average", "gap") else None
+    verdict = ("agrees", "consistent") if check["holds"] else ("does not agree", "differs")
+    return [
+        text_cell(verdict[0], flag=verdict[1]),
+        text_cell(AUDITED.get(check["kind"], check["kind"])),
+        text_cell(check["printed"] or "–"),
+        text_cell(check["recomputed"] or "–"),
+        PageCell("–") if difference is None else PageCell(signed(difference, 2), sort=repr(difference)),
+        text_cell(" ".join(words)),
+    ]

@@ -19,7 +19,8 @@ from analysis.tables.paper_tables import compared_block
 def compose(contents: Contents) -> str:
     """The report as one HTML file; the verdicts and the audit are left out where they have not been written."""
     benchmark, runs = contents.benchmark, contents.runs
-    run_table, machines = provenance.run_table(benchmark, runs)
+    run_table, origins = provenance.run_table(benchmark, runs)
+    made_on, made_on_table = provenance.made_on(origins)
     common, settings = provenance.settings_table(runs)
     return render(
         "report.html.j2",
@@ -32,7 +33,8 @@ def compose(contents: Contents) -> str:
         complete=contents.completeness.sentence,
         missing=[f"{failures.listed(benchmark, keys)}: {why}" for why, keys in contents.completeness.reasons.items()],
         reading=contents.reading(),
-        glance=[line for table in contents.tables if table.number in (2, 3) for line in _averages(benchmark, table)],
+        glance=_averages(benchmark, [table for table in contents.tables if table.number in (2, 3)]),
+        filters=_filters(benchmark),
         methods=_methods(benchmark),
         marks=inline_svg.symbols(benchmark),
         beside=contents.beside,
@@ -45,7 +47,8 @@ def compose(contents: Contents) -> str:
         costs=provenance.cost_table(benchmark, runs),
         draws=_draws(benchmark, runs),
         runs=run_table,
-        machines=machines,
+        made_on=made_on,
+        made_on_table=made_on_table,
         common=common,
         settings=settings,
         sources=SOURCES,
@@ -58,23 +61,42 @@ def _methods(benchmark: Benchmark) -> list[tuple[str, str]]:
     return [(benchmark.title_of(m), benchmark.summary_of(m)) for m in methods if benchmark.summary_of(m)]
 
 
-def _averages(benchmark: Benchmark, table: Table) -> list[dict[str, Any]]:
-    """The averages of Table 2 or 3 as a drawing; empty where no row is complete."""
-    sheet = report_plots.averages(benchmark, table)
+def _filters(benchmark: Benchmark) -> list[tuple[str, list[tuple[str, str]]]]:
+    """What a reader can choose to see: pairs, methods and tasks by name and title, where there is more than one."""
+    choices = {
+        "pair": [(pair.name, pair.title) for pair in benchmark.pairs],
+        "method": [(method, benchmark.title_of(method)) for method in benchmark.methods],
+        "task": [(task, benchmark.task(task).title) for task in benchmark.tasks],
+    }
+    return [(kind, entries) for kind, entries in choices.items() if len(entries) > 1]
+
+
+def _averages(benchmark: Benchmark, tables: list[Table]) -> dict[str, Any] | None:
+    """The averages of Tables 2 and 3 as one drawing; None where no row is complete."""
+    sheet = report_plots.averages(benchmark, tables)
     if sheet is None:
-        return []
-    floors = [(section.title, cells[-1]) for section in table.sections for _, cells in section.rows]
-    scores = [
-        f"{title} {formats.cell_parts(c)[0]}" for title, c in floors if (c.row, c.status) == (CONSTANT, "complete")
+        return None
+    sections = [section for table in tables for section in table.sections]
+    floors = [
+        f"{section.title} {formats.cell_parts(cells[-1])[0]}"
+        for section in sections
+        for _, cells in section.rows
+        if (cells[-1].row, cells[-1].status) == (CONSTANT, "complete")
     ]
-    caption = f"{row_title(benchmark, CONSTANT)}: {'; '.join(scores)}." if scores else ""
-    return [_drawing(sheet, f"averages{table.number}", table.title, caption)]
+    caption = [f"{row_title(benchmark, CONSTANT)}: {'; '.join(dict.fromkeys(floors))}."] if floors else []
+    shown = report_plots.averages_frame(tables)
+    for pair in benchmark.pairs:
+        placed = set(shown.loc[shown["pair"] == pair.name, "method"])
+        caption += [f"{pair.title}: {text}" for text in _not_placed(benchmark, pair, placed)] if placed else []
+    drawn = _drawing(sheet, "averages", "Average over all tasks", " ".join(caption))
+    csv = html_tables.data_uri(shown.to_csv(index=False, lineterminator="\n"))
+    return {**drawn, "csv": csv, "file": "averages.csv"}
 
 
-def _drawing(sheet: Sheet, name: str, title: str, caption: str) -> dict[str, Any]:
+def _drawing(sheet: Sheet, name: str, title: str, caption: str, pair: str = "") -> dict[str, Any]:
     text = " ".join(part for part in (caption, sheet.note()) if part)
     svg = Markup(inline_svg.svg(sheet, name, title))
-    return {"name": name, "title": title, "caption": text, "csv": "", "svg": svg}
+    return {"name": name, "title": title, "caption": text, "csv": "", "svg": svg, "pair": pair}
 
 
 def _figures(contents: Contents) -> list[dict[str, Any]]:
@@ -104,7 +126,7 @@ def _left_out(benchmark: Benchmark, pair: Pair) -> str:
 def _curves(benchmark: Benchmark, runs: Runs) -> list[dict[str, Any]]:
     drawn = [(pair, report_plots.learning_curves(benchmark, runs, pair)) for pair in benchmark.pairs]
     return [
-        _drawing(figure, f"curves{i}", pair.title, _left_out(benchmark, pair))
+        _drawing(figure, f"curves{i}", f"Learning curves, {pair.title}", _left_out(benchmark, pair), pair.name)
         for i, (pair, figure) in enumerate(drawn)
         if figure is not None
     ]
@@ -123,7 +145,8 @@ def _tradeoffs(benchmark: Benchmark, runs: Runs) -> list[dict[str, Any]]:
         ]
         caption = f"On the line, because no method is both cheaper and better: {', '.join(front)}."
         left = " ".join([caption, *_not_placed(benchmark, pair, {p["method"] for p in points})])
-        drawn.append(_drawing(figure, f"pareto{i}", pair.title, f"{left} {_left_out(benchmark, pair)}".strip()))
+        text = f"{left} {_left_out(benchmark, pair)}".strip()
+        drawn.append(_drawing(figure, f"pareto{i}", f"Cost and score, {pair.title}", text, pair.name))
     return drawn
 
 
@@ -133,15 +156,15 @@ def _not_placed(benchmark: Benchmark, pair: Pair, placed: set[str]) -> list[str]
     for method in benchmark.entries(pair):
         if method not in placed:
             tasks = [benchmark.task(task).title for task in pair.tasks if benchmark.undefined(method, task)]
-            why = f"undefined for {', '.join(tasks)}" if tasks else "not every task has every run"
+            why = f"because undefined for {', '.join(tasks)}" if tasks else "because not every task has every run"
             reasons.setdefault(why, []).append(benchmark.title_of(method))
-    return [f"Not placed, {why}: {', '.join(titles)}." for why, titles in reasons.items()]
+    return [f"{', '.join(titles)} not shown, {why}." for why, titles in reasons.items()]
 
 
 def _draws(benchmark: Benchmark, runs: Runs) -> list[dict[str, Any]]:
     drawn = [(pair, report_plots.draws(benchmark, runs, pair)) for pair in benchmark.pairs]
     return [
-        _drawing(figure, f"draws{i}", pair.title, _left_out(benchmark, pair))
+        _drawing(figure, f"draws{i}", f"Layers drawn, {pair.title}", _left_out(benchmark, pair), pair.name)
         for i, (pair, figure) in enumerate(drawn)
         if figure is not None
     ]

@@ -7,16 +7,20 @@ from typing import Any
 from analysis.benchmark import Benchmark
 from analysis.load import Runs
 from analysis.tables.formats import csv_of, flat
-from analysis.tables.html_tables import PageCell, PageTable, data_uri, number_cell, text_cell
+from analysis.tables.html_tables import PageCell, PageTable, data_uri, gzip_uri, number_cell, text_cell
 from railkd.records.hashes import sha256_text
 
+LEFT_OUT = ("config.", "epochs", "similarity", "method_record", "shown", "schema", "diagnostics.cka")  # in the records
 SHOWN = 12  # digits of a hash that the page shows; the files have all
 
 
-def run_table(benchmark: Benchmark, runs: Runs) -> tuple[PageTable, list[tuple[str, dict[str, str]]]]:
+Origins = list[tuple[str, dict[str, str]]]  # the letter under "Made on" and what it stands for
+
+
+def run_table(benchmark: Benchmark, runs: Runs) -> tuple[PageTable, Origins]:
     """One row a run, teachers first; and what its letter under "Made on" stands for."""
     machines: dict[str, str] = {}
-    described: list[tuple[str, dict[str, str]]] = []
+    described: Origins = []
     rows, exported = [], []
     for record in runs.everything:
         made = {k: v for k, v in origin(record).items() if k != "Teacher signals"}
@@ -45,8 +49,8 @@ def run_table(benchmark: Benchmark, runs: Runs) -> tuple[PageTable, list[tuple[s
             text_cell(str(come.get("started", "–"))),
         ]
         rows.append((record["pair"], views))
-        left_out = {"config", "epochs", "similarity", "method_record", "shown", "schema"}
-        exported.append(flat({k: v for k, v in record.items() if k not in left_out}))
+        kept = {key: value for key, value in flat(record).items() if not key.startswith(LEFT_OUT)}
+        exported.append(kept)
     table = PageTable(
         "runs",
         "Every run",
@@ -56,10 +60,23 @@ def run_table(benchmark: Benchmark, runs: Runs) -> tuple[PageTable, list[tuple[s
         + ["Teacher signals", "Made on", "Data", "Teacher", "Student", "Settings", "Started"],
         [("", rows)],
         "Pair",
-        csv=data_uri(csv_of(exported)),
-        file=f"{benchmark.name}-runs.csv",
+        csv=gzip_uri(csv_of(exported)),
+        file=f"{benchmark.name}-runs.csv.gz",
     )
     return table, described
+
+
+def made_on(described: Origins) -> tuple[dict[str, str], PageTable | None]:
+    """What all runs were made on and with, and a table of what differs; None where nothing does."""
+    keys = list(dict.fromkeys(key for _, values in described for key in values))
+    found = {key: {values.get(key, "–") for _, values in described} for key in keys}
+    common = {key: next(iter(found[key])) for key in keys if len(found[key]) == 1}
+    own = [key for key in keys if key not in common]
+    if not own:
+        return common, None
+    rows = [(letter, [text_cell(values.get(key, "–")) for key in own]) for letter, values in described]
+    caption = "The column Made on of the table of runs has these letters."
+    return common, PageTable("made-on", "What differs", caption, own, [("", rows)], "Made on")
 
 
 def _letter(index: int) -> str:
@@ -67,7 +84,7 @@ def _letter(index: int) -> str:
 
 
 def _hash(value: Any) -> PageCell:
-    return text_cell(str(value)[:SHOWN], tip=str(value)) if value else text_cell("–")
+    return text_cell(str(value)[:SHOWN] if value else "–")
 
 
 def settings_table(runs: Runs) -> tuple[dict[str, str], PageTable]:

@@ -1,6 +1,7 @@
 """A table as the report shows it: sortable, with all that is known about a cell on hover and on focus."""
 
 import base64
+import gzip
 import math
 from dataclasses import dataclass, field
 
@@ -38,7 +39,7 @@ class PageTable:
     groups: list[tuple[str, int]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     csv: str = ""  # a data URI
-    file: str = ""  # the name it is saved under
+    file: str = ""  # the name it is saved under; ``.gz`` where it is compressed
 
     @property
     def words(self) -> set[int]:
@@ -47,9 +48,15 @@ class PageTable:
         return {i for views in rows for i, view in enumerate(views) if not view.numeric}
 
 
-def data_uri(text: str, kind: str = "text/csv;charset=utf-8") -> str:
-    """A file inside the page: needs no server and no script."""
-    return f"data:{kind};base64,{base64.b64encode(text.encode()).decode()}"
+def data_uri(text: str) -> str:
+    """A CSV file inside the page: needs no server and no script."""
+    return f"data:text/csv;charset=utf-8;base64,{base64.b64encode(text.encode()).decode()}"
+
+
+def gzip_uri(text: str) -> str:
+    """A large file inside the page, compressed: pandas and R read it as it is."""
+    compressed = gzip.compress(text.encode(), mtime=0)
+    return f"data:application/gzip;base64,{base64.b64encode(compressed).decode()}"
 
 
 def full(value: float) -> str:
@@ -66,7 +73,7 @@ def number_cell(value: float | None, decimals: int, tip: str = "") -> PageCell:
     """A cell with one number; a dash for none."""
     if value is None or math.isnan(value):
         return PageCell("–", tip=tip)
-    return PageCell(formats.number(value, decimals), sort=full(value), tip=tip)
+    return PageCell(formats.number(value, decimals), sort=f"{value:.8g}", tip=tip)
 
 
 def of_table(table: Table) -> PageTable:

@@ -6,7 +6,7 @@ from typing import Any
 
 PART: dict[str, Any] = {
     "label": "RAIL-KD^l − PKD",
-    "methods": ["rail_kd_l", "pkd"],
+    "methods": [["rail_kd_l"], ["pkd"]],
     "pairs": ["bert12-distilbert6"],
     "columns": ["cola", "rte"],
     "estimate": -1.234,

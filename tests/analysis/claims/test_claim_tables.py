@@ -25,7 +25,10 @@ def test_both_reports_have_every_comparison_and_every_statistic(tmp_path: Path) 
         claim["label"] = claim["label"] or ""  # as evaluation.py writes it where nothing is compared
     page = claims_html.verdicts(read(file), content)
     assert page is not None
-    shown = [claim["table"] for claim in page["claims"] if claim["table"]] + page["statistics"]
+    claims = {claim["id"]: claim for group in page["groups"] for claim in group["claims"]}
+    assert len(claims) == len(content["claims"])
+    tables = [claims[claim["id"]]["table"] for claim in content["claims"]]
+    shown = [table for table in tables if table] + page["statistics"]
     heads = [[formats.md(title) for title in (table.head, *table.columns)] for table in shown]
     written = [table for table in reading.tables(verdicts.claims_markdown(content)) if table[0] in heads]
     assert len(shown) == len(written) == sum(bool(claim["parts"]) for claim in content["claims"]) + 3
