@@ -24,11 +24,8 @@ export HF_HUB_DISABLE_TELEMETRY := 1
 .DELETE_ON_ERROR:
 .PHONY: all test trust setup lint docs realtext setup-realtext
 
-# Progress and what goes wrong; plain `snakemake --cores all` also says what each job reads and writes.
-QUIET := --quiet rules reason host
-
 all: setup
-	$(RUN) snakemake --cores all $(QUIET)
+	$(RUN) snakemake --cores all
 
 # One thread per worker: the tests' models are too small to gain from more.
 test: setup
@@ -55,7 +52,7 @@ docs: setup
 	$(RUN) railkd keys > docs/benchmark-file.md
 
 realtext: setup-realtext
-	$(RUN) snakemake --cores all $(QUIET) --config benchmark=benchmarks/minilm.yaml
+	$(RUN) snakemake --cores all --config benchmark=benchmarks/minilm.yaml
 
 # The stamps are written last, so an installation cut short is taken up again, and later calls do nothing.
 # Nothing is installed whose digest the lock does not have. setuptools comes first, for pip would fetch what builds a

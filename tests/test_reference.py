@@ -61,7 +61,7 @@ def again(tmp_path_factory):
     """The slice, made from nothing by the workflow."""
     layout = Layout(tmp_path_factory.mktemp("reference") / "results")
     wanted = [str(layout.run(Cell(PAIR, method, TASK), seed)) for method in METHODS for seed in load(BENCHMARK).seeds]
-    done = snakemake(BENCHMARK, layout.root, *wanted, "--quiet", "rules", "reason", "host")
+    done = snakemake(BENCHMARK, layout.root, *wanted)
     assert done.returncode == 0, done.stderr[-3000:]
     return layout
 

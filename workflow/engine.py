@@ -3,14 +3,16 @@
 Written for Snakemake 9.27 and later 9.x; ``require`` refuses a version in which a part that is used here is missing.
 """
 
+import logging
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from railkd.errors import UserError
 
 CONTENT = "railkd_content"  # attribute of a workflow: the arguments of decide_by_content
+SNAKEMAKES_LINES = "DefaultStreamHandler"  # name of the log handler that writes to the terminal
 # what Snakemake compares with the last run of a job, and the result where nothing differs
 COMPARISONS: dict[str, Any] = {
     "params_changed": False,
@@ -74,6 +76,22 @@ def _without_comparisons(persistence: Any, rules: frozenset[str]) -> None:
             return same if job.rule.name in rules else original(job, *rest)
 
         setattr(persistence, name, compare)
+
+
+def show_run(workflow: Any, ending: Callable[[], str]) -> None:
+    """Shows the run by ``terminal.Terminal`` instead of Snakemake's lines; ``ending`` is its last text.
+
+    Not where the user asks for another logger (--logger), or for what Snakemake says of each job (--verbose,
+    --printshellcmds, --debug-dag).
+    """
+    from workflow.terminal import Terminal
+
+    logger, settings = logging.getLogger("snakemake.logging"), workflow.output_settings
+    handlers = [handler for handler in logger.handlers if isinstance(handler, logging.StreamHandler)]
+    own = next((handler for handler in handlers if handler.name == SNAKEMAKES_LINES), None)
+    if own and not (settings.verbose or settings.printshellcmds or settings.debug_dag):
+        logger.removeHandler(own)
+        logger.addHandler(Terminal(settings, own, ending))
 
 
 def find_packages_of_jobs(checkout: Path) -> None:

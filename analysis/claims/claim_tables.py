@@ -3,24 +3,15 @@
 from statistics import median_low
 from typing import Any
 
-from analysis.tables import formats
 from analysis.tables.cells import column_title
 from analysis.tables.formats import csv_of
 from analysis.tables.html_tables import PageCell, PageTable, data_uri, number_cell, text_cell
+from analysis.tables.numbers import quantity
 
 COMPARISONS = [
     "Verdict", "Estimate", "Low", "High", "Paper", "SE of seeds", "SE of examples", "p", "p, Holm", "p against, Holm",
     "Seeds", "Detectable", "Seeds to decide",
 ]  # fmt: skip
-
-
-def quantity(value: float | None, unit: str, signed: bool = False) -> str:
-    """A number in its unit; a dash for none."""
-    if value is None:
-        return "–"
-    decimals, after = {"points": (2, " points"), "ratio": (2, "×")}.get(unit, (3, ""))
-    text = formats.number(value, decimals).replace("-", "−")
-    return ("+" if signed and unit == "points" and value > 0 else "") + text + after
 
 
 def comparisons(claim: dict[str, Any]) -> PageTable:

@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from analysis.claims import claim_tables
-from analysis.claims.claim_tables import quantity
+from analysis.claims import UNASKED, claim_tables
 from analysis.tables import html_tables
 from analysis.tables.formats import md, md_table
+from analysis.tables.numbers import interval, quantity
 from analysis.validity import section
 
 MARKS = {
@@ -34,17 +34,6 @@ METHOD = """\
 """
 
 
-def _interval(entry: dict[str, Any], unit: str) -> str:
-    if entry["estimate"] is None:
-        return "–"
-    text = quantity(entry["estimate"], unit, signed=True)
-    limits = [quantity(entry[key], unit).removesuffix(" points") for key in ("low", "high")]
-    return text if entry["low"] is None else f"{text} [{', '.join(limits)}]"
-
-
-UNASKED = "The paper claims nothing of these tasks, so none of its claims is asked here."
-
-
 def claims_summary(data: dict[str, Any]) -> str:
     """One row a claim: the paper's words, the verdict, the estimate with its interval, the power, the paper's."""
     if not data["claims"]:
@@ -55,7 +44,7 @@ def claims_summary(data: dict[str, Any]) -> str:
         if claim["verdict"] == "undecided" and claim["seeds_needed"]:
             verdict += f" ({claim['seeds_needed']} seeds)"
         where = f"Table {claim['table']}" if claim.get("table") else f"Figure {claim['figure']}"
-        estimate = f"{_interval(claim, claim['unit'])} {md(claim['label'])}".strip()
+        estimate = f"{interval(claim, claim['unit'])} {md(claim['label'])}".strip()
         power = quantity(claim["detectable"], claim["unit"])
         paper = quantity(claim["paper"], claim["unit"], signed=True)
         rows.append([md(claim["words"]), where, verdict, estimate, power, paper])

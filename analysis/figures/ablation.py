@@ -14,8 +14,8 @@ from analysis.load import Runs
 from analysis.statistics import summaries
 from analysis.tables import captions, formats
 from analysis.tables.cells import score_cells
-from analysis.tables.formats import signed
 from analysis.tables.html_tables import PageCell, PageTable, full, text_cell
+from analysis.tables.numbers import signed
 from analysis.tables.paper_tables import compared_block
 from railkd.benchmark.variants import spell
 

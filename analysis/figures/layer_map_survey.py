@@ -20,8 +20,8 @@ from analysis.figures.style import Sheet
 from analysis.load import Runs
 from analysis.statistics import summaries
 from analysis.tables import captions
-from analysis.tables.formats import signed
 from analysis.tables.html_tables import PageCell, PageTable, full, number_cell
+from analysis.tables.numbers import signed
 from analysis.tables.paper_tables import compared_block
 
 FIXED, ANEW = "fixed maps", "drawn anew in each epoch"

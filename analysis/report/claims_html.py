@@ -8,11 +8,11 @@ from typing import Any
 
 from analysis.benchmark import Benchmark
 from analysis.claims import claim_tables
-from analysis.claims.claim_tables import quantity
 from analysis.report import common_axis
 from analysis.report.common_axis import CommonAxis
-from analysis.tables.formats import csv_of, flat, number, signed
+from analysis.tables.formats import csv_of, flat
 from analysis.tables.html_tables import PageCell, PageTable, data_uri, text_cell
+from analysis.tables.numbers import number, quantity, signed
 from analysis.validity import section
 
 VERDICTS = {

@@ -17,7 +17,7 @@ from analysis.benchmark import TABLES, Benchmark
 from analysis.figures import inline_svg
 from analysis.report.templates import render
 from analysis.statistics import inference
-from analysis.tables import formats
+from analysis.tables import formats, numbers
 from analysis.tables.cells import CONSTANT, column_title, row_title, title_of_table
 from analysis.tables.formats import csv_of
 from analysis.tables.html_tables import PageCell, PageTable, data_uri, full
@@ -148,11 +148,11 @@ def _shown(side: Side | None) -> str:
     if side is None:
         return "–"
     spread = (
-        f" ± {formats.number(side.sd, 1)}"
+        f" ± {numbers.number(side.sd, 1)}"
         if side.n > 1 and not math.isnan(side.sd) and side.statistic == "mean"
         else ""
     )
-    return formats.number(side.value, 2 if side.unit == "ratio" else 1) + spread
+    return numbers.number(side.value, 2 if side.unit == "ratio" else 1) + spread
 
 
 def counts(cells: list[Compared]) -> dict[Verdict, int]:
@@ -201,12 +201,12 @@ def _view(cell: Compared | None) -> PageCell:
         return PageCell(text, "", both, tip="\n".join(tip), key=key, flag="differs")
     assert cell.ours is not None and cell.theirs is not None
     decimals = 2 if cell.ours.unit == "ratio" else 1
-    text = formats.signed(cell.difference, decimals)
+    text = numbers.signed(cell.difference, decimals)
     tip.append(f"difference {text} (n = {cell.ours.n} and {cell.theirs.n})")
     if not math.isnan(cell.p):
         low, high = cell.difference - cell.half, cell.difference + cell.half
         tip += [
-            f"95 % interval {formats.number(low, 2)} to {formats.number(high, 2)}",
+            f"95 % interval {numbers.number(low, 2)} to {numbers.number(high, 2)}",
             f"p = {cell.p:.3g} before correction",
         ]
     tip.append({"same": "no difference shown", "differs": "differs"}.get(cell.verdict, "not tested"))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from analysis.tables.captions import DAGGER, DOUBLE
 from analysis.tables.cells import Table, TableCell, frame
+from analysis.tables.numbers import number
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -70,17 +71,6 @@ def html(text: str) -> "Markup":
 
     parts = [escape(a) + (Markup("<sup>{}</sup>").format(b) if b else "") for a, b in _superscripts(text)]
     return Markup("").join(parts)
-
-
-def number(value: float, decimals: int) -> str:
-    """A fixed number of decimals, never a negative zero."""
-    return f"{round(value, decimals) + 0.0:.{decimals}f}"
-
-
-def signed(value: float, decimals: int = 1) -> str:
-    """A difference with its sign, a minus sign instead of a hyphen."""
-    text = number(value, decimals).replace("-", "−")
-    return text if text.startswith("−") else f"+{text}"
 
 
 def cell_parts(cell: TableCell) -> tuple[str, str, str]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from analysis.benchmark import METRICS
 from analysis.statistics import summaries
-from analysis.tables import formats
+from analysis.tables import formats, numbers
 from analysis.tables.cells import CONSTANT, Table, TableCell, baseline_name
 
 
@@ -73,7 +73,7 @@ def number_cell(value: float | None, decimals: int, tip: str = "") -> PageCell:
     """A cell with one number; a dash for none."""
     if value is None or math.isnan(value):
         return PageCell("–", tip=tip)
-    return PageCell(formats.number(value, decimals), sort=f"{value:.8g}", tip=tip)
+    return PageCell(numbers.number(value, decimals), sort=f"{value:.8g}", tip=tip)
 
 
 def of_table(table: Table) -> PageTable:
@@ -129,7 +129,7 @@ class _Unit:
         self.decimals = 2 if ratio else cell.decimals + 1
 
     def __call__(self, value: float) -> str:
-        return formats.number(value, self.decimals) + self.name
+        return numbers.number(value, self.decimals) + self.name
 
 
 def _details(cell: TableCell) -> list[str]:
@@ -144,7 +144,7 @@ def _details(cell: TableCell) -> list[str]:
     else:
         lines = _details_of_mean(cell, unit) if cell.statistic == "mean" else _details_of_other(cell, unit)
     if not math.isnan(cell.paper):
-        lines.append(f"the paper prints {formats.number(cell.paper, cell.decimals)}{unit.name}")
+        lines.append(f"the paper prints {numbers.number(cell.paper, cell.decimals)}{unit.name}")
     return lines
 
 

@@ -4,7 +4,8 @@ import textwrap
 from typing import Any
 
 from analysis.tables.cells import column_title
-from analysis.tables.formats import md, md_table, number
+from analysis.tables.formats import md, md_table
+from analysis.tables.numbers import number
 from railkd.errors import UserError
 
 TITLE = "Can these runs decide?"

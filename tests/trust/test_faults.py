@@ -194,7 +194,6 @@ for _name in ("RAILKD_DATA", "RAILKD_MODELS", "RAILKD_WARM"):
 
 def snakemake(benchmark: Path, results: Path) -> list[str]:
     command = ["snakemake", "--snakefile", str(ROOT / "Snakefile"), "--directory", str(results.parent), "--cores", "1"]
-    command += ["--quiet", "rules", "reason", "host"]
     return [*command, "--config", f"benchmark={benchmark}", f"results={results}", "device=cpu"]
 
 

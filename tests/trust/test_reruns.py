@@ -47,11 +47,12 @@ class Finished:
         """One call: the jobs that ran, by rule, and the runs that were trained in it, as (method, task, seed)."""
         (self.folder / self.file).write_text(yaml.safe_dump(self.spec, sort_keys=False))
         expected = reruns.jobs(self.file, "results", self.folder)
-        command = ["snakemake", "--snakefile", str(ROOT / "Snakefile"), "--cores", "2", "--quiet", "rules", "reason"]
-        command += ["host", "--config", f"benchmark={self.file}", "results=results", *self.given]
+        command = ["snakemake", "--snakefile", str(ROOT / "Snakefile"), "--cores", "2"]
+        command += ["--config", f"benchmark={self.file}", "results=results", *self.given]
         done = subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT, timeout=900, cwd=self.folder)
         assert done.returncode == 0, done.stderr[-3000:]
-        ran = Counter(re.findall(r"railkd: \d+ jobs done, .*: (\S+)$", done.stderr, re.MULTILINE))
+        log = max((self.folder / ".snakemake" / "log").iterdir()).read_text()  # named by the time of the run
+        ran = Counter(re.findall(r"^Finished jobid: \d+ \(Rule: (\S+)\)$", log, re.MULTILINE))
         del ran["all"]
         assert ran == expected  # a dry run tells the truth
         assert reruns.jobs(self.file, "results", self.folder) == {}  # one call is enough

@@ -1,24 +1,24 @@
 """Settings, what the rules share, and what happens before the first job and after a failure."""
 
-import logging
 import os
 import re
 import sys
+from functools import partial
 from pathlib import Path
 
 BASE = Path(workflow.basedir)  # of the root Snakefile
-sys.path[:0] = [str(BASE), str(BASE / "workflow")]
+sys.path.insert(0, str(BASE))
 
-import engine
 from analysis import made_of
+from analysis.report import summary
 from railkd import cards, fork_client
 from railkd.benchmark import config as benchmarks
 from railkd.benchmark.specification import Cell
 from railkd.benchmark.paths import Layout, results_folder
 from railkd.commands.checking import check
 from railkd.errors import UserError
-from railkd.progress import Progress
 from railkd.records import files
+from workflow import engine
 
 BENCHMARK = str(config.pop("benchmark", BASE / "benchmarks" / "mini.yaml"))
 RESULTS = config.pop("results", None)
@@ -46,7 +46,7 @@ try:
         SURVEY.align_times()
         for line in SURVEY.lines():
             print(f"railkd: {line}", file=sys.stderr)
-        logging.getLogger("snakemake.logging").addHandler(Progress())
+        engine.show_run(workflow, partial(summary.summary, L.root))
 except UserError as error:
     sys.exit(f"railkd: error: {error}")
 
@@ -64,7 +64,7 @@ COMMON = '"$RAILKD_BENCHMARK" --results="$RAILKD_RESULTS"'
 RAILKD = 'OMP_NUM_THREADS={threads} "$RAILKD_PYTHON" -m railkd'
 ANALYSIS = '"$RAILKD_PYTHON" -m analysis'
 COMPUTE = '--device "$RAILKD_DEVICE" --threads {threads}'
-LOG = "> {log:q} 2>&1 || {{ tail -n 3 {log:q} >&2; exit 1; }}"
+LOG = "> {log:q} 2>&1"  # the terminal shows the last line of what failed
 # How many of the machine's `gpu` a job takes; auto: this machine's, so on a cluster, whose login node has none, say
 # --config device=cuda. With gres=gpu:1 or gres=shard:1 a job asks SLURM for that instead, and nothing of Snakemake's.
 GPU = int(DEVICE.startswith("cuda") or (DEVICE == "auto" and benchmarks.has_gpu()))
@@ -211,7 +211,8 @@ onstart:
 
 
 onerror:
-    shell(f"{ANALYSIS} all {COMMON} || true")  # the report of what is present, with what is missing and why
+    # the report of what is present, with what is missing and why
+    shell(f'{ANALYSIS} all {COMMON} > "$RAILKD_RESULTS/logs/unfinished.log" 2>&1 || true')
 
 
 wildcard_constraints:

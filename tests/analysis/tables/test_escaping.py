@@ -9,7 +9,7 @@ from analysis import load
 from analysis.__main__ import main
 from analysis.benchmark import read
 from analysis.figures import paper_figures
-from analysis.tables import formats
+from analysis.tables import formats, numbers
 
 
 def test_escaping() -> None:
@@ -17,7 +17,7 @@ def test_escaping() -> None:
     assert formats.md("a|b*_<i>`\n[x]$") == r"a\|b\*\_&lt;i&gt;\`" + r" \[x\]\$"
     assert formats.tex("RAIL-KD^c 5%") == r"RAIL-KD$^{c}$ 5\%"
     assert formats.tex("a_b&{c}\\ ±†") == r"a\_b\&\{c\}\textbackslash{} $\pm$$^{\dagger}$"
-    assert formats.number(-0.01, 1) == "0.0"
+    assert numbers.number(-0.01, 1) == "0.0"
 
 
 def test_hostile_titles_break_no_table(folder: Folder) -> None:

@@ -1,0 +1,48 @@
+"""What a run ends with on a terminal: the verdicts that ``claims.json`` holds, and where the report is.
+
+Imports nothing that takes time to load: the workflow shows this in its own process.
+"""
+
+import json
+import textwrap
+from pathlib import Path
+from typing import Any
+
+from analysis.claims import UNASKED
+from analysis.tables.numbers import interval, quantity
+from railkd.benchmark.paths import Layout
+
+DECIDED = ("reproduced", "contradicted", "undecided")  # verdicts that have a row; of the others the number is shown
+WIDTH = 110  # characters of a line
+HEAD = ("Claim", "Verdict", "Estimate [95 %]", "Paper")
+
+
+def summary(root: Path) -> str:
+    """The verdicts in a table and the path of the report, of the results in a folder; "" where it has no report.
+
+    Raises OSError and ValueError for a file that cannot be read, KeyError where claims.json lacks a key.
+    """
+    layout = Layout(root)
+    page, claims = layout.document("report", "html"), layout.document("claims", "json")
+    if not page.is_file():
+        return ""
+    parts = [verdicts(json.loads(claims.read_text(encoding="utf-8")))] if claims.is_file() else []
+    return "\n".join([*parts, f"The report is {page}. Open it in a browser: {page.resolve().as_uri()}"])
+
+
+def verdicts(data: dict[str, Any]) -> str:
+    """The content of claims.json as lines: whether the runs can decide, a row for each decided claim, the counts."""
+    from tabulate import tabulate
+
+    validity = data.get("validity", {}).get("headline", "")
+    remarks = [line for text in (data["warning"], validity) for line in textwrap.wrap(text, WIDTH)]
+    rows = [
+        [c["id"], c["verdict"], interval(c, c["unit"]), quantity(c["paper"], c["unit"], signed=True)]
+        for c in data["claims"]
+        if c["verdict"] in DECIDED
+    ]
+    sides = ("left", "left", "right", "right")
+    table = [tabulate(rows, HEAD, tablefmt="simple", colalign=sides, disable_numparse=True)] if rows else []
+    counts = ", ".join(f"{n} {verdict}" for verdict, n in data["counts"].items() if n)
+    last = f"The paper's {len(data['claims'])} claims: {counts}." if data["claims"] else UNASKED
+    return "\n".join([*remarks, *table, last])
