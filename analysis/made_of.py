@@ -10,7 +10,7 @@ from railkd.records import hashes
 
 # keys of a benchmark file that change neither a number nor how it is shown
 SILENT = {"seeds_per_job", "rules", "save_students"}
-SILENT_DATA = {"root", "model_root"}
+SILENT_DATA = {"root", "model_root", "tasks", "out_of_domain"}  # the last two are digested by what they declare
 STEPS = ("tables", "figures", "claims", "audit", "report")  # in the order in which they read each other
 BENCHMARKS = config.ROOT / "benchmarks"
 PRINTED = [BENCHMARKS / "claims.yaml", *sorted((BENCHMARKS / "reference").glob("*.csv"))]
@@ -30,6 +30,7 @@ def digests(benchmark: config.Benchmark, layout: Layout) -> dict[str, str]:
     reads it. The audit reads the printed tables alone."""
     shown: dict[str, Any] = {key: value for key, value in benchmark.spec.items() if key not in SILENT}
     shown["data"] = {key: value for key, value in benchmark.spec["data"].items() if key not in SILENT_DATA}
+    shown["tasks"] = [[task, benchmark.data_config(task)] for task in benchmark.tasks]
     here = Path(__file__).parent
     code = sorted(path for path in here.rglob("*") if path.suffix in {".py", ".css", ".js", ".j2"})
     always = _digest([*code, *PRINTED])
