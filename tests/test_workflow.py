@@ -76,6 +76,14 @@ def test_a_second_call_has_nothing_to_do(micro):
 
 
 @pytest.mark.slow
+def test_the_summary_of_results_has_nothing_to_update(micro):
+    done = snakemake(MICRO, micro[0], "--summary")
+    head, *rows = [line.split("\t") for line in done.stdout.splitlines() if "\t" in line]
+    assert done.returncode == 0 and len(rows) > 40, done.stderr[-3000:]
+    assert {row[head.index("plan")] for row in rows} == {"no update"}
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("name", reruns.EDITS)
 def test_an_edit_reruns_what_it_needs_and_nothing_else(micro, tmp_path, name):
     """From the metadata of the run before, in its own folder: the jobs by name, as Snakemake decides."""

@@ -18,7 +18,7 @@ from railkd.jobs import run_spec, students
 from railkd.jobs.finished_runs import forget, keep, restore
 from railkd.jobs.model_sizes import setting_for, shape
 from railkd.jobs.preparing import require_same_vocabulary
-from railkd.jobs.recording import Log, Trained, Write, epoch_lines, write_record
+from railkd.jobs.recording import Log, Trained, Write, epoch_lines, step_lines, write_record
 from railkd.jobs.run_spec import RunSpec
 from railkd.jobs.teacher_signals import TeacherSignals
 from railkd.methods import build
@@ -116,10 +116,10 @@ def _run(job: _Job, spec: RunSpec) -> str | None:
     def say(line: str) -> None:
         job.log(f"{spec.label}: {line}")
 
-    log = epoch_lines(say, settings.epochs, job.prepared.task.shown)
+    log, steps = epoch_lines(say, settings.epochs, job.prepared.task.shown), step_lines(say, settings.epochs)
     try:
         with blame(method):
-            outcome = train(model, method, source, job.prepared, settings, log, state)
+            outcome = train(model, method, source, job.prepared, settings, log, state, steps)
     except (Diverged, MethodError) as error:  # the other seeds go on
         say(str(error))
         return str(error)

@@ -16,7 +16,7 @@ from railkd.evaluation.scoring import logits_of
 from railkd.jobs import run_spec
 from railkd.jobs.finished_runs import put_teacher_back
 from railkd.jobs.model_sizes import poolings_needed, setting_for, shape
-from railkd.jobs.recording import Log, Trained, epoch_lines, write_record
+from railkd.jobs.recording import Log, Trained, epoch_lines, step_lines, write_record
 from railkd.methods import build
 from railkd.models import checkpoints, classifier, probe
 from railkd.models.classifier import place
@@ -53,9 +53,9 @@ def fine_tune(
     else:
         own = shape(benchmark, layout, teacher)
         method = build("no_kd", setting_for(own, own, prepared.task), {})
-        lines = epoch_lines(log, settings.epochs, prepared.task.shown)
+        lines, steps = epoch_lines(log, settings.epochs, prepared.task.shown), step_lines(log, settings.epochs)
         try:
-            outcome = train(model, method, None, prepared, settings, lines, spec.unfinished())
+            outcome = train(model, method, None, prepared, settings, lines, spec.unfinished(), steps)
         except Diverged as error:
             raise Diverged(f"{spec.label}: {error}") from None
     tokenizer, length = checkpoints.load_tokenizer(checkpoint, where), prepared.facts["max_length"]

@@ -18,7 +18,8 @@ from railkd.jobs.run_spec import RunSpec
 from railkd.method_facts import as_json
 from railkd.records import files, hashes, provenance, run_record
 from railkd.records.fields import SCHEMA_VERSION
-from railkd.training.loop import MetricsLog, Outcome
+from railkd.training.loop import AfterStep, MetricsLog, Outcome
+from railkd.training.steps import Steps
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -50,6 +51,20 @@ def epoch_lines(say: Log, epochs: int, shown: str) -> MetricsLog:
             say(f"epoch {metrics['epoch']}/{epochs} loss {loss:.3f} dev {shown} {dev:.3f}")
 
     return log
+
+
+def step_lines(say: Log, epochs: int, every: float = 30.0) -> AfterStep:
+    """What the training loop calls after a step, as a line after so many seconds: an epoch may take an hour."""
+    said = time.monotonic()
+
+    def after_step(steps: Steps, _: torch.Tensor) -> None:
+        nonlocal said
+        if time.monotonic() - said >= every:
+            said = time.monotonic()
+            epoch, step = divmod(steps.done - 1, steps.per_epoch)
+            say(f"epoch {epoch + 1}/{epochs} step {step + 1}/{steps.per_epoch}")
+
+    return after_step
 
 
 def write_record(
