@@ -28,6 +28,41 @@ def real_data() -> Path:
     return Path(REAL_DATA).resolve()
 
 
+@pytest.fixture(scope="session")
+def reviews(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with reviews.csv, 200 rows that can be learnt, and bert-base-uncased, a made model of six layers."""
+    import csv
+    from random import Random
+
+    from tokenizers import BertWordPieceTokenizer
+    from transformers import BertConfig, BertModel, BertTokenizerFast, set_seed
+
+    folder, rng = tmp_path_factory.mktemp("reviews"), Random(1)
+    words = {"positive": ["warm", "clever", "moving"], "negative": ["dull", "slow", "empty"]}
+    rows = []
+    for i in range(200):
+        label = ("negative", "positive")[i % 2]
+        said = rng.sample(words[label], 2)
+        rows.append(
+            {"text": f"A {said[0]}, {said[1]} film about {rng.choice(['war', 'love', 'rain'])}.", "label": label}
+        )
+    with open(folder / "reviews.csv", "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, ["text", "label"])
+        writer.writeheader()
+        writer.writerows(rows)
+    made = BertWordPieceTokenizer()
+    made.train_from_iterator((str(row["text"]) for row in rows), vocab_size=150, show_progress=False)
+    (folder / "vocabulary").mkdir()
+    made.save_model(str(folder / "vocabulary"))
+    tokenizer = BertTokenizerFast.from_pretrained(str(folder / "vocabulary"))
+    set_seed(0)
+    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_attention_heads": 2, "num_hidden_layers": 6}
+    config = BertConfig(vocab_size=len(tokenizer), initializer_range=0.2, **sizes)
+    BertModel(config).save_pretrained(folder / "bert-base-uncased")
+    tokenizer.save_pretrained(folder / "bert-base-uncased")
+    return folder
+
+
 def pytest_collection_modifyitems(items: list[Item]) -> None:
     """The workflow's tests first: they take minutes in one process, and other workers go through the rest meanwhile."""
     items.sort(key=lambda item: item.path.name != "test_workflow.py")

@@ -1,0 +1,99 @@
+"""A method's loss in one's own loop: the numbers of the suite's step, and mistakes in one line."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import railkd
+from railkd.errors import UserError
+from railkd.method_sources import available
+from railkd.methods import build
+from railkd.models.forward import forward
+from railkd.random_streams import seed_global, stream
+from railkd.signals import Batch
+
+
+@pytest.fixture
+def parts(checkpoints: Path) -> tuple[Any, Any, dict[str, torch.Tensor]]:
+    """Teacher, student without type ids, and a batch of pairs."""
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    torch.manual_seed(0)
+    load = AutoModelForSequenceClassification.from_pretrained
+    tokenizer = AutoTokenizer.from_pretrained(checkpoints / "bert4")
+    pairs = [("good film", "plot"), ("bad plot", "film music"), ("good", "house"), ("bad city river", "film")]
+    batch = tokenizer(*map(list, zip(*pairs, strict=True)), padding=True, return_tensors="pt")
+    labels = {"labels": torch.tensor([1, 0, 1, 0]), "row": torch.arange(4)}
+    return load(checkpoints / "bert4"), load(checkpoints / "distilbert2"), {**batch, **labels}
+
+
+def loss_of(parts: Any, method: str, **options: Any) -> Any:
+    teacher, student, batch = parts
+    if method == "codir":
+        options |= {"negatives": 4, "projection_dim": 8, "train_labels": batch["labels"]}
+    return railkd.DistillationLoss(teacher, student, method, epochs=4, **options)
+
+
+@pytest.mark.parametrize("method", available())
+def test_every_method_gives_a_loss_with_a_gradient(parts: Any, method: str) -> None:
+    teacher, student, batch = parts
+    loss = loss_of(parts, method)
+    reached = False
+    for epoch in range(4):
+        loss.start_epoch(epoch)
+        total, terms = loss(batch)
+        total.backward()
+        loss.end_epoch()
+        reached |= any(p.grad is not None and bool(p.grad.abs().sum() > 0) for p in student.parameters())
+        weighted = sum(loss.method.weights[name] * value for name, value in terms.items())
+        assert total.item() == pytest.approx(float(weighted), rel=1e-5)
+    assert reached and all(parameter.grad is None for parameter in teacher.parameters())
+    assert not {id(p) for p in loss.parameters()} & {id(p) for p in (*student.parameters(), *teacher.parameters())}
+
+
+def test_the_numbers_are_those_of_the_method(parts: Any) -> None:
+    """As the suite's step computes them, with the same seed."""
+    teacher, student, batch = parts
+    student.eval()  # without dropout
+    loss = loss_of(parts, "rail_kd_l", seed=3, projection_dim=8)
+    loss.start_epoch(1)
+    ours = loss(batch)
+    seed_global(3, "method")
+    method = build("rail_kd_l", loss.method.setting, {"projection_dim": 8})
+    method.epochs = 4
+    method.start_training(stream(3, "method"))
+    method.start_epoch(1, stream(3, "method", 1))
+    inputs = {name: batch[name] for name in ("input_ids", "attention_mask")}
+    with torch.no_grad():
+        signals = forward(teacher.eval(), {**inputs, "token_type_ids": batch["token_type_ids"]})
+    theirs = method.loss(Batch(batch["row"], batch["labels"], inputs), forward(student, inputs), signals)
+    assert torch.equal(ours[0], theirs[0]) and ours[1] == theirs[1]
+    assert loss.record() == method.record()
+
+
+def test_a_teacher_of_nothing(parts: Any) -> None:
+    _, student, batch = parts
+    loss = railkd.DistillationLoss(None, student, "no_kd", epochs=1)
+    loss.start_epoch(0)
+    assert set(loss(batch)[1]) == {"ce"} and not list(loss.parameters())
+    with pytest.raises(UserError, match="teacher: is None, and the method pkd reads it"):
+        railkd.DistillationLoss(None, student, "pkd", epochs=1)
+
+
+def test_a_mistake_is_one_line(parts: Any) -> None:
+    teacher, student, batch = parts
+    with pytest.raises(UserError, match=r"pkd: unknown option 'betta'; did you mean 'beta'\?"):
+        loss_of(parts, "pkd", betta=1.0)
+    with pytest.raises(UserError, match="need at least 2 epochs"):
+        railkd.DistillationLoss(teacher, student, "cr_ild", epochs=1)
+    loss = loss_of(parts, "vanilla_kd")
+    loss.start_epoch(0)
+    for missing, expected in (("labels", "batch: no labels"), ("token_type_ids", "batch: no token_type_ids, which a")):
+        with pytest.raises(UserError, match=expected):
+            loss({name: value for name, value in batch.items() if name != missing})
+    loss = loss_of(parts, "codir")
+    loss.start_epoch(0)
+    with pytest.raises(UserError, match="expected train_labels, and 'row' in each batch"):
+        loss({name: value for name, value in batch.items() if name != "row"})
