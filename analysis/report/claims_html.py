@@ -57,14 +57,17 @@ def verdicts(benchmark: Benchmark, content: dict[str, Any] | None) -> dict[str, 
     if content is None:
         return None
     kinds: dict[str, list[dict[str, Any]]] = {kind: [] for kind in common_axis.KINDS}
+    not_run = [claim for claim in content["claims"] if claim["verdict"] == "not run"]
     for claim in content["claims"]:
-        kinds[common_axis.kind_of(claim)].append(claim)
+        if claim not in not_run:
+            kinds[common_axis.kind_of(claim)].append(claim)
     exported = [
         flat({"claim": c["id"], "claim_verdict": c["verdict"], **p}) for c in content["claims"] for p in c["parts"]
     ]
     return {
         "validity": section.page(content),
         "groups": [_group(kind, claims) for kind, claims in kinds.items() if claims],
+        "not_run": [{**claim, "where": ", ".join(_where(claim))} for claim in not_run],
         "counts": [(verdict, content["counts"].get(verdict, 0), text) for verdict, text in VERDICTS.items()],
         "csv": data_uri(csv_of(exported)),
         "file": f"{benchmark.name}-claims.csv",

@@ -10,6 +10,7 @@ from analysis.tables.cells import TableCell, column_title
 from railkd.tasks import OUT_OF_DOMAIN
 
 DAGGER, DOUBLE = "†", "‡"
+LISTED = 6  # rows of runs that a caption names
 
 
 def synthetic(benchmark: Benchmark, runs: Runs) -> str:
@@ -27,8 +28,9 @@ def outdated(runs: Runs) -> str:
         (runs.edited, "another version of their method's source than the present one"),
     ):
         if cells:
-            rows = "; ".join(f"{pair} {method}: {', '.join(tasks)}" for (pair, method), tasks in cells.items())
-            sentences.append(f"Trained with {why}, so not comparable: {rows}.")
+            rows = [f"{pair} {method}: {', '.join(tasks)}" for (pair, method), tasks in cells.items()]
+            more = [f"and {len(rows) - LISTED} more rows, which railkd verify names"] if len(rows) > LISTED else []
+            sentences.append(f"Trained with {why}, so not comparable: {'; '.join([*rows[:LISTED], *more])}.")
     if runs.left_out:
         sentences.append(f"Left out, because trained with another configuration or source: {'; '.join(runs.left_out)}.")
     return " ".join(sentences)

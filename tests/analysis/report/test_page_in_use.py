@@ -1,8 +1,8 @@
 """report.html in use: opened in a headless browser from disk, read, filtered, sorted, unfolded and copied."""
 
 import json
+import os
 import re
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -162,7 +162,7 @@ def test_details_are_folded_until_asked_for_and_a_link_unfolds_them(opened: Any)
 
 def test_every_table_figure_and_claim_has_a_link_to_itself(opened: Any) -> None:
     missing = opened.execute_script(
-        "return [...document.querySelectorAll('figure[id], tbody.claim')].filter((f) =>"
+        "return [...document.querySelectorAll('figure[id], .claim')].filter((f) =>"
         " !f.querySelector(`a.anchor[href='#${f.id}']`)).map((f) => f.id)"
     )
     assert missing == []
@@ -335,3 +335,16 @@ def test_the_keyboard_reaches_everything_in_order(opened: Any) -> None:
     kinds = [tag for tag, *_ in reached]
     assert {"SUMMARY", "A", "SELECT", "BUTTON"} <= set(kinds)
     assert all(outline != "none" and seen for _, _, outline, seen in reached)
+
+
+def test_the_published_page_is_light_and_quick(browser: Any) -> None:
+    """At most 1.5 MB for the whole miniature, and a first view in less than a second."""
+    page = REFERENCE / "mini" / "report.html"
+    if not page.is_file():
+        pytest.skip("the published results are not in this checkout")
+    assert page.stat().st_size <= 1.5e6
+    size(browser, "desktop")
+    browser.get(page.as_uri())
+    paint = "return performance.getEntriesByType('paint').map((p) => p.startTime)"
+    soon(browser, lambda: len(browser.execute_script(paint)) == 2)
+    assert max(browser.execute_script(paint)) < 1000 * (1 + os.getloadavg()[0])  # a busy machine has less of a second
