@@ -5,9 +5,10 @@ method. A record of schema 1 holds the settings that its file gave: what it leav
 and its method's source, whose class did not say then what it is, is not compared.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from railkd.benchmark.defaults import PRETRAINING, SIZES, TRAINING, resolved
@@ -46,21 +47,40 @@ def best_of(scores: Sequence[float]) -> int:
     return max(range(len(scores)), key=lambda k: scores[k])
 
 
+def scores_of_points(
+    benchmark: Benchmark, layout: Layout, cell: Cell, read: Callable[[Path], Mapping[str, Any]]
+) -> list[float]:
+    """The dev score of each point of a cell's search: the shown metric, mean over the tasks that decide for the cell.
+
+    ``read`` gives a point's record and may raise what it likes.
+    """
+
+    def score(of: Cell, number: int) -> float:
+        return float(read(layout.point(of, number))["scores"]["dev"][benchmark.task(of.task).shown])
+
+    decided_on = benchmark.searched(cell)
+    return [fmean(score(of, number) for of in decided_on) for number in range(len(benchmark.grid()))]
+
+
 def misjudged(benchmark: Benchmark, layout: Layout, cell: Cell) -> str | None:
     """Why ``best.json`` of a cell's search does not hold; None where it names the best of the points that are there."""
-    grid, metric = benchmark.grid(), benchmark.task(cell.task).shown
+    grid = benchmark.grid()
     try:
         best = read_sealed(layout.best(cell))
         point = best["point"]
     except (UserError, KeyError, TypeError):
         return UNREADABLE
+    decided_on = [of.task for of in benchmark.searched(cell)]
+    if best.get("tasks", [cell.task]) != decided_on:
+        return f"the search is decided on {', '.join(decided_on)} now"
     try:
-        scores = [read_json(layout.point(cell, k))["scores"]["dev"][metric] for k in range(len(grid))]
+        scores = scores_of_points(benchmark, layout, cell, read_json)
         if best["grid"] != grid or best["scores"] != scores:
             return "its points have changed"
-        return None if point == grid[best_of(scores)] else f"{point} is not the point with the best {metric} on dev"
     except (UserError, KeyError, TypeError):  # of the points, or of their scores
         return "its points have changed"
+    metric = benchmark.task(cell.task).shown if decided_on == [cell.task] else "mean score"
+    return None if point == grid[best_of(scores)] else f"{point} is not the point with the best {metric} on dev"
 
 
 def differences(record: Mapping[str, Any], config: Mapping[str, Any]) -> list[str]:

@@ -204,12 +204,12 @@ class Survey:
         benchmark, layout = self.benchmark, self.layout
         grid = benchmark.grid()
         inputs = self._cell_inputs(cell)
-        for number, point in enumerate(grid):
+        for number, point in enumerate(benchmark.points(cell)):
             config = benchmark.run_config(*cell, point)
             seed = (benchmark.search or {})["seed"]
             yield self._run(f"search of {cell.method}", layout.point(cell, number), cell, seed, config, inputs)
         if grid:
-            points = tuple(layout.point(cell, k) for k in range(len(grid)))
+            points = tuple(layout.point(of, k) for of in benchmark.searched(cell) for k in range(len(grid)))
             why = misjudged(benchmark, layout, cell)
             yield Product(f"selection of {cell.method}", (layout.best(cell),), points, why)
             inputs = (*inputs, layout.best(cell))

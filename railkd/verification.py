@@ -57,9 +57,9 @@ class Verifier:
             yield from sealed_files.broken(self.layout.root, file=file)
 
     def _search(self, cell: Cell, teacher: str, seed: int) -> Iterator[str]:
-        """Every point of a cell's search, and that the best of them was chosen."""
+        """Every point that a cell's search trains, and that the best of those that decide for it was chosen."""
         wrong = False
-        for number, point in enumerate(self.benchmark.grid()):
+        for number, point in enumerate(self.benchmark.points(cell)):
             identity = {"stage": "search", **cell._asdict(), "seed": seed}
             config = self.benchmark.run_config(*cell, point)
             for line in self._run(self.layout.point(cell, number), identity, config, teacher):

@@ -241,6 +241,10 @@ EDITS: dict[str, tuple[Edit, dict[str, int]]] = {
         _put("search", {"seed": 5, "grid": {"learning_rate": [1e-3, 2e-3]}}),
         {**ALL_RUNS, "search_no_kd": 4, "search_rail_kd_l": 4, "select_no_kd": 2, "select_rail_kd_l": 2},
     ),
+    "a search added, decided on one task": (
+        _put("search", {"seed": 5, "grid": {"learning_rate": [1e-3, 2e-3]}, "tasks": ["sst2"]}),
+        {**ALL_RUNS, "search_no_kd": 2, "search_rail_kd_l": 2, "select_no_kd": 2, "select_rail_kd_l": 2},
+    ),
     # what is upstream of runs
     "the teacher's epochs": (_put("training.teacher.epochs", 2), FROM_TEACHERS),
     "the teacher's seed": (_put("teacher_seed", 2), FROM_TEACHERS),

@@ -223,8 +223,11 @@ def is_tuned_alike(evidence: Evidence, of: Compared) -> Answer:
                 "tuning", True, f"The file asks {asked} points of each method; their records are not kept here."
             )
         return Answer("tuning", True, "Equal but untuned: every method ran one setting, and none was searched on dev.")
-    several = f"{searched[0]} to {searched[-1]}" if len(searched) > 1 else str(searched[0])
-    return Answer("tuning", True, f"Equal: {several} points of the search for each method on a task, chosen on dev.")
+    each = [number for number in searched if number]
+    several = f"{each[0]} to {each[-1]}" if len(each) > 1 else str(each[0])
+    tuned = [column_title("dev", task) for task, numbers in zip(of.tasks, by_task, strict=True) if any(numbers)]
+    where = f"{', '.join(tuned)} (the other tasks take the best of these)" if 0 in searched else "a task"
+    return Answer("tuning", True, f"Equal: {several} points of the search for each method on {where}, chosen on dev.")
 
 
 Ask = Callable[[Evidence, Compared], Answer]

@@ -39,6 +39,7 @@ def _check(benchmark: Benchmark) -> None:
     check_models(benchmark)
     for name in benchmark.pairs:
         _check_pair(benchmark, name)
+    _check_search(benchmark)
     _check_mirror(benchmark)
 
 
@@ -89,6 +90,20 @@ def _check_pair(benchmark: Benchmark, name: str) -> None:
     for task in pair.get("tasks") or []:
         if task not in benchmark.tasks:
             raise unknown("task", task, benchmark.tasks, f"{where}.tasks")
+
+
+def _check_search(benchmark: Benchmark) -> None:
+    """Whether every row that the workflow trains has a task on which its search is decided."""
+    tasks = (benchmark.search or {}).get("tasks", [])
+    for task in tasks:
+        if task not in benchmark.tasks:
+            raise unknown("task", task, benchmark.tasks, "search.tasks")
+    for cell in benchmark.cells() if tasks else []:
+        if not benchmark.external(cell.method) and not benchmark.searched(cell):
+            raise UserError(
+                f"search.tasks: {cell.method} trains on none of {', '.join(tasks)} in pairs.{cell.pair}; expected at "
+                "least one task of each pair that every method of it can be trained on"
+            )
 
 
 def _check_mirror(benchmark: Benchmark) -> None:

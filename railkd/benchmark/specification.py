@@ -170,6 +170,27 @@ class Benchmark:
             points = [{**point, key: value} for point in points for value in values]
         return points if self.search else []
 
+    def searched(self, cell: Cell) -> list[Cell]:
+        """The cells whose points of the search decide for a cell; empty without a search.
+
+        A cell itself, or, where ``search.tasks`` leaves its task out, the cells of its pair and method that it names.
+        """
+        if not self.search:
+            return []
+        tasks = self.search.get("tasks", self.tasks)
+        if cell.task in tasks:
+            return [cell]
+        refused = self.refuses_regression(cell.method)
+        return [
+            cell._replace(task=task)
+            for task in self.pair_tasks(cell.pair)
+            if task in tasks and not (refused and self.task(task).regression)
+        ]
+
+    def points(self, cell: Cell) -> list[dict[str, Any]]:
+        """The points of the search that a cell trains; empty where it takes the choice of other tasks."""
+        return self.grid() if self.searched(cell) == [cell] else []
+
     def data_config(self, task: str) -> dict[str, Any]:
         """The data settings that change a run's numbers; a mirror's place does not."""
         keys = ["source", "seed", "test", "heldout", "max_length", "ood_max_length", "ood_examples"]

@@ -23,10 +23,11 @@ def check_names(benchmark: Benchmark, arguments: argparse.Namespace) -> None:
             raise unknown(key, given[key], available, f"--{key}")
     if given["teacher"] is not None:
         _check_teacher_task(benchmark, given["teacher"], arguments.task)
+    cell = Cell(*(str(given[key]) for key in ("pair", "method", "task")))
     if given["pair"] is not None and given["task"] is not None:
-        _check_cell(benchmark, Cell(given["pair"], arguments.method, given["task"]))
+        _check_cell(benchmark, cell)
     if hasattr(arguments, "seeds"):
-        _check_seeds(benchmark, arguments.seeds, arguments.point)
+        _check_seeds(benchmark, cell, arguments.seeds, arguments.point)
     if hasattr(arguments, "device"):
         config.check_device(arguments.device)
         if arguments.threads < 1:
@@ -58,12 +59,13 @@ def _check_cell(benchmark: Benchmark, cell: Cell) -> None:
     raise UserError(f"--method {cell.method}: the pair {cell.pair} does not train it; available: {_listed(methods)}")
 
 
-def _check_seeds(benchmark: Benchmark, seeds: list[int], point: int | None) -> None:
+def _check_seeds(benchmark: Benchmark, cell: Cell, seeds: list[int], point: int | None) -> None:
     available = benchmark.seeds
     if point is not None:
-        points = len(benchmark.grid())
+        points = len(benchmark.points(cell))
         if not 0 <= point < points:
-            raise UserError(f"--point {point}: the search has {points} points, counted from 0")
+            where = f" on {cell.task}" if points < len(benchmark.grid()) else ""
+            raise UserError(f"--point {point}: the search has {points} points{where}, counted from 0")
         available = [(benchmark.search or {})["seed"]]
     for seed in seeds:
         if seed not in available:

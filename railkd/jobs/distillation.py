@@ -25,7 +25,7 @@ from railkd.methods import build
 from railkd.methods.base import Method, Setting
 from railkd.methods.mistakes import blame
 from railkd.models import checkpoints, classifier, probe
-from railkd.outdated import best_of
+from railkd.outdated import best_of, scores_of_points
 from railkd.random_streams import seed_global
 from railkd.records import provenance, run_record, sealed_files
 from railkd.training.loop import train
@@ -173,12 +173,15 @@ def _checkpoint(job: _Job, spec: RunSpec) -> checkpoints.Checkpoint:
 
 
 def select(benchmark: Benchmark, layout: Layout, cell: Cell) -> dict[str, Any]:
-    """The search's best point by the table's metric on dev; the first of equals. Writes ``best.json``."""
+    """The search's best point by the table's metric on dev; the first of equals. Writes ``best.json``.
+
+    Of a task that ``search.tasks`` leaves out: the point with the best mean over the tasks that it names.
+    """
     grid = benchmark.grid()
-    found = [run_record.read(layout.point(cell, k)) for k in range(len(grid))]
-    metric = benchmark.task(cell.task).shown
-    scores = [record["scores"]["dev"][metric] for record in found]
-    best = best_of(scores)
-    result = {"point": grid[best], "index": best, "metric": metric, "scores": scores, "grid": grid}
+    scores = scores_of_points(benchmark, layout, cell, run_record.read)
+    best, decided_on = best_of(scores), [of.task for of in benchmark.searched(cell)]
+    metric = benchmark.task(cell.task).shown if decided_on == [cell.task] else "mean of the tasks' metrics"
+    chosen = {"point": grid[best], "index": best, "metric": metric, "tasks": decided_on}
+    result = {**chosen, "scores": scores, "grid": grid}
     sealed_files.write_json(layout.best(cell), sealed_files.sealed(result))
     return result

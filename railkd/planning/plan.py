@@ -78,8 +78,8 @@ def plan(benchmark: Benchmark, layout: Layout, device: torch.device, log: Callab
         weights = int(cost[benchmark.pairs[cell.pair]["student"]]["bytes"])
         disk["students"] += weights * students.count(benchmark)
         hours["students"] += len(benchmark.seeds) * _run(benchmark, cell, {}, sizes, cost) / 3600
-        hours["search"] += sum(_run(benchmark, cell, point, sizes, cost) for point in benchmark.grid()) / 3600
-    points = len(benchmark.grid()) * sum(not benchmark.external(c.method) for c in benchmark.cells())
+        hours["search"] += sum(_run(benchmark, cell, point, sizes, cost) for point in benchmark.points(cell)) / 3600
+    points = sum(len(benchmark.points(c)) for c in benchmark.cells() if not benchmark.external(c.method))
     teachers = sum(len(benchmark.teacher_tasks(t)) for t in benchmark.teachers)
     log(f"runs: {runs} students, {points} points of the search, {teachers} teachers")
     parts = ", ".join(f"{name} {value:.2g}" for name, value in hours.items() if value)

@@ -81,6 +81,10 @@ def test_a_point_of_the_search_has_the_searchs_seed(
     ):
         assert cli.main([*point, "--seeds", seed, "--point", k]) == 1
         assert capsys.readouterr().err.startswith(f"railkd: error: {expected}")
+    others = make_benchmark({"search": {"seed": 5, "grid": {"epochs": [1, 2]}, "tasks": ["mrpc"]}}).path
+    assert cli.main([*point[:1], str(others), *point[2:], "--seeds", "5", "--point", "1"]) == 1
+    assert "--point 1: the search has 0 points on sst2, counted" in capsys.readouterr().err
+    path = make_benchmark({"search": {"seed": 5, "grid": {"epochs": [1, 2]}}}).path
     assert cli.main([*point, "--seeds", "5", "--point", "1"]) == 1  # the data is not prepared
     assert "prepared" in capsys.readouterr().err
 

@@ -21,7 +21,7 @@ from railkd.errors import UserError
 from railkd.jobs import distillation
 from railkd.method_facts import Facts, facts
 from railkd.method_sources import fingerprint, source_files
-from railkd.outdated import SOURCE, differences, misjudged, misplaced
+from railkd.outdated import SOURCE, differences, misjudged, misplaced, scores_of_points
 from railkd.records import hashes, run_record, sealed_files
 
 CPU = torch.device("cpu")
@@ -258,6 +258,31 @@ def test_the_choice_of_a_search(make_benchmark: Any, tmp_path: Path, name: str) 
     change, expected = CHOICES[name]
     change(layout, cell)
     assert misjudged(benchmark, layout, cell) == expected
+
+
+def test_the_choice_for_a_task_that_the_search_leaves_out(make_benchmark: Any, tmp_path: Path) -> None:
+    """The point with the best mean over the tasks that it names, each by its own metric."""
+    grid = {"learning_rate": [point["learning_rate"] for point in POINTS]}
+    tasks = {"mrpc": None, "cola": None, "sst2": None}
+    search = {"seed": 0, "grid": grid, "tasks": ["mrpc", "cola"]}
+    benchmark = make_benchmark({"search": search, "data.tasks": tasks})
+    layout, cell = Layout(tmp_path / "results"), Cell("p", "pkd", "sst2")
+    for number, (f1, matthews) in enumerate(((0.9, 0.1), (0.6, 0.5), (0.5, 0.4))):
+        scored(layout, cell._replace(task="mrpc"), number, f1)
+        record = {"scores": {"dev": {"matthews": matthews}}}
+        sealed_files.write_json(layout.point(cell._replace(task="cola"), number), record)
+    best = {"point": POINTS[1], "tasks": ["mrpc", "cola"], "grid": POINTS}
+    best["scores"] = scores_of_points(benchmark, layout, cell, sealed_files.read_json)
+    assert best["scores"] == pytest.approx([0.5, 0.55, 0.45])
+    sealed_files.write_json(layout.best(cell), sealed_files.sealed(best))
+    assert misjudged(benchmark, layout, cell) is None
+    sealed_files.write_json(layout.best(cell), sealed_files.sealed({**best, "point": POINTS[0]}))
+    assert "is not the point with the best mean score on dev" in str(misjudged(benchmark, layout, cell))
+    sealed_files.write_json(layout.best(cell), sealed_files.sealed(best))
+    alone = make_benchmark({"search": {**search, "tasks": ["mrpc"]}, "data.tasks": tasks})
+    assert misjudged(alone, layout, cell) == "the search is decided on mrpc now"
+    every = make_benchmark({"search": {"seed": 0, "grid": grid}, "data.tasks": tasks})
+    assert misjudged(every, layout, cell) == "the search is decided on sst2 now"
 
 
 def test_a_record_in_the_place_of_another_run() -> None:

@@ -101,7 +101,7 @@ def prepared_data():
 
 def search_results():
     """Every point of the hyper-parameter search, and the choices."""
-    points = [L.point(cell, number) for cell in CELLS for number in range(len(B.grid()))]
+    points = [L.point(cell, number) for cell in CELLS for number in range(len(B.points(cell)))]
     return [*points, *(L.best(cell) for cell in CELLS if B.search)]
 
 
@@ -154,6 +154,16 @@ def cell_inputs(pair, method, seeds):
             signals,
             *L.weights(B, student),
         ]
+
+    return inputs
+
+
+def deciding_points(pair, method):
+    """The points of the search that decide for the cells of a pair and method."""
+
+    def inputs(wildcards):
+        searched = B.searched(Cell(pair, method, wildcards.task))
+        return [L.point(cell, number) for cell in searched for number in range(len(B.grid()))]
 
     return inputs
 

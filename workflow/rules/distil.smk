@@ -44,7 +44,7 @@ for _pair, _method in ROWS:
             name:
                 f"select_{_name}"
             input:
-                [L.point(_cell, point) for point in range(len(B.grid()))],
+                deciding_points(_pair, _method),
             output:
                 L.best(_cell),
             params:

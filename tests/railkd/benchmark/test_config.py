@@ -246,6 +246,22 @@ def test_grid(make_benchmark: Any) -> None:
     assert len(paper) == 12 and len({canonical(p) for p in paper}) == 12
 
 
+def test_a_search_is_decided_on_the_tasks_that_it_names(make_benchmark: Any) -> None:
+    grid = {"learning_rate": [0.1, 0.2]}
+    cell, other = Cell("p", "pkd", "mrpc"), Cell("p", "pkd", "sst2")
+    every = make_benchmark({"search": {"seed": 0, "grid": grid}})
+    assert every.searched(cell) == [cell] and every.points(other) == every.grid()
+    one = make_benchmark({"search": {"seed": 0, "grid": grid, "tasks": ["mrpc"]}})
+    assert one.searched(cell) == one.searched(other) == [cell]
+    assert one.points(cell) == one.grid() and one.points(other) == []
+    assert make_benchmark().searched(cell) == [] == make_benchmark().points(cell)
+    with pytest.raises(UserError, match="search.tasks: unknown task 'mrcp'; did you mean 'mrpc'"):
+        make_benchmark({"search": {"seed": 0, "grid": grid, "tasks": ["mrcp"]}})
+    pairs = {"p": {"teacher": "bert4", "student": "distilbert2", "methods": ["no_kd"], "tasks": ["sst2"], "tables": []}}
+    with pytest.raises(UserError, match=r"search.tasks: no_kd trains on none of mrpc in pairs.p; expected at least"):
+        make_benchmark({"search": {"seed": 0, "grid": grid, "tasks": ["mrpc"]}, "pairs": pairs})
+
+
 def hashed(benchmark: Benchmark, method: str = "pkd") -> str:
     return sha256_text(canonical(benchmark.run_config("p", method, "mrpc")))
 
