@@ -1,4 +1,4 @@
-"""Which GPU a job runs on where a machine has several: Snakemake counts them, and tells no job which one is its own.
+"""Chooses the GPU that a job runs on: Snakemake counts a machine's GPUs, and tells no job which one is its own.
 
 The workflow names the GPUs in RAILKD_CARDS, for its local jobs alone. Each of these takes the one with the fewest jobs
 on it and sees no other, from before CUDA begins until the job ends. On SLURM, ``gres`` gives a job its GPU.

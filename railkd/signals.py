@@ -20,6 +20,7 @@ class Batch:
     index_B: Tensor  # row of each example in the training set
     labels_B: Tensor  # int64 classes, or float32 scores
     inputs: dict[str, Tensor]  # what the model is called with: input_ids (B, T), attention_mask (B, T), ...
+    rows_B: Tensor | None = None  # index_B on the host, where that is on another device
 
 
 class Signals(Protocol):

@@ -26,15 +26,27 @@ class Split:
         return len(self.labels)
 
     @property
+    def nbytes(self) -> int:
+        """Bytes of all tensors."""
+        return sum(tensor.nbytes for tensor in (self.tokens, self.offsets, self.second, self.labels))
+
+    def to(self, device: torch.device) -> "Split":
+        """The same examples on another device."""
+        return Split(*(tensor.to(device) for tensor in (self.tokens, self.offsets, self.second, self.labels)))
+
+    @property
     def lengths(self) -> Tensor:
         """(examples,) number of tokens."""
         return self.offsets.diff()
 
     def collate(self, rows_B: Tensor, pad_id: int, type_ids: bool, pad_to: int | None = None) -> dict[str, Tensor]:
-        """What a model is called with, padded to the longest example or to ``pad_to``; each tensor (B, T)."""
+        """What a model is called with, padded to the longest example or to ``pad_to``; each tensor (B, T).
+
+        ``rows_B`` lies where the split's tensors do; on a GPU, without ``pad_to``, the host waits for the lengths.
+        """
         start_B = self.offsets[rows_B]
         length_B = self.offsets[rows_B + 1] - start_B
-        position_T = torch.arange(pad_to or int(length_B.max()))
+        position_T = torch.arange(pad_to or int(length_B.max()), device=start_B.device)
         mask_BT = position_T < length_B[:, None]
         index_BT = (start_B[:, None] + position_T).clamp_(max=len(self.tokens) - 1)
         ids_BT = self.tokens[index_BT].long().masked_fill_(~mask_BT, pad_id)

@@ -102,7 +102,11 @@ class CoDIR(Method):
         """(B, K) rows of the bank, none of the example's own class; depends on the examples seen, not on B."""
         # The sorted examples without one class are a range with a gap: draw in its length, jump over the gap.
         uniform_BK = torch.rand(
-            len(labels_B), self.negatives, dtype=torch.float64, generator=self.generator, device="cpu"
+            (len(labels_B), self.negatives),
+            dtype=torch.float64,
+            generator=self.generator,
+            device="cpu",
+            pin_memory=labels_B.is_cuda,  # or the copy would wait for the device
         ).to(labels_B.device, non_blocking=True)
         count_B1, first_B1 = self.count_C[labels_B, None], self.first_C[labels_B, None]
         place_BK = (uniform_BK * (len(self.order) - count_B1)).long()

@@ -45,7 +45,11 @@ FIELDS: dict[str, tuple[type | tuple[type, ...], str]] = {
         dict,
         "agreement with the teacher by split, cka by pooling: see evaluation/diagnostics.py; may be left out",
     ),
-    "cost": (dict, "train_seconds, step_seconds (median), steps, eval_seconds, peak_memory_bytes, regime, device"),
+    "cost": (
+        dict,
+        "train_seconds, step_seconds (median), steps, eval_seconds, peak_memory_bytes, regime, device, data (optional: "
+        "host | device | streamed, where the training set and the cached signals lay)",
+    ),
     "fingerprints": (
         dict,
         "data, teacher, student, method, a teacher's backbone: SHA-256 of what was read, or hub id and commit",
@@ -99,7 +103,7 @@ PARTS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "predictions/*": (_text, "a text"),
     "provenance/versions": (lambda v: v is None or isinstance(v, Mapping), "library -> version"),
     **{f"cost/{key}": (lambda v: v is None or (_number(v) and v >= 0), "a number") for key in COSTS},
-    **{f"cost/{key}": (_text, "a text") for key in ("regime", "device", "precision")},
+    **{f"cost/{key}": (_text, "a text") for key in ("regime", "device", "precision", "data")},
     "epochs/*": (
         lambda v: (
             isinstance(v, Mapping)

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from io import FileIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, Protocol, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
@@ -27,7 +27,8 @@ from railkd.random_streams import stream
 from railkd.records.files import atomic_folder
 from railkd.records.hashes import sha256_file
 from railkd.records.sealed_files import read_json, read_sealed, sealed, write_json
-from railkd.signals import Batch, Part, Pooling, Signals
+from railkd.signals import Pooling
+from railkd.teacher.cached import CachedSignals
 from railkd.teacher.computation import computed, finite, fitting
 
 if TYPE_CHECKING:
@@ -38,55 +39,7 @@ POOLINGS: tuple[Pooling, ...] = ("cls", "mean")
 SEEN = "seen.json"  # in a store: what its files looked like when their checksums were last computed
 
 
-def _not_cached() -> NoReturn:
-    raise Undeclared("a cache holds logits and pooled vectors alone: the method must declare needs_live_teacher = True")
-
-
-class Rows(Protocol):
-    """What cached signals are read from: arrays by name, on disk or in memory."""
-
-    def array(self, name: str) -> NDArray[Any]:
-        """The whole array, (examples, ...)."""
-
-    def read(self, name: str, rows_B: NDArray[np.int64]) -> NDArray[Any]:
-        """(B, ...): these rows."""
-
-
-class Cached:
-    """One batch of cached signals."""
-
-    def __init__(self, store: Rows, rows: NDArray[np.int64], device: torch.device) -> None:
-        self._store, self._rows, self._device = store, rows, device
-
-    @property
-    def logits_BC(self) -> Tensor:
-        """(B, C) float32."""
-        return torch.from_numpy(self._store.read("logits", self._rows)).to(self._device, non_blocking=True)
-
-    def pooled(self, kind: Pooling, layers: Sequence[int]) -> Tensor:
-        """(B, len(layers), D) float32, read from disk for these rows alone."""
-        last = self._store.array(kind).shape[1]
-        if not all(1 <= layer <= last for layer in layers):
-            raise Undeclared(f"layers {list(layers)} are not all cached: intermediate layers are 1 to {last}")
-        picked = self._store.read(kind, self._rows)[:, np.asarray(layers) - 1]
-        return torch.from_numpy(picked).to(self._device, non_blocking=True).float()
-
-    @property
-    def mask_BT(self) -> NoReturn:
-        """Not in a cache, nor is what follows."""
-        _not_cached()
-
-    def tokens(self, layer: int) -> NoReturn:
-        _not_cached()
-
-    def vectors(self, part: Part, layer: int) -> NoReturn:
-        _not_cached()
-
-    def mixed(self, partner_B: Tensor, share: float) -> NoReturn:
-        _not_cached()
-
-
-class SignalStore:
+class SignalStore(CachedSignals):
     """The signals of one (teacher, task) on disk, read row by row: memory stays flat however large they are.
 
     ``logits.npy`` (examples, C) float32; ``cls.npy``, ``mean.npy``, ``mean_padded.npy`` (examples, N, D), layer l at
@@ -100,7 +53,8 @@ class SignalStore:
     """
 
     def __init__(self, folder: Path, device: torch.device) -> None:
-        self.folder, self.device = folder, device
+        super().__init__(device)
+        self.folder = folder
         self.facts: dict[str, Any] = read_sealed(folder / "signals.json")
         _check(folder, self.facts["sha256"])
         self._open: dict[str, tuple[FileIO, np.memmap[Any, Any]]] = {}
@@ -139,9 +93,6 @@ class SignalStore:
             if os.preadv(file.fileno(), [memoryview(target).cast("B")], array.offset + row * size) != size:
                 raise UserError(f"{self.folder / name}.npy: row {row} cannot be read whole; delete it and run again")
         return found
-
-    def signals(self, batch: Batch) -> Signals:
-        return Cached(self, batch.index_B.cpu().numpy(), self.device)
 
 
 class _RowFile:

@@ -78,6 +78,12 @@ class LiveTeacher:
         self.data, self.device, self.hidden, self.attention = data, device, hidden, attention
         self.dtype = precision(setting, device, model.config.hidden_size)
 
+    @cached_property
+    def _second(self) -> Tensor:
+        """(examples,) where the second text begins, on the device."""
+        assert self.data is not None
+        return self.data.splits["train"].second.to(self.device)
+
     def signals(self, batch: Batch) -> Signals:
         inputs = batch.inputs
         wants, has = uses_type_ids(self.model), "token_type_ids" in inputs
@@ -85,8 +91,8 @@ class LiveTeacher:
             inputs = {k: v for k, v in inputs.items() if k != "token_type_ids"}
             if wants and self.data is None:
                 raise UserError("batch: token_type_ids is missing, which the teacher reads beside the tokens")
-            if wants and self.data is not None:
-                second_B = self.data.splits["train"].second[batch.index_B.cpu()].to(self.device)
+            if wants:
+                second_B = self._second[batch.index_B]
                 position_T = torch.arange(inputs["input_ids"].shape[1], device=self.device)
                 ids_BT = (position_T >= second_B[:, None]) & inputs["attention_mask"].bool()
                 inputs["token_type_ids"] = ids_BT.long()

@@ -4,21 +4,20 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from railkd.data.batches import Prepared
 from railkd.errors import Undeclared
 from railkd.models.classifier import outputs_of
-from railkd.signals import Batch, Pooling, Signals
-from railkd.teacher.cache import Cached
+from railkd.signals import Pooling
+from railkd.teacher.cached import CachedSignals
 from railkd.teacher.computation import computed, finite, fitting
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
-class SignalsInMemory:
+class SignalsInMemory(CachedSignals):
     """A teacher's logits and pooled vectors on its training set, in the precision that the files of a cache have.
 
     Costs 2 bytes for each example, intermediate layer, unit of width and pooling.
@@ -29,7 +28,7 @@ class SignalsInMemory:
     ) -> None:
         """Computes them on the teacher's device. Raises UserError, naming the example, when one is not finite."""
         examples, layers = len(data.splits["train"]), model.config.num_hidden_layers - 1
-        self.device: torch.device = model.device
+        super().__init__(model.device)
         self._arrays: dict[str, NDArray[Any]] = {"logits": np.empty((examples, outputs_of(model)), np.float32)}
         for kind in poolings:
             self._arrays[kind] = np.empty((examples, layers, model.config.hidden_size), np.float16)
@@ -52,6 +51,3 @@ class SignalsInMemory:
     def read(self, name: str, rows_B: NDArray[np.int64]) -> NDArray[Any]:
         """(B, ...): these rows."""
         return self.array(name)[rows_B]
-
-    def signals(self, batch: Batch) -> Signals:
-        return Cached(self, batch.index_B.cpu().numpy(), self.device)

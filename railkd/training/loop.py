@@ -147,6 +147,7 @@ def _cost(step: Steps, finished: FinishedEpochs) -> dict[str, Any]:
         "steps": step.done,
         "resumed": finished.resumed,
         "eval_seconds": finished.eval_seconds,
+        "data": step.place,
         **machine(step.device, step.dtype),
     }
 

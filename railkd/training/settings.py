@@ -26,9 +26,12 @@ class TrainingSettings:
     dropout: float | None  # of the student; None: as its checkpoint says; the loop takes the model as it is
     seed: int  # of every random stream of the run
     device: torch.device
+    device_memory: float = 0.5  # share of a GPU's free memory that data may take; it decides on no number
 
     @classmethod
-    def of(cls, given: Mapping[str, Any], seed: int, device: torch.device) -> "TrainingSettings":
+    def of(
+        cls, given: Mapping[str, Any], seed: int, device: torch.device, device_memory: float = 0.5
+    ) -> "TrainingSettings":
         """The settings of a benchmark file's ``training:`` entry, with defaults for what it leaves out.
 
         Raises UserError for a key that is none.
@@ -36,4 +39,4 @@ class TrainingSettings:
         for key in given:
             if key not in TRAINING:
                 raise unknown("setting", key, TRAINING, "training")
-        return cls(**resolved(TRAINING, given), seed=seed, device=device)
+        return cls(**resolved(TRAINING, given), seed=seed, device=device, device_memory=device_memory)

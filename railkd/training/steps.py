@@ -10,14 +10,17 @@ import torch
 from torch import Tensor, nn
 
 from railkd.data.batches import Prepared
-from railkd.devices import autocast, precision, to_device
+from railkd.devices import autocast, data_budget, precision
 from railkd.methods.base import Method
 from railkd.methods.mistakes import backward_of, check_trains
 from railkd.models.classifier import place, uses_type_ids
 from railkd.models.dropout import use_quick_dropout
 from railkd.models.forward import forward
+from railkd.models.masks import use_whole_masks
 from railkd.models.shortcuts import UsedRows
 from railkd.signals import Batch, Signals
+from railkd.teacher.cached import CachedSignals
+from railkd.training.device_batches import DeviceBatches
 from railkd.training.run_state import below, optimizer_tensors, restore_optimizer, under
 from railkd.training.schedule import learning_rate_factor, parameter_groups
 from railkd.training.settings import TrainingSettings
@@ -51,14 +54,14 @@ class Steps:
         self.split, self.pad_id = data.splits["train"], data.facts["pad_id"]
         self.settings, self.device = settings, settings.device
         self.dtype = precision(settings.precision, settings.device, model.config.hidden_size)
-        self.type_ids = uses_type_ids(model)
-        self.pad_to = data.facts["max_length"] if method.pooling == "mean_padded" else None
         self.hidden = method.needs_hidden
         place(model, settings.device).train()
         method.to(settings.device).train()
         if settings.device.type == "cpu":
             use_quick_dropout(model)
             use_quick_dropout(method)
+        else:
+            use_whole_masks(model)
         embedding = model.get_input_embeddings()
         assert isinstance(embedding, nn.Embedding)
         self.rows = UsedRows(embedding, (self.split.tokens, data.splits["dev"].tokens))
@@ -69,18 +72,23 @@ class Steps:
         )
         self.clipped = [p for group in self.optimizer.param_groups for p in group["params"]]
         self.per_epoch = math.ceil(len(self.split) / settings.batch_size)
+        longest, budget = data.facts["max_length"], data_budget(self.device, settings.device_memory)
+        padded = method.pooling == "mean_padded"
+        type_ids = uses_type_ids(model)
+        self.batches = DeviceBatches(self.split, self.pad_id, type_ids, longest, padded, self.device, budget)
+        self.place: str = self.batches.place  # of data, for the run's record
+        if budget is not None and isinstance(teacher, CachedSignals):
+            self._keep_signals(teacher, budget - self.batches.nbytes)
         self.done = 0
         self.names: list[str] = []  # of what a step returns
 
     def __call__(self, rows_B: Tensor) -> Tensor:
         """One step on these rows of the training set: the loss and its terms, (terms,), left on the device."""
         self._set_learning_rate()
-        inputs = to_device(self.split.collate(rows_B, self.pad_id, self.type_ids, self.pad_to), self.device)  # (B, T)
-        extra = to_device({"rows": rows_B, "labels": self.split.labels[rows_B]}, self.device)  # (B,)
-        batch = Batch(extra["rows"], extra["labels"], inputs)
+        batch = self.batches(rows_B)
         signals = self.teacher.signals(batch) if self.teacher is not None else None
         with autocast(self.device, self.dtype):
-            student = forward(self.model, inputs, self.hidden, self.method.attention_layers[0])
+            student = forward(self.model, batch.inputs, self.hidden, self.method.attention_layers[0])
             loss, terms = self.method.loss(batch, student, signals)  # scalars
         if not self.done:
             check_trains(self.method, loss)
@@ -92,6 +100,13 @@ class Steps:
         self.done += 1
         self.names = ["total", *terms]
         return torch.stack([loss.detach(), *(value.float() for value in terms.values())])  # (terms,)
+
+    def _keep_signals(self, store: CachedSignals, budget: int) -> None:
+        """Puts what the method reads of the cache on the device, if it fits; else it is streamed."""
+        names = ["logits", *([self.method.pooling] if self.method.pooling else [])]
+        store.keep_on_device(names, budget)
+        if self.place == "device" and not store.on_device.issuperset(names):
+            self.place = "device, signals streamed"
 
     def _set_learning_rate(self) -> None:
         """The schedule's rate for the coming step, and what weight decay does with it to the rows left out."""

@@ -14,7 +14,7 @@ CPU = torch.device("cpu")
 
 def test_what_is_not_given_has_its_default() -> None:
     settings = asdict(TrainingSettings.of({"epochs": 7, "warmup": 0}, 3, CPU))
-    assert settings == {**TRAINING, "epochs": 7, "warmup": 0.0, "seed": 3, "device": CPU}
+    assert settings == {**TRAINING, "epochs": 7, "warmup": 0.0, "seed": 3, "device": CPU, "device_memory": 0.5}
 
 
 def test_an_unknown_key_is_named() -> None:
