@@ -23,10 +23,10 @@ VERDICTS = {
     "not run": "this benchmark does not run what it needs",
 }
 AUDITED = {  # kind of a check -> what is checked
-    "average": "average of a row",
-    "order": "order of two rows",
-    "repeat": "row repeated from the other split",
-    "step": "spread below one example",
+    "average": "row average",
+    "order": "row order",
+    "repeat": "repeated row",
+    "step": "least spread",
     "gap": "stated difference",
     "best": "stated best",
     "above": "stated order",

@@ -122,7 +122,7 @@ def test_verdicts_and_audit(opened: Any) -> None:
     audit = opened.find_element("id", "audit").text
     assert "2 averages and statements recomputed" in audit
     (row,) = opened.find_elements("css selector", "#findings tbody.rows tr")
-    assert row.text.split("\n")[0].startswith("TEST, PKD average of a row 77.7 78.1 −0.40")
+    assert row.text.split("\n")[0].startswith("TEST, PKD row average 77.7 78.1 −0.40")
     assert opened.find_element("css selector", "#findings tbody.heading").text == "Table 2"
 
 

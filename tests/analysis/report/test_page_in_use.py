@@ -193,6 +193,11 @@ def test_a_table_is_copied_as_it_is_shown(opened: Any) -> None:
     assert tex[0] == "\\begin{tabular}{lrr}" and tex[-1] == "\\end{tabular}"
     assert sum(line.startswith("RAIL-KD$^{l}$ & ") and line.endswith(" \\\\") for line in tex) == 2
     assert all("±" not in line for line in tex) and any("$\\pm$" in line for line in tex)
+    opened.execute_script(  # a browser that keeps a page from disk off the clipboard
+        "navigator.clipboard.writeText = () => Promise.reject(new Error());"
+        " document.execCommand = () => window.kept.push(document.activeElement.value)"
+    )
+    assert copy("latex").splitlines() == tex
 
 
 @pytest.mark.parametrize("width", SIZES)
