@@ -93,7 +93,7 @@ def test_nothing_is_lost_where_links_locks_and_syncs_are_refused(poor: Place, tm
     command = [sys.executable, "-m", "railkd", "verify", str(MICRO), "--results", str(results)]
     done = subprocess.run(command, capture_output=True, text=True, env=poor.environment, cwd=ROOT)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert run(poor, log).wait(300) == 0 and "Nothing to be done" in log.read_text()
+    assert run(poor, log).wait(300) == 0 and "railkd: nothing to do:" in log.read_text()
     assert not [p for p in results.rglob("*") if p.name.endswith(".tmp")]
 
 
