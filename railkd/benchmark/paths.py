@@ -120,6 +120,10 @@ class Layout:
         *folders, last = (step, *names)
         return self.root.joinpath("logs", *folders, f"{last}.log")
 
+    def curves(self, record: Path) -> Path:
+        """The folder of a run's curves, where a tracker keeps them in files."""
+        return self.root / "curves" / record.relative_to(self.root).with_suffix("")
+
     def kept(self, record: Path) -> Path:
         """The copy of a finished record that the workflow does not know and so never deletes before a rerun."""
         return self.root / ".kept" / record.relative_to(self.root)

@@ -107,6 +107,11 @@ class Benchmark:
         return list(dict.fromkeys(pair["teacher"] for pair in self.pairs.values()))
 
     @property
+    def tracker(self) -> str:
+        """Where the curves of runs go: none, tensorboard or wandb."""
+        return str(self.spec.get("tracker", "none"))
+
+    @property
     def search(self) -> dict[str, Any] | None:
         """The hyper-parameter search, or None."""
         return self.spec.get("search")

@@ -5,6 +5,7 @@ from typing import Any
 from railkd.benchmark.paths import Layout
 from railkd.benchmark.specification import Benchmark
 from railkd.errors import UserError
+from railkd.tracking import require
 
 
 def check(benchmark: Benchmark, layout: Layout, reach: bool = True) -> None:
@@ -26,6 +27,7 @@ def _check(benchmark: Benchmark, layout: Layout, reach: bool) -> None:
     from railkd.jobs.model_sizes import setting_for, shape
     from railkd.models.inspection import look_at_all, on_hub, require_readable
 
+    require(benchmark.tracker, f"{benchmark.path}: tracker")
     check_files(benchmark)
     for method in benchmark.spec["methods"]:
         if not benchmark.external(method):

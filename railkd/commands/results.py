@@ -121,6 +121,33 @@ def _export(arguments: argparse.Namespace) -> None:
     print(f"{arguments.folder}: seed {record['seed']}, on dev {scores}")
 
 
+def _declare_track(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("results", type=Path, metavar="RESULTS", help="results folder, such as results/mini")
+    parser.add_argument("--to", choices=["tensorboard", "wandb"], required=True, help="the tracker")
+    parser.add_argument("--out", type=Path, help="the folder to write (default: curves in RESULTS)")
+
+
+def _track(arguments: argparse.Namespace) -> None:
+    from railkd.benchmark.paths import Layout
+    from railkd.records import run_record
+    from railkd.tracking import export, require
+
+    require(arguments.to, "--to")
+    layout = Layout(arguments.results)
+    records = layout.present()
+    if not records:
+        raise UserError(f"{layout.root}: no records of runs; expected a results folder, such as results/mini")
+    exported = 0
+    for path in records:
+        record = run_record.read(path)
+        if record["epochs"]:  # a teacher that was fine-tuned elsewhere has none
+            place = layout.curves(path)
+            folder = place if arguments.out is None else arguments.out / place.relative_to(layout.root / "curves")
+            export(record, arguments.to, folder)
+            exported += 1
+    print(f"{arguments.out or layout.root / 'curves'}: the curves of {exported} of {len(records)} records")
+
+
 def _declare_record(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("files", type=Path, nargs="+", help="run records (JSON)")
 
@@ -187,6 +214,13 @@ COMMANDS = [
         "railkd export results/mini --pair bert12-distilbert6 --method rail_kd_c --task sst2 student",
         _declare_export,
         _export,
+    ),
+    Command(
+        "track",
+        "Write the curves of finished runs for TensorBoard or Weights & Biases.",
+        "railkd track results/mini --to tensorboard",
+        _declare_track,
+        _track,
     ),
     Command(
         "record",

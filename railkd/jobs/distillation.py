@@ -28,6 +28,7 @@ from railkd.models import checkpoints, classifier, probe
 from railkd.outdated import best_of, scores_of_points
 from railkd.random_streams import seed_global
 from railkd.records import provenance, run_record, sealed_files
+from railkd.tracking import tracked
 from railkd.training.loop import train
 from railkd.training.settings import TrainingSettings
 
@@ -118,7 +119,8 @@ def _run(job: _Job, spec: RunSpec) -> str | None:
 
     log, steps = epoch_lines(say, settings.epochs, job.prepared.task.shown), step_lines(say, settings.epochs)
     try:
-        with blame(method):
+        with blame(method), tracked(spec.tracked(job.benchmark, job.layout)) as run:
+            log, steps = run.beside(log, steps)
             outcome = train(model, method, source, job.prepared, settings, log, state, steps)
     except (Diverged, MethodError) as error:  # the other seeds go on
         say(str(error))

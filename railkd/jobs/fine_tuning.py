@@ -23,6 +23,7 @@ from railkd.models.classifier import place
 from railkd.models.fine_tuned import output_order, reorder_outputs
 from railkd.records import files, hashes, provenance, run_record
 from railkd.teacher.cache import SignalStore, lacks, write_signals
+from railkd.tracking import tracked
 from railkd.training.loop import Outcome, machine, train
 from railkd.training.settings import TrainingSettings
 
@@ -55,7 +56,9 @@ def fine_tune(
         method = build("no_kd", setting_for(own, own, prepared.task), {})
         lines, steps = epoch_lines(log, settings.epochs, prepared.task.shown), step_lines(log, settings.epochs)
         try:
-            outcome = train(model, method, None, prepared, settings, lines, spec.unfinished(), steps)
+            with tracked(spec.tracked(benchmark, layout)) as run:
+                told = run.beside(lines, steps)
+                outcome = train(model, method, None, prepared, settings, told[0], spec.unfinished(), told[1])
         except Diverged as error:
             raise Diverged(f"{spec.label}: {error}") from None
     tokenizer, length = checkpoints.load_tokenizer(checkpoint, where), prepared.facts["max_length"]

@@ -11,6 +11,7 @@ from railkd.data.batches import Prepared
 from railkd.method_sources import fingerprint, source_files
 from railkd.models import checkpoints
 from railkd.records import hashes, run_record, sealed_files
+from railkd.tracking import TrackedRun
 from railkd.training.run_state import State
 
 Stage = Literal["teacher", "search", "distil"]
@@ -63,6 +64,13 @@ class RunSpec:
         if self.stage == "teacher":
             return f"teacher {self.teacher} {self.task} seed {self.seed}"
         return f"{self.pair} {self.method} {self.task} seed {self.seed}"
+
+    def tracked(self, benchmark: Benchmark, layout: Layout) -> TrackedRun:
+        """The run for the tracker of the benchmark file. Raises UserError without the package that it needs."""
+        identity = hashes.sha256_text(hashes.canonical({**self.identity, "config": self.config, "inputs": self.inputs}))
+        run = TrackedRun(self.benchmark, self.label, identity[:32], self.config)
+        steps = bool(benchmark.spec.get("tracker_steps", False))
+        return run.to(benchmark.tracker, layout.curves(self.record), steps)
 
     def unfinished(self) -> State:
         """Where the run's state is kept while it trains, with all that its numbers depend on."""
