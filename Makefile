@@ -1,6 +1,7 @@
 # make           set up .venv from exact pins and run the default benchmark (benchmarks/mini.yaml)
 # make test      set up and run the test suite             make test PYTEST_ARGS="-k claims -x"
 # make trust     set up and run the long proofs: kills, full disks, fuzzing, a cluster on this machine
+# make gpu       set up and run the tests that need a CUDA device; without one they are skipped
 # make setup     only set up; a second call does nothing   make setup PYTHON=python3.12
 # make lint      ruff, mypy, deptry (imports against pyproject.toml), snakemake's own linter
 # make docs      write docs/benchmark-file.md again from the schema of benchmark files
@@ -22,7 +23,7 @@ RUN := PATH="$(CURDIR)/$(VENV)/bin:$$PATH"
 export HF_HUB_DISABLE_TELEMETRY := 1
 
 .DELETE_ON_ERROR:
-.PHONY: all test trust setup lint docs realtext setup-realtext
+.PHONY: all test gpu trust setup lint docs realtext setup-realtext
 
 all: setup
 	$(RUN) snakemake --cores all
@@ -30,6 +31,10 @@ all: setup
 # One thread per worker: the tests' models are too small to gain from more.
 test: setup
 	$(RUN) OMP_NUM_THREADS=1 python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
+
+# One process: several would share the card, and what is free of its memory decides where data lies.
+gpu: setup
+	$(RUN) OMP_NUM_THREADS=1 python -m pytest -m "gpu and not trust" $(PYTEST_ARGS)
 
 # -m trust wins over pyproject's -m "not trust"
 trust: setup

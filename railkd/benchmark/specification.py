@@ -95,6 +95,11 @@ class Benchmark:
         return list(self.spec["seeds"])
 
     @property
+    def device_memory(self) -> float:
+        """Share of a GPU's free memory that examples and signals may take; it decides on no number."""
+        return float(self.spec.get("device_memory", 0.5))
+
+    @property
     def pairs(self) -> dict[str, dict[str, Any]]:
         return dict(self.spec["pairs"])
 

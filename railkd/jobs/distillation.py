@@ -29,7 +29,9 @@ from railkd.outdated import best_of, scores_of_points
 from railkd.random_streams import seed_global
 from railkd.records import provenance, run_record, sealed_files
 from railkd.tracking import tracked
-from railkd.training.loop import train
+from railkd.training.loop import Outcome, train
+from railkd.training.memory import with_less_memory
+from railkd.training.run_state import State
 from railkd.training.settings import TrainingSettings
 
 if TYPE_CHECKING:
@@ -108,32 +110,40 @@ def _run(job: _Job, spec: RunSpec) -> str | None:
     state, own = spec.unfinished(), job.layout.teacher(spec.teacher, spec.task) / "record.json"
     on_dev = TeacherOnDev(job.teacher.store, run_record.predictions(own, run_record.read(own)))
     started = provenance.now()
-    method = _method(job, spec)
-    model = _student(job, spec, method)
-    settings = TrainingSettings.of(spec.config["training"], spec.seed, job.device)
-    regime = "live" if method.needs_live_teacher else settings.regime
-    source = job.teacher.source(method, regime, settings.precision)
 
     def say(line: str) -> None:
         job.log(f"{spec.label}: {line}")
 
-    log, steps = epoch_lines(say, settings.epochs, job.prepared.task.shown), step_lines(say, settings.epochs)
     try:
-        with blame(method), tracked(spec.tracked(job.benchmark, job.layout)) as run:
-            log, steps = run.beside(log, steps)
-            outcome = train(model, method, source, job.prepared, settings, log, state, steps)
+        model, outcome, regime = with_less_memory(
+            lambda share: _attempt(job, spec, state, share, say), job.benchmark.device_memory, say
+        )
     except (Diverged, MethodError) as error:  # the other seeds go on
         say(str(error))
         return str(error)
     except UserError as error:  # a full disk, say: they would fail as well
         raise UserError(f"{spec.label}: {error}") from None
-    trained = Trained(model, outcome, job.device, started, "none" if source is None else regime)
+    trained = Trained(model, outcome, job.device, started, regime)
 
     write = _keeping(job, spec, model, say) if spec.stage == "distil" else run_record.write
     write_record(spec, job.prepared, trained, on_dev, write)
     keep(job.layout, spec.record)
     state.clear()
     return None
+
+
+def _attempt(job: _Job, spec: RunSpec, state: State, share: float, say: Log) -> tuple["PreTrainedModel", Outcome, str]:
+    """A run's trained student, its outcome and where its signals came from; on a GPU, data takes up to that share."""
+    method = _method(job, spec)
+    model = _student(job, spec, method)
+    settings = TrainingSettings.of(spec.config["training"], spec.seed, job.device, share)
+    regime = "live" if method.needs_live_teacher else settings.regime
+    source = job.teacher.source(method, regime, settings.precision)
+    log, steps = epoch_lines(say, settings.epochs, job.prepared.task.shown), step_lines(say, settings.epochs)
+    with blame(method), tracked(spec.tracked(job.benchmark, job.layout)) as run:
+        log, steps = run.beside(log, steps)
+        outcome = train(model, method, source, job.prepared, settings, log, state, steps)
+    return model, outcome, "none" if source is None else regime
 
 
 def _keeping(job: _Job, spec: RunSpec, model: "PreTrainedModel", say: Log) -> Write:

@@ -13,7 +13,7 @@ from railkd.benchmark.paths import Layout
 from railkd.benchmark.specification import Benchmark, Cell
 from railkd.data import reading
 from railkd.data.batches import Split, epoch_batches
-from railkd.devices import precision, to_device
+from railkd.devices import data_budget, precision, to_device
 from railkd.errors import UserError
 from railkd.jobs import students
 from railkd.jobs.model_sizes import poolings_needed, setting_for
@@ -53,6 +53,7 @@ def plan(benchmark: Benchmark, layout: Layout, device: torch.device, log: Callab
     load = machine_load()
     cost = calibrate(benchmark, layout, configs, pairs, device, log)
     log(load)
+    _log_places(benchmark, configs, sizes, device, log)
     hours: dict[str, float] = {}
     hours["pre-training"] = sum(_pretraining(benchmark, name, cost) for name in configs) / 3600
     disk = {"signals": 0, "teachers": 0, "students": 0}
@@ -91,6 +92,30 @@ def plan(benchmark: Benchmark, layout: Layout, device: torch.device, log: Callab
         f"(save_students: {students.mode(benchmark)}); {_free(layout) / GIB:.2g} GiB are free"
     )
     return {"runs": runs, "points": points, "teachers": teachers, "hours": hours, "disk": disk}
+
+
+def _log_places(
+    benchmark: Benchmark,
+    configs: dict[str, Any],
+    sizes: dict[str, int],
+    device: torch.device,
+    log: Callable[[str], None],
+) -> None:
+    """On a GPU, a line on which tasks' examples and cached signals lie there whole, by what a run reads at most."""
+    budget = data_budget(device, benchmark.device_memory)
+    if budget is None:
+        return
+    streamed = []
+    for teacher in benchmark.teachers:
+        vectors = 2 * (configs[teacher].num_hidden_layers - 1) * configs[teacher].hidden_size  # float16
+        for task in benchmark.teacher_tasks(teacher):
+            example = vectors + 4 * (benchmark.task(task).outputs + MEAN_LENGTH)
+            if sizes[task] * example > budget:
+                streamed.append(f"{teacher} {task} ({sizes[task] * example / GIB:.2g} GiB)")
+    log(
+        f"data: up to {budget / GIB:.2g} GiB of this GPU (device_memory: {benchmark.device_memory:g}); copied batch by "
+        f"batch: {', '.join(streamed) or 'none'}"
+    )
 
 
 def machine_load() -> str:

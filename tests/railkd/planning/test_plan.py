@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from transformers import BertConfig
 
 from railkd.benchmark import config
 from railkd.benchmark.paths import Layout
@@ -41,6 +42,21 @@ def test_runs_hours_and_disk(pipeline: Any, tmp_path: Path, monkeypatch: pytest.
     fresh = Layout(tmp_path)  # nothing prepared: the mirror's files say how many there are
     counted = [plan.examples(pipeline.benchmark, fresh, task) for task in ("mrpc", "stsb")]
     assert counted == pytest.approx(sizes, abs=2)  # what is held out is rounded in each class
+
+
+@pytest.mark.parametrize(("example", "streamed"), [(360, "none"), (359, "bert4 mrpc (")])
+def test_a_plan_says_which_data_a_gpu_holds(
+    pipeline: Any, monkeypatch: pytest.MonkeyPatch, example: int, streamed: str
+) -> None:
+    sizes, lines = {"mrpc": 1000, "stsb": 10}, []  # 3 layers of 32 float16, 2 logits and 40 tokens of 4 bytes
+    monkeypatch.setattr(plan, "data_budget", lambda device, share: 1000 * example if share == 0.5 else 0)
+    configs = {"bert4": BertConfig(num_hidden_layers=4, hidden_size=32)}
+    plan._log_places(pipeline.benchmark, configs, sizes, CPU, lines.append)
+    assert len(lines) == 1 and f"(device_memory: 0.5); copied batch by batch: {streamed}" in lines[0]
+    assert "stsb" not in lines[0]
+    monkeypatch.setattr(plan, "data_budget", lambda device, share: None)
+    plan._log_places(pipeline.benchmark, configs, sizes, CPU, lines.append)
+    assert len(lines) == 1  # a CPU reads data where it is
 
 
 @pytest.mark.parametrize(("load", "busy"), [(0.3, False), (7.5, True)])
