@@ -79,11 +79,13 @@ class DistillationTrainer(Trainer):
         if uses_type_ids(teacher) and "token_type_ids" not in known:
             known.append("token_type_ids")
 
-    def train(self, *arguments: Any, **keywords: Any) -> Any:
+    def train(
+        self, resume_from_checkpoint: str | bool | None = None, trial: Any = None, ignore_keys_for_eval: Any = None
+    ) -> Any:
         """As Trainer's, with the method's projections in the student."""
         self.student.add_module(PART, self.distillation)
         try:
-            return super().train(*arguments, **keywords)
+            return super().train(resume_from_checkpoint, trial, ignore_keys_for_eval)
         finally:
             delattr(self.student, PART)
 

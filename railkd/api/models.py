@@ -5,12 +5,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from railkd.errors import UserError
 from railkd.methods.base import Setting
 from railkd.models import classifier
 from railkd.models.fine_tuned import UNNAMED
+from railkd.models.shortcuts import UsedRows
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -109,10 +110,10 @@ def setting_of(teacher: "PreTrainedModel", student: "PreTrainedModel", train_lab
 def borrowed(teacher: "PreTrainedModel | None", student: "PreTrainedModel", whole: bool) -> Iterator[None]:
     """Inside the block the models are as a run has them; after it they are as they were, but for weights and device.
 
-    A run freezes the teacher, and unless ``whole`` computes the last layers for their first position alone.
+    A run freezes the teacher, and unless ``whole`` computes the last layers for their first position alone. One that is
+    interrupted leaves the student with the weights of its last step.
     """
     models = [model for model in (teacher, student) if model is not None]
-    attention = student.config._attn_implementation
     with ExitStack() as stack:
         for model in models:
             stack.callback(model.train, model.training)
@@ -121,6 +122,17 @@ def borrowed(teacher: "PreTrainedModel | None", student: "PreTrainedModel", whol
                 stack.callback(undo)
         for parameter in () if teacher is None else teacher.parameters():
             stack.callback(parameter.requires_grad_, parameter.requires_grad)
+        dropouts = [module for module in student.modules() if type(module) is nn.Dropout]
+        stack.callback(_as_before, student, student.config._attn_implementation, dropouts)
         yield
-        if student.config._attn_implementation != attention:  # training on a CPU has a dropout of its own
-            student.set_attn_implementation(attention)
+
+
+def _as_before(student: "PreTrainedModel", attention: str, dropouts: list[nn.Dropout]) -> None:
+    """Takes out of a student what training puts in for speed."""
+    embedding = student.get_input_embeddings()
+    if isinstance(embedding, UsedRows):
+        student.set_input_embeddings(embedding.restore(1.0))
+    for module in dropouts:
+        module.__class__ = nn.Dropout
+    if student.config._attn_implementation != attention:
+        student.set_attn_implementation(attention)

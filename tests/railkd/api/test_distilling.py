@@ -117,6 +117,22 @@ def test_every_method_trains_and_leaves_the_models_as_they_were(checkpoints: Pat
     assert said.hidden_states[-1].shape == again.hidden_states[-1].shape == (1, 10, 16)
 
 
+def test_an_interrupted_training_leaves_models_that_can_be_used(checkpoints: Path, call: Any) -> None:
+    student = model(checkpoints / "bert2", attn_implementation="eager")
+    before = student.get_input_embeddings().weight.detach().clone()
+    kinds = [type(module) for module in student.modules()]
+
+    def interrupt(metrics: Any, step: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        call(student=student, log=interrupt)
+    assert [type(module) for module in student.modules()] == kinds
+    assert student.config._attn_implementation == "eager"
+    now = student.get_input_embeddings().weight
+    assert now.shape == before.shape and not torch.equal(now, before)
+
+
 def test_the_kinds_of_examples_say_the_same(call: Any) -> None:
     columns = {"text": [text for text, _ in TRAIN], "label": [label for _, label in TRAIN]}
     texts, labels = list(columns["text"]), list(columns["label"])
