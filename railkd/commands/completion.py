@@ -23,7 +23,7 @@ def _complete(arguments: argparse.Namespace) -> None:
             action.complete = shtab.FILE
         elif action.type is Path:
             action.complete = shtab.DIRECTORY
-    print(shtab.complete(arguments.parser, shell=arguments.shell))
+    print(shtab.complete(arguments.parser, arguments.shell))
 
 
 COMMANDS = [
