@@ -35,10 +35,10 @@ def _computes(work: Work) -> Callable[[argparse.Namespace], None]:
 
 def _device(arguments: argparse.Namespace) -> "torch.device":
     """The device that a job runs on: of several GPUs, the one that it is given."""
-    from railkd import cards
+    from railkd import gpu_choice
     from railkd.devices import device_for
 
-    cards.take(arguments.device)
+    gpu_choice.take(arguments.device)
     return device_for(arguments.device)
 
 

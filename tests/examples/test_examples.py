@@ -1,6 +1,5 @@
 """The examples, and the page docs/python.md, run as a reader runs them, on a made model and without a network."""
 
-import importlib.util
 import re
 import runpy
 import socket
@@ -11,9 +10,6 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).parents[2]
-needs_accelerate = pytest.mark.skipif(
-    importlib.util.find_spec("accelerate") is None, reason="transformers' Trainer needs the package accelerate"
-)
 BASE = "bert-base-uncased"
 
 
@@ -59,7 +55,6 @@ def test_a_loss_in_ones_own_loop(reader: Reader) -> None:
     assert re.findall(r"epoch (\d): last loss [\d.]+, ce [\d.]+, kd [\d.]+, pt [\d.]+", printed) == ["1", "2"], printed
 
 
-@needs_accelerate
 def test_a_trainer(reader: Reader) -> None:
     printed = reader.run(ROOT / "examples" / "with_trainer.py", "reviews.csv", BASE, BASE, "out")
     assert "'rail':" in printed and "'eval_loss':" in printed

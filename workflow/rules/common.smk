@@ -11,7 +11,7 @@ sys.path.insert(0, str(BASE))
 
 from analysis import made_of
 from analysis.report import summary
-from railkd import cards, fork_client
+from railkd import fork_client, gpu_choice
 from railkd.benchmark import config as benchmarks
 from railkd.benchmark.specification import Cell
 from railkd.benchmark.paths import Layout, results_folder
@@ -214,7 +214,7 @@ onstart:
     # Local jobs fork from one process that has imported the libraries; it ends with this one. A cluster's must not find
     # it, even on this very machine: what it forks is outside their allocation.
     if workflow.local_exec:
-        os.environ[cards.CARDS] = ",".join(cards.listed() if ON_GPU["gpu"] else [])
+        os.environ[gpu_choice.CARDS] = ",".join(gpu_choice.listed() if ON_GPU["gpu"] else [])
         fork_client.start()
     engine.without_rate_limit(workflow)
     keep_what_is_right()

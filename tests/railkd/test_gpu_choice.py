@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from railkd import cards
+from railkd import gpu_choice
 
 TWO = """\
 GPU 0: NVIDIA A100-SXM4-40GB (UUID: GPU-11111111-aaaa)
@@ -22,8 +22,8 @@ GPU 1: NVIDIA A100-SXM4-40GB (UUID: GPU-22222222-bbbb)
 JOB = """
 import os, sys
 from pathlib import Path
-from railkd import cards
-card = cards.take(sys.argv[1], Path(sys.argv[2]))
+from railkd import gpu_choice
+card = gpu_choice.take(sys.argv[1], Path(sys.argv[2]))
 print(card, os.environ.get("CUDA_VISIBLE_DEVICES"), flush=True)
 sys.stdin.read()
 """
@@ -42,17 +42,17 @@ def smi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_the_gpus_of_a_machine(smi: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert cards.listed() == []  # it fails, as where there is no driver
+    assert gpu_choice.listed() == []  # it fails, as where there is no driver
     smi.write_text(TWO)
-    assert cards.listed() == ["GPU-11111111-aaaa", "GPU-22222222-bbbb"]
+    assert gpu_choice.listed() == ["GPU-11111111-aaaa", "GPU-22222222-bbbb"]
     smi.write_text(MIG)
-    assert cards.listed() == ["MIG-aaaa-1", "MIG-aaaa-2", "GPU-22222222-bbbb"]
+    assert gpu_choice.listed() == ["MIG-aaaa-1", "MIG-aaaa-2", "GPU-22222222-bbbb"]
     for given, expected in (("2, 0", ["2", "0"]), ("1,-1,0", ["1"]), ("", []), ("MIG-x", ["MIG-x"])):
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", given)
-        assert cards.listed() == expected
+        assert gpu_choice.listed() == expected
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
     monkeypatch.setenv("PATH", str(smi.parent / "nothing"))
-    assert cards.listed() == []
+    assert gpu_choice.listed() == []
 
 
 class Job:
@@ -74,8 +74,8 @@ def test_each_job_takes_the_gpu_with_the_fewest_jobs_on_it(
     smi: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     smi.write_text(TWO)
-    first, second = cards.listed()
-    monkeypatch.setenv(cards.CARDS, ",".join(cards.listed()))
+    first, second = gpu_choice.listed()
+    monkeypatch.setenv(gpu_choice.CARDS, ",".join(gpu_choice.listed()))
     folder, jobs = tmp_path / "locks", []
     try:
         jobs = [Job(folder) for _ in range(4)]
@@ -97,6 +97,8 @@ def test_a_job_that_has_no_choice_sees_what_it_saw(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named: str | None, device: str
 ) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,6")
-    monkeypatch.setenv(cards.CARDS, named) if named is not None else monkeypatch.delenv(cards.CARDS, raising=False)
-    assert cards.take(device, tmp_path / "locks") is None
+    monkeypatch.setenv(gpu_choice.CARDS, named) if named is not None else monkeypatch.delenv(
+        gpu_choice.CARDS, raising=False
+    )
+    assert gpu_choice.take(device, tmp_path / "locks") is None
     assert os.environ["CUDA_VISIBLE_DEVICES"] == "5,6" and not (tmp_path / "locks").exists()
