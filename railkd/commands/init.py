@@ -9,6 +9,7 @@ from typing import Any
 
 from railkd.benchmark import config
 from railkd.benchmark.own_tasks import TAKEN
+from railkd.commands.starter_columns import row_count
 from railkd.commands.starter_file import Starter, compose
 from railkd.commands.starter_models import model_entries, number_in_config, plain_name
 from railkd.commands.starter_questions import GENERATED, QUESTIONS, Answers, Question, own_file, score_range
@@ -113,6 +114,7 @@ def run(arguments: argparse.Namespace) -> None:
         student=student,
         methods=_method_entries(answers["methods"]),
         seeds=[int(seed) for seed in answers["seeds"]],
+        rows=row_count(own) if (own := own_file(answers)) else None,
     )
     with open(path, "x", encoding="utf-8") as file:
         file.write(compose(starter))

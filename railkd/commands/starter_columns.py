@@ -26,6 +26,11 @@ def columns(path: Path) -> list[str]:
     return [str(name) for name in _frame(path)]
 
 
+def row_count(path: Path) -> int:
+    """How many rows a file has. Raises UserError for a file that cannot be read."""
+    return len(_frame(path))
+
+
 def check_columns(path: Path, names: list[str], option: str) -> None:
     """Raises UserError for a column that the file does not have."""
     for name in names:

@@ -17,6 +17,8 @@ MINIATURE = {  # keys of models.<name>.pretrain: trained in a minute on two core
 TEACHER = {"family": "bert", "layers": 6, **MINIATURE, "steps": 800, "learning_rate": 3e-3}
 STUDENT = {"family": "distilbert", "layers": 3, **MINIATURE, "steps": 100, "learning_rate": 1e-3}
 TRAINED_HERE = {"teacher": {"learning_rate": 5e-4, "epochs": 6}, "student": {"learning_rate": 1e-3, "epochs": 4}}
+FEW = 1600  # rows: three epochs of so many are 300 steps of 16, and of fewer too little to learn from
+MOST_EPOCHS = 12  # for a small file
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,7 @@ class Starter:
     student: tuple[str, dict[str, Any]]
     methods: Mapping[str, dict[str, Any]]  # name -> entry
     seeds: list[int]
+    rows: int | None = None  # of the user's own file
 
 
 def compose(starter: Starter) -> str:
@@ -107,6 +110,9 @@ def _models(starter: Starter) -> str:
 
 def _training(starter: Starter) -> str:
     defaults = {key: TRAINING[key] for key in ("learning_rate", "batch_size", "epochs")}
+    if starter.rows and starter.rows <= FEW:  # with three epochs of 200 rows nothing is learnt
+        epochs = min(MOST_EPOCHS, max(TRAINING["epochs"], FEW * TRAINING["epochs"] // starter.rows))
+        defaults = {"learning_rate": 5e-5, "batch_size": 16, "epochs": epochs}
     lines = ["training: # the same for every method; epochs are at most so many, the best one on dev is kept"]
     for role, here in TRAINED_HERE.items():
         settings = {**defaults, **(here if starter.source == "miniglue" else {})}

@@ -81,6 +81,8 @@ def test_a_file_of_ones_own_with_its_columns(
     assert (
         spec["data"]["source"] == "files" and spec["seeds"] == [3] and list(spec["methods"]) == ["no_kd", "rail_kd_l"]
     )
+    few = {"learning_rate": 5e-5, "batch_size": 16, "epochs": 12}  # three epochs of so few rows teach nothing
+    assert spec["training"] == {"teacher": few, "student": few}
     assert spec["models"]["bert4-2"] == {"layers_of": "bert4", "layers": 2, "keep": "every_other"}
     assert cli.main(["check", "mine.yaml"]) == 0, capsys.readouterr().err
     dry_run(tmp_path / "mine.yaml")
