@@ -3,6 +3,7 @@
 """
 
 import argparse
+import json
 import sys
 from pathlib import Path
 
@@ -36,15 +37,12 @@ def write_figures(benchmark: Benchmark, layout: Layout) -> dict[Path, bytes]:
 
 
 def write_claims(benchmark: Benchmark, layout: Layout) -> dict[Path, bytes]:
-    """claims.json and claims.md: an estimate and a verdict for each of the paper's claims. Prints in short whether the
-    runs can decide them, and how many have which verdict.
-    """
+    """claims.json and claims.md: an estimate and a verdict for each of the paper's claims."""
     from analysis import load
     from analysis.claims import evaluation, verdicts
     from railkd.records.sealed_files import json_bytes
 
     data = evaluation.evaluate(benchmark, load.read(benchmark, layout.root), layout.root)
-    print(verdicts.claims_terminal(data))
     texts = {"json": json_bytes(data), "md": verdicts.claims_markdown(data).encode()}
     return {layout.document("claims", kind): text for kind, text in texts.items()}
 
@@ -72,7 +70,7 @@ def write_report(benchmark: Benchmark, layout: Layout) -> dict[Path, bytes]:
 
 def write(step: str, benchmark: Benchmark, layout: Layout) -> None:
     """Writes the files of a step, their checksums and what they were made of; the report, ``railkd verify`` and the
-    workflow read the latter two."""
+    workflow read the latter two. Of the claims it prints whether the runs can decide them, and the verdicts' counts."""
     from analysis import made_of
     from railkd.records.files import write_bytes
     from railkd.records.sealed_files import seal
@@ -82,6 +80,10 @@ def write(step: str, benchmark: Benchmark, layout: Layout) -> None:
         write_bytes(path, content)
     names = [str(path.relative_to(layout.root)) for path in files]
     seal(layout.root, names, layout.checksums(step), made_of.digests(benchmark.file, layout)[step])
+    if step == "claims":  # only now: what is printed is written
+        from analysis.claims import verdicts
+
+        print(verdicts.claims_terminal(json.loads(files[layout.document("claims", "json")])))
 
 
 WRITERS = {
