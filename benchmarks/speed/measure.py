@@ -129,7 +129,7 @@ class Bench:
         live = job.regime == "live"
         place(self.teacher, settings.device if live else torch.device("cpu"))
         if live:
-            source = LiveTeacher(self.teacher, self.data, settings.device, settings.precision, method.needs_hidden)
+            source = LiveTeacher.for_method(method, self.teacher, self.data, settings.device, settings.precision)
         elif job.regime == "cached":
             source = self.store
         training = {"batch_size": settings.batch_size, "precision": settings.precision, "epochs": 1000}

@@ -221,7 +221,6 @@ def _signals(teacher: "PreTrainedModel", method: Method, data: Prepared, setting
     if not reads_teacher(method):
         return None
     if method.needs_live_teacher or settings.regime == "live":
-        layers = method.attention_layers[1]
-        return LiveTeacher(teacher, data, settings.device, settings.precision, method.needs_hidden, layers)
+        return LiveTeacher.for_method(method, teacher, data, settings.device, settings.precision)
     classifier.place(teacher, settings.device)
     return SignalsInMemory(teacher, data, [method.pooling] if method.pooling else [], settings.precision)

@@ -65,8 +65,7 @@ class DistillationLoss(nn.Module):
         if reads_teacher(self.method):
             if teacher is None:
                 raise UserError(f"teacher: is None, and the method {method} reads it; expected a fine-tuned classifier")
-            layers = self.method.attention_layers[1]
-            self._teacher = LiveTeacher(teacher, None, student.device, precision, self.method.needs_hidden, layers)
+            self._teacher = LiveTeacher.for_method(self.method, teacher, None, student.device, precision)
         self.method.to(student.device)
         with blame(self.method):
             self.method.start_training(stream(seed, "method"))

@@ -42,6 +42,5 @@ class TeacherSignals:
         if self._live is None:
             task = self.prepared.task
             model, _ = fine_tuned(self.layout, self.teacher, task.name, task.outputs, method.whole_last_layer)
-            layers = method.attention_layers[1]
-            self._live = LiveTeacher(model, self.prepared, self.device, precision, method.needs_hidden, layers)
+            self._live = LiveTeacher.for_method(method, model, self.prepared, self.device, precision)
         return self._live

@@ -10,6 +10,7 @@ from torch import Tensor
 from railkd.data.batches import Prepared
 from railkd.devices import autocast, precision
 from railkd.errors import UserError
+from railkd.methods.base import Method
 from railkd.models.classifier import place, uses_type_ids
 from railkd.models.forward import Forward, forward
 from railkd.models.mixing import mixed_inputs
@@ -77,6 +78,13 @@ class LiveTeacher:
         self.model = place(model, device).eval().requires_grad_(False)
         self.data, self.device, self.hidden, self.attention = data, device, hidden, attention
         self.dtype = precision(setting, device, model.config.hidden_size)
+
+    @classmethod
+    def for_method(
+        cls, method: Method, model: "PreTrainedModel", data: Prepared | None, device: torch.device, setting: str
+    ) -> "LiveTeacher":
+        """A teacher that keeps what a method reads of it: its hidden states, the attention vectors of its layers."""
+        return cls(model, data, device, setting, method.needs_hidden, method.attention_layers[1])
 
     @cached_property
     def _second(self) -> Tensor:
