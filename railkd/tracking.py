@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from railkd.errors import UserError, warn
 from railkd.records import hashes
+from railkd.records.fields import epoch_metrics, run_label
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -156,16 +157,11 @@ def tracked(run: TrackedRun) -> Iterator[TrackedRun]:
 
 def export(record: Mapping[str, Any], kind: str, folder: Path) -> None:
     """The curves of a finished run, from its record. Raises UserError without the tracker's package."""
-    names = ("pair", "method", "task") if record["stage"] != "teacher" else ("stage", "teacher", "task")
-    name = " ".join([*(str(record[key]) for key in names), f"seed {record['seed']}"])
-    run = TrackedRun(record["benchmark"], name, record_identity(record), record["config"]).to(kind, folder)
+    run = TrackedRun(record["benchmark"], run_label(record), record_identity(record), record["config"]).to(kind, folder)
     epochs = record["epochs"]
     with tracked(run):
         for entry in epochs:
-            numbers = {"epoch": entry["epoch"], "learning_rate": entry["learning_rate"], "seconds": entry["seconds"]}
-            for prefix, values in (("train", entry["loss"]), ("dev", entry["dev"])):
-                numbers |= {f"{prefix}/{key}": value for key, value in values.items()}
-            run.epoch(numbers, round(record["cost"]["steps"] * entry["epoch"] / len(epochs)))
+            run.epoch(epoch_metrics(entry), round(record["cost"]["steps"] * entry["epoch"] / len(epochs)))
 
 
 def record_identity(record: Mapping[str, Any]) -> str:

@@ -116,7 +116,7 @@ def budget(benchmark: Benchmark, results: Path) -> list[dict[str, Any]]:
         for method in pair.rows():
             curves: dict[str, np.ndarray] = {}
             for task in pair.tasks:
-                paths = sorted(layout.point(Cell(pair.name, method, task), 0).parent.glob("point-*.json"))
+                paths = layout.points(Cell(pair.name, method, task))
                 scored = [run_record.read(path) for path in paths]
                 if scored:
                     curves[task] = inference.expected_best(

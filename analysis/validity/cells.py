@@ -33,4 +33,4 @@ def collapsed(found: Sequence[float]) -> bool:
 
 def points(results: Path, pair: str, method: str, task: str) -> int:
     """How many points of the search were trained for a cell; 0 where none was, or none is kept."""
-    return len(list(Layout(results).point(Cell(pair, method, task), 0).parent.glob("point-*.json")))
+    return len(Layout(results).points(Cell(pair, method, task)))

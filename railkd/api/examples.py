@@ -4,12 +4,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from railkd.api.models import names_of, outputs_of, plain, tokens_at_most
+from railkd.api.models import names_of, outputs_of, tokens_at_most
 from railkd.data.batches import Prepared
 from railkd.data.checking import Raw, checked, compare_splits, require_classes, require_columns, require_rows
 from railkd.data.preparation import tokenise
 from railkd.errors import UserError, unknown
 from railkd.metrics import METRICS
+from railkd.models.fine_tuned import plain_label
 from railkd.tasks import OF_CLASSES, OF_SCORES, OF_TWO_CLASSES, Task
 
 if TYPE_CHECKING:
@@ -98,8 +99,8 @@ def _check_class_names(name: str, data: Any, label: str, names: Sequence[str] | 
     """Raises UserError where a data set gives its class numbers the models' names in another order."""
     feature = (getattr(data, "features", None) or {}).get(label)
     own = list(getattr(feature, "names", None) or [])
-    theirs = [plain(class_name) for class_name in names or ()]
-    ours = [plain(class_name) for class_name in own]
+    theirs = [plain_label(class_name) for class_name in names or ()]
+    ours = [plain_label(class_name) for class_name in own]
     if ours != theirs and sorted(ours) == sorted(theirs):
         raise UserError(
             f"{name}: its classes are {', '.join(own)[:200]} in this order, and the models' id2label has "

@@ -1,6 +1,5 @@
 """A teacher and a student that are given as models: what they must be, and what a method may know of them."""
 
-import re
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
@@ -10,7 +9,7 @@ from torch import Tensor, nn
 from railkd.errors import UserError
 from railkd.methods.base import Setting
 from railkd.models import classifier
-from railkd.models.fine_tuned import UNNAMED
+from railkd.models.fine_tuned import UNNAMED, plain_label
 from railkd.models.shortcuts import UsedRows
 
 if TYPE_CHECKING:
@@ -64,11 +63,6 @@ def outputs_of(models: Mapping[str, "PreTrainedModel"]) -> int:
     return next(iter(counts.values()))
 
 
-def plain(name: str) -> str:
-    """A class's name without case and punctuation."""
-    return re.sub(r"[\W_]+", "", name.casefold())
-
-
 def names_of(models: Mapping[str, "PreTrainedModel"]) -> list[str] | None:
     """The classes' names by ``id2label`` of a model that has some, the teacher before the student; None: no model has.
 
@@ -81,7 +75,7 @@ def names_of(models: Mapping[str, "PreTrainedModel"]) -> list[str] | None:
         if len(set(names)) == len(names) and not any(map(UNNAMED.fullmatch, names)):
             found[name] = names
     if len(found) == 2:
-        one, other = ([plain(name) for name in names] for names in found.values())
+        one, other = ([plain_label(name) for name in names] for names in found.values())
         if one != other and set(one) == set(other):
             listed = "; ".join(f"{name} {', '.join(names)}" for name, names in found.items())
             raise UserError(f"student: id2label has the teacher's classes in another order ({listed})")

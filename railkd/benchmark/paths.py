@@ -89,6 +89,10 @@ class Layout:
     def point(self, cell: Cell, point: int) -> Path:
         return self.root / "search" / cell.pair / cell.method / cell.task / f"point-{point}.json"
 
+    def points(self, cell: Cell) -> list[Path]:
+        """The records of a cell's search that are there."""
+        return sorted(self.point(cell, 0).parent.glob("point-*.json"))
+
     def best(self, cell: Cell) -> Path:
         return self.root / "search" / cell.pair / cell.method / cell.task / "best.json"
 

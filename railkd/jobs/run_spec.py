@@ -11,6 +11,7 @@ from railkd.data.batches import Prepared
 from railkd.method_sources import fingerprint, source_files
 from railkd.models import checkpoints
 from railkd.records import hashes, run_record, sealed_files
+from railkd.records.fields import run_label
 from railkd.tracking import TrackedRun
 from railkd.training.run_state import State
 
@@ -61,9 +62,7 @@ class RunSpec:
     @property
     def label(self) -> str:
         """The run in words, for a line of the log."""
-        if self.stage == "teacher":
-            return f"teacher {self.teacher} {self.task} seed {self.seed}"
-        return f"{self.pair} {self.method} {self.task} seed {self.seed}"
+        return run_label(self.identity)
 
     def tracked(self, benchmark: Benchmark, layout: Layout) -> TrackedRun:
         """The run for the tracker of the benchmark file. Raises UserError without the package that it needs."""

@@ -42,8 +42,8 @@ def output_order(config: Any, labels: Sequence[str] | None, task: Task, where: s
         return (0,)
     if labels is None:
         _require_names(config, names, where, task)
-    wanted = {_plain(label): i for i, label in enumerate(task.labels)}
-    places = {_plain(name): i for i, name in enumerate(names)}
+    wanted = {plain_label(label): i for i, label in enumerate(task.labels)}
+    places = {plain_label(name): i for i, name in enumerate(names)}
     if places.keys() != wanted.keys() or len(names) != count:
         key = where if labels is None else f"{where}.labels"
         raise UserError(f"{key}: the labels of the head's outputs are {', '.join(names)[:200]}, {expected}")
@@ -52,7 +52,7 @@ def output_order(config: Any, labels: Sequence[str] | None, task: Task, where: s
 
 def _require_names(config: Any, names: Sequence[str], where: str, task: Task) -> None:
     """The configuration says what each output stands for, says it once, and names no other task."""
-    other = _plain(str(getattr(config, "finetuning_task", None) or ""))
+    other = plain_label(str(getattr(config, "finetuning_task", None) or ""))
     if other in TASKS and other != task.name:
         raise UserError(
             f"{where}: config.json says finetuning_task '{config.finetuning_task}', expected one for {task.name}; if "
@@ -72,7 +72,7 @@ def _require_names(config: Any, names: Sequence[str], where: str, task: Task) ->
             )
 
 
-def _plain(name: str) -> str:
+def plain_label(name: str) -> str:
     """A label's letters and digits, in lower case: NOT_ENTAILMENT, not-entailment and not_entailment are one label."""
     return re.sub(r"[\W_]+", "", name.casefold())
 

@@ -130,3 +130,20 @@ def misshapen(record: Mapping[str, Any]) -> Iterator[str]:
         if isinstance(epoch, Mapping) and isinstance(epoch.get("dev"), Mapping) and record["shown"] not in epoch["dev"]:
             yield f"epochs: dev has no '{record['shown'][:80]}', the metric that a table shows"
             return
+
+
+def run_label(record: Mapping[str, Any]) -> str:
+    """A run in words, from the keys by which its record says which run it is of."""
+    keys = ("stage", "teacher", "task") if record["stage"] == "teacher" else ("pair", "method", "task")
+    return " ".join([*(str(record[key]) for key in keys), f"seed {record['seed']}"])
+
+
+def epoch_metrics(entry: Mapping[str, Any]) -> dict[str, float]:
+    """An entry of ``epochs`` as logs and trackers take it: numbers by name, without nesting."""
+    return {
+        "epoch": entry["epoch"],
+        **{f"train/{name}": value for name, value in entry["loss"].items()},
+        **{f"dev/{name}": value for name, value in entry["dev"].items()},
+        "learning_rate": entry["learning_rate"],
+        "seconds": entry["seconds"],
+    }

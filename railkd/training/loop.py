@@ -21,6 +21,7 @@ from railkd.methods.base import Method
 from railkd.methods.mistakes import check_kept
 from railkd.metrics import predicted, score
 from railkd.random_streams import seed_global, stream
+from railkd.records.fields import epoch_metrics
 from railkd.training.best_epoch import BestEpoch
 from railkd.training.divergence import FiniteCheck
 from railkd.training.finished_epochs import FinishedEpochs
@@ -94,7 +95,7 @@ def train(  # noqa: PLR0913 - a run's five parts, and three that only listen or 
         loss = dict(zip(step.names, losses.double().mean(dim=0).tolist(), strict=True))
         entry = {"epoch": epoch + 1, "dev": dev, "halves": halves, "loss": loss}
         finished.epochs.append({**entry, "learning_rate": step.learning_rate, "seconds": seconds})
-        log(_metrics(finished.epochs[-1]), step.done)
+        log(epoch_metrics(finished.epochs[-1]), step.done)
         last = epoch + 1 == settings.epochs
         if method.trains_classifier:
             best.offer(epoch + 1, dev[data.task.shown], logits, step.shrink, last)
@@ -127,17 +128,6 @@ def _halves(data: Prepared, logits: NDArray[np.float32]) -> list[float]:
     """The shown metric on every other dev example, from the first and from the second."""
     shown, labels = data.task.shown, data.splits["dev"].labels.numpy()
     return [score((shown,), predicted(logits[k::2]), labels[k::2])[shown] for k in (0, 1)]
-
-
-def _metrics(entry: dict[str, Any]) -> dict[str, float]:
-    """An epoch as ``log`` takes it: numbers by name, without nesting."""
-    return {
-        "epoch": entry["epoch"],
-        **{f"train/{name}": value for name, value in entry["loss"].items()},
-        **{f"dev/{name}": value for name, value in entry["dev"].items()},
-        "learning_rate": entry["learning_rate"],
-        "seconds": entry["seconds"],
-    }
 
 
 def _cost(step: Steps, finished: FinishedEpochs) -> dict[str, Any]:
