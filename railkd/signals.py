@@ -10,7 +10,7 @@ from typing import Literal, Protocol
 from torch import Tensor
 
 Pooling = Literal["cls", "mean", "mean_padded"]
-Part = Literal["query", "key", "value"]
+AttentionVector = Literal["query", "key", "value"]
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Signals(Protocol):
     def tokens(self, layer: int) -> Tensor:
         """(B, T, D): the states of a layer, 0 the embedding layer; at padding they mean nothing."""
 
-    def vectors(self, part: Part, layer: int) -> Tensor:
+    def vectors(self, part: AttentionVector, layer: int) -> Tensor:
         """(B, T, D): a layer's queries, keys or values, its heads side by side; see ``Method.attention_layers``."""
 
     def mixed(self, partner_B: Tensor, share: float) -> "Signals":

@@ -10,9 +10,9 @@ from torch.nn import functional as F
 from railkd.errors import UserError
 from railkd.methods.base import Method, Setting, check_range, cross_entropy, kd
 from railkd.methods.parts.tokens import token_mean
-from railkd.signals import Batch, Part, Signals
+from railkd.signals import AttentionVector, Batch, Signals
 
-PARTS: tuple[Part, ...] = ("query", "key", "value")
+PARTS: tuple[AttentionVector, ...] = ("query", "key", "value")
 
 
 class MiniLMv2(Method):

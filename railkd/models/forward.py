@@ -10,7 +10,7 @@ from railkd.errors import Undeclared
 from railkd.models.attention import capture
 from railkd.models.classifier import layers_of
 from railkd.models.mixing import mixed_inputs
-from railkd.signals import Part, Pooling
+from railkd.signals import AttentionVector, Pooling
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -27,7 +27,7 @@ class Forward:
         logits_BC: Tensor,
         hidden: Sequence[Tensor],
         mask_BT: Tensor,
-        attention: Mapping[tuple[Part, int], Tensor] | None = None,
+        attention: Mapping[tuple[AttentionVector, int], Tensor] | None = None,
         mix: Callable[[Tensor, float], "Forward"] | None = None,
     ) -> None:
         self.logits_BC = logits_BC
@@ -52,7 +52,7 @@ class Forward:
             raise Undeclared(f"there is no layer {layer}: layers are 1 to {len(self.hidden) - 1}, 0 the embeddings")
         return self.hidden[layer]
 
-    def vectors(self, part: Part, layer: int) -> Tensor:
+    def vectors(self, part: AttentionVector, layer: int) -> Tensor:
         """(B, T, D), in the precision of the run."""
         made_BTD = self._attention.get((part, layer))
         if made_BTD is None or made_BTD.shape[:2] != self.mask_BT.shape:  # a narrowed layer makes a query alone

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from railkd.devices import Staging
 from railkd.errors import Undeclared
-from railkd.signals import Batch, Part, Pooling, Signals
+from railkd.signals import AttentionVector, Batch, Pooling, Signals
 
 CHUNK = 1 << 26  # bytes of an array read at a time onto the device
 
@@ -45,7 +45,7 @@ class Cached:
     def tokens(self, layer: int) -> NoReturn:
         _not_cached()
 
-    def vectors(self, part: Part, layer: int) -> NoReturn:
+    def vectors(self, part: AttentionVector, layer: int) -> NoReturn:
         _not_cached()
 
     def mixed(self, partner_B: Tensor, share: float) -> NoReturn:

@@ -14,7 +14,7 @@ from railkd.methods.base import Method
 from railkd.models.classifier import place, uses_type_ids
 from railkd.models.forward import Forward, forward
 from railkd.models.mixing import mixed_inputs
-from railkd.signals import Batch, Part, Pooling, Signals
+from railkd.signals import AttentionVector, Batch, Pooling, Signals
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -48,7 +48,7 @@ class Live:
         """(B, T, D)."""
         return self._outputs.tokens(layer)
 
-    def vectors(self, part: Part, layer: int) -> Tensor:
+    def vectors(self, part: AttentionVector, layer: int) -> Tensor:
         """(B, T, D)."""
         return self._outputs.vectors(part, layer)
 

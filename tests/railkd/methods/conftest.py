@@ -11,7 +11,7 @@ from torch import Tensor
 
 from railkd.methods import cr_ild, mixkd
 from railkd.methods.base import Setting
-from railkd.signals import Batch, Part, Pooling
+from railkd.signals import AttentionVector, Batch, Pooling
 
 
 @dataclass
@@ -35,7 +35,7 @@ class FakeSignals:
     def tokens(self, layer: int) -> Tensor:
         return self.hidden[layer]
 
-    def vectors(self, part: Part, layer: int) -> Tensor:
+    def vectors(self, part: AttentionVector, layer: int) -> Tensor:
         """A fixed map of the layer's input for each part, as a model's projections are."""
         inputs_BTD = self.hidden[layer - 1]
         g = torch.Generator().manual_seed(len(part))
