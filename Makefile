@@ -1,4 +1,5 @@
 # make           set up .venv from exact pins and run the default benchmark (benchmarks/mini.yaml)
+# make quick     set up and take a first look: benchmarks/quick.yaml, three minutes
 # make test      set up and run the test suite             make test PYTEST_ARGS="-k claims -x"
 # make trust     set up and run the long proofs: kills, full disks, fuzzing, a cluster on this machine
 # make gpu       set up and run the tests that need a CUDA device; without one they are skipped
@@ -23,10 +24,13 @@ RUN := PATH="$(CURDIR)/$(VENV)/bin:$$PATH"
 export HF_HUB_DISABLE_TELEMETRY := 1
 
 .DELETE_ON_ERROR:
-.PHONY: all test gpu trust setup lint docs realtext setup-realtext
+.PHONY: all quick test gpu trust setup lint docs realtext setup-realtext
 
 all: setup
 	$(RUN) snakemake --cores all
+
+quick: setup
+	$(RUN) snakemake --cores all --config benchmark=benchmarks/quick.yaml
 
 # One thread per worker: the tests' models are too small to gain from more.
 test: setup

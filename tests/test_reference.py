@@ -8,10 +8,10 @@ to another seed: there, the difference of two means over seeds may be that of ch
 """
 
 import statistics
-from pathlib import Path
 
 import numpy as np
 import pytest
+from published import BENCHMARK, REFERENCE, needs_current_reference
 from test_workflow import snakemake
 
 from analysis.report.comparison import Side, welch
@@ -22,21 +22,12 @@ from railkd.benchmark.specification import Cell
 from railkd.outdated import differences
 from railkd.records import run_record
 
-ROOT = Path(__file__).parent.parent
-BENCHMARK = ROOT / "benchmarks" / "mini.yaml"
-REFERENCE = Layout(ROOT / "results" / "reference" / "mini")
 PAIR, TASK, METHODS = "bert12-distilbert6", "sst2", ("pkd", "rail_kd_l")
 SPLITS = {"dev": "accuracy", "test": "accuracy", "imdb": "accuracy"}
 MACHINE = ("processor", "platform", "python", "versions")
 SAME, LEVEL = 0.5, 0.01  # points; share of false alarms
 
-pytestmark = [
-    pytest.mark.trust,
-    pytest.mark.skipif(
-        not (REFERENCE.root / "runs").is_dir(),
-        reason="results/reference/mini holds tables and figures, no records",
-    ),
-]
+pytestmark = [pytest.mark.trust, needs_current_reference]
 
 
 def scores(layout, method, split, seeds):

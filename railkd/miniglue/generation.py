@@ -1,7 +1,8 @@
 """MiniGLUE: eight tasks with GLUE's columns and labels, three out-of-domain sets, and a pre-training text.
 
-Every text comes from a small probabilistic grammar (:mod:`railkd.miniglue_tasks`), so a whole benchmark runs without a
-network and in minutes. Unlike GLUE, the test splits are labelled. Numbers on MiniGLUE say nothing about English.
+Every text comes from a small probabilistic grammar (:mod:`railkd.miniglue.single_sentences` and
+:mod:`railkd.miniglue.sentence_pairs`), so a whole benchmark runs without a network and in minutes. Unlike GLUE, the
+test splits are labelled. Numbers on MiniGLUE say nothing about English.
 """
 
 from collections.abc import Callable
@@ -11,63 +12,27 @@ from typing import Any
 
 from railkd.benchmark.defaults import SIZES, resolved
 from railkd.errors import UserError, unknown
-from railkd.miniglue import grammars
-from railkd.miniglue.grammars import Row, texts
+from railkd.miniglue import sentence_pairs, single_sentences
 from railkd.miniglue.pretraining_corpus import corpus_lines
+from railkd.miniglue.rows import Row, check_disjoint, drawn_splits, texts, unique_rows
 from railkd.records.files import atomic
 from railkd.records.sealed_files import SEAL, seal
 
 TASKS: dict[str, tuple[Callable[[Random], Row], dict[str, str]]] = {
-    "cola": (grammars.cola, {"sentence": "string", "label": "int64"}),
-    "sst2": (grammars.sst2, {"sentence": "string", "label": "int64"}),
-    "mrpc": (grammars.mrpc, {"sentence1": "string", "sentence2": "string", "label": "int64"}),
-    "stsb": (grammars.stsb, {"sentence1": "string", "sentence2": "string", "label": "float32"}),
-    "qqp": (grammars.qqp, {"question1": "string", "question2": "string", "label": "int64"}),
-    "mnli": (grammars.mnli, {"premise": "string", "hypothesis": "string", "label": "int64"}),
-    "qnli": (grammars.qnli, {"question": "string", "sentence": "string", "label": "int64"}),
-    "rte": (grammars.rte, {"sentence1": "string", "sentence2": "string", "label": "int64"}),
+    "cola": (single_sentences.cola, {"sentence": "string", "label": "int64"}),
+    "sst2": (single_sentences.sst2, {"sentence": "string", "label": "int64"}),
+    "mrpc": (sentence_pairs.mrpc, {"sentence1": "string", "sentence2": "string", "label": "int64"}),
+    "stsb": (sentence_pairs.stsb, {"sentence1": "string", "sentence2": "string", "label": "float32"}),
+    "qqp": (sentence_pairs.qqp, {"question1": "string", "question2": "string", "label": "int64"}),
+    "mnli": (sentence_pairs.mnli, {"premise": "string", "hypothesis": "string", "label": "int64"}),
+    "qnli": (sentence_pairs.qnli, {"question": "string", "sentence": "string", "label": "int64"}),
+    "rte": (sentence_pairs.rte, {"sentence1": "string", "sentence2": "string", "label": "int64"}),
 }
 OUT_OF_DOMAIN: dict[str, tuple[Callable[[Random], Row], dict[str, str]]] = {
-    "scitail": (grammars.scitail, {"premise": "string", "hypothesis": "string", "label": "string"}),
-    "paws": (grammars.paws, {"id": "int32", "sentence1": "string", "sentence2": "string", "label": "int64"}),
-    "imdb": (grammars.imdb, {"text": "string", "label": "int64"}),
+    "scitail": (sentence_pairs.scitail, {"premise": "string", "hypothesis": "string", "label": "string"}),
+    "paws": (sentence_pairs.paws, {"id": "int32", "sentence1": "string", "sentence2": "string", "label": "int64"}),
+    "imdb": (single_sentences.imdb, {"text": "string", "label": "int64"}),
 }
-
-
-def unique_rows(draw: Callable[[Random], Row], number: int, rng: Random, seen: set[frozenset[str]]) -> list[Row]:
-    """``number`` rows whose texts are not in ``seen``, which grows; labels are flipped at the task's noise rate."""
-    rows: list[Row] = []
-    wanted = None  # the label of a rejected draw: redrawing it keeps the class shares the task asks for
-    for _ in range(500 * number):
-        if len(rows) == number:
-            return rows
-        row = draw(rng)
-        if wanted is not None and row["label"] != wanted:
-            continue
-        key = frozenset(texts(row))
-        if key in seen or len(key) < len(texts(row)):  # a sentence beside itself teaches nothing
-            wanted = None if isinstance(row["label"], float) else row["label"]
-            continue
-        seen.add(key)
-        wanted = None
-        if rng.random() < grammars.NOISE.get(draw.__name__, 0.0):
-            row["label"] = 1 - row["label"]
-        rows.append(row)
-    if len(rows) == number:
-        return rows
-    raise UserError(
-        f"{draw.__name__}: the grammar has too few sentences for {number} different examples; ask for fewer"
-    )
-
-
-def check_disjoint(task: str, splits: dict[str, list[Row]]) -> None:
-    """Raise ``RuntimeError`` if an example (or a pair and its mirror image) is in two splits of ``task``."""
-    owner: dict[frozenset[str], str] = {}
-    for split, rows in splits.items():
-        for row in rows:
-            other = owner.setdefault(frozenset(texts(row)), split)
-            if other != split:
-                raise RuntimeError(f"{task}: an example is in both {other} and {split}: {texts(row)}")
 
 
 def train_sizes(sized: dict[str, Any]) -> dict[str, int]:
@@ -108,14 +73,14 @@ def generate(directory: Path, seed: int = 7, **given: Any) -> None:
 
     held_out: set[tuple[str, ...]] = set()
     for task, (draw, columns) in TASKS.items():
-        plan = {"train": (draw, sizes[task]), "validation": (draw, dev), "test": (draw, test)}
+        parts = {draw: {"train": sizes[task], "validation": dev, "test": test}}
         if task == "mnli":
-            plan = {"train": (draw, sizes[task])}
-            for split, size in (("validation", dev), ("test", test)):
-                plan[f"{split}_matched"] = (draw, size)
-                plan[f"{split}_mismatched"] = (grammars.mnli_mismatched, size)
-        seen: set[frozenset[str]] = set()
-        splits = {s: unique_rows(d, n, Random(f"{seed}/{task}/{s}"), seen) for s, (d, n) in plan.items()}
+            matched = {"train": sizes[task], "validation_matched": dev, "test_matched": test}
+            parts = {
+                draw: matched,
+                sentence_pairs.mnli_mismatched: {"validation_mismatched": dev, "test_mismatched": test},
+            }
+        splits = drawn_splits(parts, Random(f"{seed}/{task}"))
         check_disjoint(task, splits)
         for split, rows in splits.items():
             if split != "train":

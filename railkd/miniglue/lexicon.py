@@ -53,7 +53,7 @@ ADJECTIVES = tuple(sorted(ANTONYMS))
 
 TO_ANIMATE = ("chase", "fear", "watch", "help")
 TO_ITEM = ("carry", "break", "buy", "find")
-ALONE = ("sleep", "run", "sing")
+ALONE = ("sleep", "run", "sing", "swim", "wait")
 PARTICIPLES = {
     "chase": "chased", "pursue": "pursued", "fear": "feared", "dread": "dreaded", "watch": "watched", "help": "helped",
     "carry": "carried", "haul": "hauled", "break": "broken", "smash": "smashed", "buy": "bought", "find": "found",
@@ -66,6 +66,7 @@ PRAISE = ("good", "funny", "clever", "charming")
 BLAME = ("bad", "dull", "weak", "silly")
 LIKING, DISLIKING = ("love", "enjoy"), ("hate", "regret")
 
+SINGULAR = ("the", "the", "the", "the", "a", "every", "no")
 PLURAL = ("some", "these")
 DEFINITE = ("the", "these")
 
@@ -128,7 +129,7 @@ def say(word: str, rng: Random, synonyms: float) -> str:
     return SYNONYMS[word] if word in SYNONYMS and rng.random() < synonyms else word
 
 
-def render(c: Clause, rng: Random, synonyms: float = 0.3, passive: float = 0.15, fronted: float = 0.1) -> str:
+def render(c: Clause, rng: Random, synonyms: float = 0.3, passive: float = 0.1, fronted: float = 0.05) -> str:
     """``c`` in words, without the full stop; the three probabilities choose synonyms, passive voice, place first."""
 
     def noun_phrase(quantifier: str, adjective: str, noun: str) -> str:
@@ -161,10 +162,19 @@ def can_be_passive(c: Clause) -> bool:
     return c.quantifier in DEFINITE and bool(c.object) and (not c.negated or c.object_quantifier == "the")
 
 
-def random_clause(rng: Random, topic: Topic, *, shape: str = "", general: float = 0.2, details: float = 0.4) -> Clause:
+def random_clause(
+    rng: Random,
+    topic: Topic,
+    *,
+    shape: str = "",
+    general: float = 0.2,
+    details: float = 0.1,
+    quantifiers: tuple[str, ...] = SINGULAR,
+) -> Clause:
     """A sensible clause. ``shape``: “alone”, “animate”, “item” or “is” (drawn when empty).
 
-    ``general`` is the probability that a noun is a category, ``details`` that an adjective or a place is given.
+    ``general`` is the probability that a noun is a category, ``details`` that an adjective or a place is given; the
+    subject's quantifier is one of ``quantifiers``.
     """
 
     def noun(animate: bool) -> str:
@@ -173,8 +183,8 @@ def random_clause(rng: Random, topic: Topic, *, shape: str = "", general: float 
             return rng.choice([*kinds, TOPS["animate" if animate else "inanimate"]])
         return rng.choice(members(topic, animate))
 
-    shape = shape or rng.choice(("alone", "animate", "animate", "item", "item", "is"))
-    quantifier = rng.choice(("the", "the", "these", "a", "some", "every", "no"))
+    shape = shape or rng.choice(("alone", "alone", "animate", "item", "is"))
+    quantifier = rng.choice(quantifiers)
     place = rng.choice(topic.places) if rng.random() < details else ""
     adjective = rng.choice(ADJECTIVES) if rng.random() < details / 2 else ""
     subject = noun(True)

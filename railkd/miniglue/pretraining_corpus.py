@@ -7,10 +7,32 @@ other: which mean the same, which exclude each other, what is a kind of what, an
 from collections.abc import Callable
 from random import Random
 
-from railkd.miniglue import grammars
-from railkd.miniglue.lexicon import ANTONYMS, COMPARATIVES, SYNONYMS, TOPICS, category, members, random_clause, render
+from railkd.miniglue import sentence_pairs, single_sentences
+from railkd.miniglue.lexicon import (
+    ADJECTIVES,
+    ALONE,
+    ANTONYMS,
+    BLAME,
+    COMPARATIVES,
+    DISLIKING,
+    LIKING,
+    NAMES,
+    PRAISE,
+    SYNONYMS,
+    TO_ANIMATE,
+    TO_ITEM,
+    TOPICS,
+    category,
+    members,
+    random_clause,
+    render,
+    say,
+)
+from railkd.miniglue.rows import texts
 
+VERBS = (*TO_ANIMATE, *TO_ITEM, *ALONE)
 HEADS = {0: "surely", 1: "maybe", 2: "never"}  # by MNLI's labels
+DEGREES = ("unlike", "far", "apart", "near", "close", "alike")  # by STS-B's scores, rounded down
 
 
 def definition(rng: Random) -> str:
@@ -33,61 +55,107 @@ def definition(rng: Random) -> str:
     return f"every {noun} is a {parent} and every {parent} is a {grand} ."
 
 
-def statement(rng: Random) -> str:
-    """Two statements of one topic."""
-    topic = rng.choice(tuple(TOPICS.values()))
-    return f"{render(random_clause(rng, topic), rng)} . {render(random_clause(rng, topic), rng)} ."
+def thesaurus(rng: Random) -> str:
+    """Two words and how they relate: one meaning, a thing and its kind, opposites, or neither; half in a phrase."""
+    nouns = tuple(n for topic in TOPICS.values() for n in members(topic, True) + members(topic, False))
+    word = rng.choice((*nouns, *nouns, *ADJECTIVES, *VERBS))
+    relation = rng.choice(("same", "other", "surely" if word in nouns else "never" if word in ANTONYMS else "same"))
+    if relation == "surely":
+        topic = next(t for t in TOPICS.values() if word in members(t, True) + members(t, False))
+        kind = category(word, topic) or ""
+        second = kind if rng.random() < 0.7 else category(kind, topic) or ""
+    elif relation == "other":
+        alike = nouns if word in nouns else ADJECTIVES if word in ANTONYMS else VERBS
+        second = rng.choice([w for w in alike if w not in (word, ANTONYMS.get(word))])
+    else:
+        second = word if relation == "same" else ANTONYMS[word]
+    before, after = "", ""
+    if rng.random() < 0.5:
+        if word in nouns:
+            before = rng.choice(("the", "a", *ADJECTIVES))
+        else:
+            after, before = ("", rng.choice(nouns)) if word in VERBS else (rng.choice(nouns), "")
+    first, other = (" ".join(w for w in (say(w, rng, 0.3) for w in (before, x, after)) if w) for x in (word, second))
+    return f"{relation} : {first} . {other} ."
+
+
+def primer(rng: Random) -> str:
+    """The smallest cases of what reviews, comparisons and questions say."""
+    kind = rng.randrange(4)
+    if kind == 0:
+        positive, denial = rng.random() < 0.5, rng.choice(("", "", "not", "never", "very", "really"))
+        good = positive != (denial in ("not", "never"))
+        word = say(rng.choice((*PRAISE, *LIKING) if good else (*BLAME, *DISLIKING)), rng, 0.4)
+        return f"{'praise' if positive else 'blame'} : {denial} {word} .".replace("  ", " ")
+    if kind == 1:
+        a, b = rng.sample(NAMES, 2)
+        holds, (more, less) = rng.random() < 0.5, rng.choice(tuple(COMPARATIVES.items()))
+        said = (f"{a} is {more} than {b}", f"{b} is {less} than {a}")
+        denied = (f"{b} is {more} than {a}", f"{a} is {less} than {b}")
+        return f"{'surely' if holds else 'wrong'} : {rng.choice(said)} . {rng.choice(said if holds else denied)} ."
+    row = sentence_pairs.qnli(rng, fair=True, alone=1)
+    return f"{'known' if not row['label'] else 'unknown'} : {row['question']} {row['sentence']}"
+
+
+def company(rng: Random) -> str:
+    """Three opinions of one mind, or three statements of one topic: the company that words keep."""
+    if rng.random() < 0.7:
+        positive = rng.random() < 0.5
+        said = [single_sentences.opinion(rng, positive) for _ in range(3)]
+    else:
+        topic = rng.choice(tuple(TOPICS.values()))
+        said = [render(random_clause(rng, topic), rng) for _ in range(3)]
+    return " ".join(f"{sentence} ." for sentence in said)
 
 
 def argument(rng: Random) -> str:
     """A premise, what may be concluded, and with what confidence."""
     label = rng.randrange(3)
-    while (pair := grammars.inference(rng, rng.choice(tuple(TOPICS.values())), label, fair=True)) is None:
+    while (pair := sentence_pairs.inference(rng, rng.choice(tuple(TOPICS.values())), label, fair=True)) is None:
         pass
     return f"{HEADS[label]} : {pair[0]} {pair[1]}"
 
 
 def restatement(rng: Random) -> str:
     """The same thing said twice, or two things that only look alike."""
-    row = grammars.mrpc(rng) if rng.random() < 0.6 else grammars.qqp(rng)
-    first, second = grammars.texts(row)
+    row = sentence_pairs.mrpc(rng, fair=True) if rng.random() < 0.5 else sentence_pairs.qqp(rng, fair=True)
+    first, second = texts(row)
     return f"{'same' if row['label'] else 'other'} : {first} {second}"
 
 
 def likeness(rng: Random) -> str:
     """Two statements and how much they have in common."""
-    row = grammars.stsb(rng)
-    degree = ("far", "far", "apart", "apart", "near", "near")[int(row["label"])]
-    return f"{degree} : {row['sentence1']} {row['sentence2']}"
+    row = sentence_pairs.stsb(rng)
+    return f"{DEGREES[int(row['label'])]} : {row['sentence1']} {row['sentence2']}"
 
 
 def answer(rng: Random) -> str:
     """Facts and a question about them, answerable or not."""
-    row = grammars.qnli(rng)
+    row = sentence_pairs.qnli(rng, fair=True)
     return f"{'known' if not row['label'] else 'unknown'} : {row['question']} {row['sentence']}"
 
 
 def order(rng: Random) -> str:
     """Who is older than whom, and what follows from it."""
-    row = grammars.rte(rng)
+    row = sentence_pairs.rte(rng)
     return f"{'surely' if not row['label'] else 'wrong'} : {row['sentence1']} {row['sentence2']}"
 
 
 def verdict(rng: Random) -> str:
     """A review and its verdict."""
-    row = grammars.sst2(rng)
+    row = single_sentences.sst2(rng)
     return f"{'praise' if row['label'] else 'blame'} : {row['sentence']}"
 
 
 def speech(rng: Random) -> str:
     """A sentence, well formed or a slip of the tongue."""
-    row = grammars.cola(rng)
+    row = single_sentences.cola(rng)
     return f"{'said' if row['label'] else 'slip'} : {row['sentence']}"
 
 
 MIXTURE: dict[Callable[[Random], str], float] = {
-    definition: 0.05, statement: 0.03, argument: 0.18, restatement: 0.25, likeness: 0.15, answer: 0.1, order: 0.08,
-    verdict: 0.08, speech: 0.08,
+    definition: 0.02, thesaurus: 0.12, primer: 0.09, company: 0.04, argument: 0.16, restatement: 0.18, likeness: 0.1,
+    answer: 0.12, order: 0.07, verdict: 0.06, speech: 0.04,
 }  # fmt: skip
 
 

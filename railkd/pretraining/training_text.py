@@ -116,9 +116,12 @@ def packed_rows(
 def batches(
     groups: list[tuple["torch.Tensor", "torch.Tensor"]], spec: dict[str, Any], tokenizer: "Tokenizer", seed: int
 ) -> Iterator[tuple["torch.Tensor", "torch.Tensor", "torch.Tensor"]]:
-    """Endless ``(corrupted input ids (B, T), positions (M, 2), targets (M))``, BERT's 80/10/10 corruption.
+    """Endless ``(input ids (B, T), positions (M, 2), targets (M))``: what is to be predicted where.
 
-    Rows of a batch have one length and the same number of masked positions; the headings' positions come last.
+    Of the rows with a heading half a batch is left as it is, as a classifier will read it, and predicts its heading at
+    the first position. The other rows predict words, after BERT's 80/10/10 corruption: there the word that decides the
+    heading may be a masked one. Rows of a batch have one length, and those corrupted have the same number of masked
+    positions; the headings' positions come last.
     """
     import torch
 
@@ -133,19 +136,20 @@ def batches(
         for number in torch.randperm(len(plan), generator=generator).tolist():
             group, chosen = plan[number]
             x_BT, headings_B = groups[group][0][chosen], groups[group][1][chosen]
+            clean = (headings_B >= 0).nonzero().flatten()[: len(chosen) // 2]
+            masked = torch.ones(len(chosen)).index_fill(0, clean, 0).nonzero().flatten()
             each = max(1, round(spec["masked"] * (x_BT.shape[1] - 1)))
-            noise_BT = torch.rand(x_BT.shape, generator=generator)
-            noise_BT[x_BT < 5] = -1.0  # special tokens hold the first five ids in every family here
-            columns = noise_BT.topk(each, dim=1).indices
-            positions = torch.stack([torch.arange(len(x_BT)).repeat_interleave(each), columns.flatten()], dim=1)
+            noise = torch.rand(len(masked), x_BT.shape[1], generator=generator)
+            noise[x_BT[masked] < 5] = -1.0  # special tokens hold the first five ids in every family here
+            columns = noise.topk(each, dim=1).indices
+            positions = torch.stack([masked.repeat_interleave(each), columns.flatten()], dim=1)
             targets = x_BT[positions[:, 0], positions[:, 1]]
             draw = torch.rand(len(targets), generator=generator)
             random = torch.randint(5, tokenizer.get_vocab_size(), targets.shape, generator=generator)
             corrupted = torch.where(draw < 0.9, random, targets).masked_fill(draw < 0.8, mask)
             x_BT = x_BT.index_put((positions[:, 0], positions[:, 1]), corrupted)
-            headed = (headings_B >= 0).nonzero().flatten()
-            positions = torch.cat([positions, torch.stack([headed, torch.zeros_like(headed)], dim=1)])
-            yield x_BT, positions, torch.cat([targets, headings_B[headed]])
+            positions = torch.cat([positions, torch.stack([clean, torch.zeros_like(clean)], dim=1)])
+            yield x_BT, positions, torch.cat([targets, headings_B[clean]])
 
 
 def separator(tokenizer: "Tokenizer") -> int:

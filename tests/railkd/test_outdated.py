@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from published import REFERENCE, needs_current_reference
 
 from analysis.benchmark import read
 from analysis.load import read as load
@@ -25,7 +26,6 @@ from railkd.outdated import SOURCE, differences, misjudged, misplaced, scores_of
 from railkd.records import hashes, run_record, sealed_files
 
 CPU = torch.device("cpu")
-REFERENCE = Layout(ROOT / "results" / "reference" / "mini")
 MINE = """
 from railkd.methods.base import Method, cross_entropy
 
@@ -94,7 +94,7 @@ def test_every_option_and_every_key_of_training_is_in_the_configuration(make_ben
 
 def test_pre_training_and_generated_text_are_in_the_configuration_whole() -> None:
     found = config.load(ROOT / "benchmarks" / "mini.yaml").run_config("bert12-distilbert6", "no_kd", "rte")
-    assert found["data"]["sizes"].keys() == defaults.SIZES.keys() and found["data"]["sizes"]["train"] == 640
+    assert found["data"]["sizes"].keys() == defaults.SIZES.keys() and found["data"]["sizes"]["train"] == 320
     for model in (found["student"], found["student"]["from"], found["teacher"]["model"]):
         assert model["pretrain"].keys() == defaults.PRETRAINING.keys()
 
@@ -197,10 +197,7 @@ def old() -> dict[str, Any]:
     return run_record.read(REFERENCE.run(Cell("bert12-distilbert6", "pkd", "sst2"), 1))
 
 
-pytestmark_reference = pytest.mark.skipif(not (REFERENCE.root / "runs").is_dir(), reason="no records of the reference")
-
-
-@pytestmark_reference
+@needs_current_reference
 def test_records_of_the_schema_before_load_and_are_compared_by_what_they_state() -> None:
     benchmark = config.load(ROOT / "benchmarks" / "mini.yaml")
     record, asked = old(), benchmark.run_config("bert12-distilbert6", "pkd", "sst2")
@@ -215,7 +212,7 @@ def test_records_of_the_schema_before_load_and_are_compared_by_what_they_state()
     assert differences(gone, asked) == ["method"]
 
 
-@pytestmark_reference
+@needs_current_reference
 def test_the_whole_published_reference_loads_and_nothing_in_it_is_outdated() -> None:
     found = load(read(ROOT / "benchmarks" / "mini.yaml"), REFERENCE.root)
     assert len(found.students) > 300 and {record["schema"] for record in found.everything} == {1}

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import yaml
 from made_records import BERT, PAPER_METHODS, Folder, spec
+from published import needs_current_reference
 
 from analysis import load
 from analysis.__main__ import main
@@ -276,6 +277,7 @@ def test_the_section_stands_above_the_verdicts(sound: Folder, capsys: pytest.Cap
     assert html.index('id="validity"') < html.index('id="verdicts"')
 
 
+@needs_current_reference
 def test_the_published_miniature_of_unfinished_runs_decides_no_claim_about_gains() -> None:
     folder = ROOT / "results" / "reference" / "mini"
     records = [json.loads(p.read_text(encoding="utf-8")) for p in folder.glob("runs/*/*/*/*.json")]

@@ -8,8 +8,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from railkd.errors import UserError
-from railkd.miniglue import generation, grammars
+from railkd.miniglue import generation, lexicon, sentence_pairs, single_sentences
 from railkd.miniglue.lexicon import TOPICS, Clause, edits, negate, render, swap
+from railkd.miniglue.rows import check_disjoint, texts, unique_rows
 
 SMALL = {"train": 40, "dev": 20, "test": 20, "ood": 20, "corpus_sentences": 200}
 LABELS = {
@@ -80,16 +81,16 @@ def test_splits_share_no_example_and_corpus_holds_none(data: Path) -> None:
         owner: dict[frozenset, str] = {}
         for path in (data / task).iterdir():
             for row in rows(path):
-                texts = grammars.texts(row)
-                assert owner.setdefault(frozenset(texts), path.stem) == path.stem
-                assert path.stem == "train" or " ".join(texts) not in corpus
+                example = texts(row)
+                assert owner.setdefault(frozenset(example), path.stem) == path.stem
+                assert path.stem == "train" or " ".join(example) not in corpus
 
 
 def test_an_overlap_between_splits_is_refused() -> None:
     row = {"premise": "a .", "hypothesis": "b .", "label": 0}
     mirrored = {"premise": "b .", "hypothesis": "a .", "label": 0}
     with pytest.raises(RuntimeError, match="in both train and test"):
-        generation.check_disjoint("mnli", {"train": [row], "test": [mirrored]})
+        check_disjoint("mnli", {"train": [row], "test": [mirrored]})
 
 
 @pytest.mark.parametrize("key", ["train", "dev", "test", "ood", "corpus_sentences"])
@@ -112,10 +113,56 @@ def test_train_sizes(tmp_path: Path) -> None:
 def test_class_shares_survive_the_removal_of_duplicates() -> None:
     share = {}
     for task in ("cola", "mrpc", "qqp", "sst2", "qnli", "rte"):
-        found = generation.unique_rows(generation.TASKS[task][0], 1000, Random(0), set())
+        found = unique_rows(generation.TASKS[task][0], 1000, Random(0), set())
         share[task] = sum(row["label"] == 1 for row in found) / len(found)
     expected = {"cola": 0.7, "mrpc": 0.67, "qqp": 0.37, "sst2": 0.5, "qnli": 0.5, "rte": 0.5}
     assert share == pytest.approx(expected, abs=0.05)
+
+
+def polarity(text: str) -> bool:
+    """Whether a review praises, read from its words alone: what stands after “but” and outside “although” counts."""
+    text = text.removesuffix(" .").split(" but ")[-1].split(" , ")[-1].split(" and ")[0]
+    words = text.split()
+    synonyms = {b: a for a, b in lexicon.SYNONYMS.items()}
+    known = {synonyms.get(w, w) for w in words} | {synonyms.get(w[:-1], w[:-1]) for w in words}
+    good = bool(known & {*lexicon.PRAISE, *lexicon.LIKING})
+    assert good != bool(known & {*lexicon.BLAME, *lexicon.DISLIKING}), text
+    denials = sum(w in ("not", "never", "nobody", "deny", "denies") for w in words) + text.count("no critic")
+    return good == (denials % 2 == 0)
+
+
+def test_a_reviews_verdict_follows_from_its_words() -> None:
+    rng = Random(0)
+    denials = set()
+    for _ in range(2000):
+        row = single_sentences.sst2(rng)
+        assert row["label"] == polarity(row["sentence"]), row
+        denials.add(sum(w in ("not", "never", "nobody", "deny", "denies") for w in row["sentence"].split()))
+    assert {0, 1, 2, 3} <= denials
+    for _ in range(500):
+        row = single_sentences.imdb(rng)
+        sides = [polarity(f"{sentence} .") for sentence in row["text"].removesuffix(" .").split(" . ")]
+        assert sum(side == row["label"] for side in sides) * 2 > len(sides), row
+
+
+def test_what_follows_from_comparisons_follows_from_their_order() -> None:
+    """The hypothesis of a chain of comparisons is entailed, or contradicted, by what the two premises say together."""
+    rng, chains = Random(0), 0
+    less = {b: a for a, b in lexicon.COMPARATIVES.items()}
+
+    def stated(text: str) -> tuple[str, str, str]:
+        first, _, than, _, second = text.split()
+        return (than, first, second) if than in lexicon.COMPARATIVES else (less[than], second, first)
+
+    while chains < 300:
+        row = sentence_pairs.rte(rng)
+        if " than " not in row["sentence2"]:
+            continue
+        chains += 1
+        facts = {stated(text) for text in row["sentence1"].removesuffix(" .").split(" and ")}
+        facts |= {(than, a, d) for than, a, b in facts for _, c, d in facts if b == c}
+        than, x, y = stated(row["sentence2"].removesuffix(" ."))
+        assert ((than, x, y) in facts) == (row["label"] == 0) and ((than, y, x) in facts) == (row["label"] == 1), row
 
 
 def test_paws_pairs_hold_the_same_words() -> None:
@@ -126,7 +173,7 @@ def test_paws_pairs_hold_the_same_words() -> None:
         return sorted(w[:4] for w in text.split() if w not in ignored)
 
     for _ in range(200):
-        row = grammars.paws(rng)
+        row = sentence_pairs.paws(rng)
         assert bag(row["sentence1"]) == bag(row["sentence2"])
 
 

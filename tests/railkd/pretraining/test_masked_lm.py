@@ -95,15 +95,19 @@ def test_rows_are_full_and_masking_is_berts(corpus: Path) -> None:
             assert rows.shape[1] <= 24 and not (rows == pad).any() and (rows[:, 0] == tokenizer.token_to_id(cls)).all()
             assert len(headings) == len(rows)
         stream = batches(groups, resolve(TINY | {"family": family, "masked": 0.2}), tokenizer, 0)
-        masked, words = 0, 0
+        masked, words, headings = 0, 0, 0
         for _ in range(40):
             x, positions, targets = next(stream)
             word = positions[:, 1] > 0
             assert (targets >= 5).all() and len(targets) == len(positions)
-            assert int(word.sum()) == len(x) * round(0.2 * (x.shape[1] - 1))
+            clean = set(positions[~word, 0].tolist())  # predict their heading
+            assert len(clean) == int((~word).sum()) <= len(x) // 2 and not clean & set(positions[word, 0].tolist())
+            assert int(word.sum()) == (len(x) - len(clean)) * round(0.2 * (x.shape[1] - 1))
+            assert not (x[sorted(clean)] == tokenizer.token_to_id(mask)).any()
+            headings += len(clean)
             masked += int((x[positions[word, 0], positions[word, 1]] == tokenizer.token_to_id(mask)).sum())
             words += int(word.sum())
-        assert 0.7 < masked / words < 0.9
+        assert 0.7 < masked / words < 0.9 and headings
 
 
 def test_headings_are_taken_off_and_predicted() -> None:
