@@ -39,11 +39,12 @@ class Pair:
     tasks: tuple[str, ...]  # the built-in ones in the paper's order, then the file's own
     draws: tuple[int | str, ...]
     initialisation: str = ""  # how the student's weights begin
+    settings: str = ""  # the training settings that it has of its own, in words
 
     @property
     def title(self) -> str:
-        """Teacher and student, as a caption names them."""
-        return f"{self.teacher} → {self.student}"
+        """Teacher and student, as a caption names them, and what else tells the pair from another of the same two."""
+        return f"{self.teacher} → {self.student}" + (f", {self.settings}" if self.settings else "")
 
     def rows(self, first: tuple[str, ...] = PAPER_ORDER) -> list[str]:
         """Its methods: those named first in that order, then the others of the paper, then the file's own."""
@@ -165,6 +166,7 @@ def read(path: Path) -> Benchmark:
                 tuple(task for task in tasks if task in checked.pair_tasks(name)),
                 tuple(spec.get("tables", ())),
                 checked.initialisation(spec["student"]),
+                ", ".join(f"{key} {value}" for key, value in spec.get("training", {}).items()),
             )
             for name, spec in checked.pairs.items()
         ),

@@ -145,7 +145,7 @@ def run(options: argparse.Namespace, command: str) -> Path:
     rows = []
     for task in options.tasks:
         compared.prepare(task)
-        settings = benchmark.training("student", compared.student, task)
+        settings = benchmark.student_training(pair, task)
         if options.epochs or options.steps:
             settings["epochs"] = options.epochs or 1
         runs = [(tool, best) for tool in options.tools for best in TOOLS[tool][1]]

@@ -173,6 +173,11 @@ class Benchmark:
         settings.update(self.models[model].get("training", {}))
         return resolved(TRAINING, settings)
 
+    def student_training(self, pair: str, task: str) -> dict[str, Any]:
+        """Training settings of a pair's students: those of its student (see ``training``) < pairs.<pair>.training."""
+        spec = self.pairs[pair]
+        return resolved(self.training("student", spec["student"], task), spec.get("training", {}))
+
     def grid(self) -> list[dict[str, Any]]:
         """The points of the hyper-parameter search, the same for every method; empty without a search."""
         points: list[dict[str, Any]] = [{}]
@@ -223,7 +228,7 @@ class Benchmark:
         spec = self.pairs[pair]
         return {
             "data": self.data_config(task),
-            "training": resolved(self.training("student", spec["student"], task), point or {}),
+            "training": resolved(self.student_training(pair, task), point or {}),
             "method": self.method_config(method),
             "teacher": self.teacher_config(spec["teacher"], task),
             "student": self.model_config(spec["student"]),

@@ -44,7 +44,7 @@ def _check(benchmark: Benchmark, layout: Layout, reach: bool) -> None:
         if benchmark.external(cell.method) or not {pair["teacher"], pair["student"]} <= shapes.keys():
             continue
         setting = setting_for(shapes[pair["teacher"]], shapes[pair["student"]], benchmark.task(cell.task))
-        settings = benchmark.training("student", pair["student"], cell.task)
+        settings = benchmark.student_training(cell.pair, cell.task)
         epochs = {point.get("epochs", settings["epochs"]) for point in benchmark.grid() or [{}]}
         method = _built(benchmark, cell.method, setting, epochs)
         require_readable(seen, method, pair["teacher"], pair["student"], f"{benchmark.path}: methods.{cell.method}")

@@ -224,7 +224,7 @@ def _run(
 ) -> float:
     """Seconds of one student's training."""
     spec = benchmark.pairs[cell.pair]
-    settings = {**benchmark.training("student", spec["student"], cell.task), **point}
+    settings = {**benchmark.student_training(cell.pair, cell.task), **point}
     name = benchmark.method_class(cell.method)
     live = name != "no_kd" and (settings["regime"] == "live" or facts(name).needs_live_teacher)
     step = cost[spec["student"]]["step"] + (cost[spec["teacher"]]["forward"] if live else 0.0)

@@ -81,6 +81,8 @@ def message(path: Path) -> str:
         ("pairs.p.methods", ["no_kdd"], ["pairs.p.methods: unknown method 'no_kdd'; did you mean 'no_kd'?"]),
         ("pairs.p.teacher", "berd4", ["pairs.p.teacher: unknown model 'berd4'; did you mean 'bert4'?"]),
         ("pairs.p.student", "bert3", ["pairs.p.student: unknown model 'bert3'; did you mean 'bert"]),
+        ("pairs.p.training", {"epoch": 3}, ["pairs.p.training: unknown key 'epoch'; did you mean 'epochs'?"]),
+        ("pairs.p.training.epochs", 0, ["pairs.p.training.epochs", "minimum of 1"]),
         ("pairs.p.tasks", ["rte"], ["pairs.p.tasks: unknown task 'rte'; available: mrpc, sst2"]),
         ("pairs.p.teacher", ..., ["pairs.p: 'teacher' is a required property"]),
         ("models.bert4", {"path": "nowhere"}, ["models.bert4.path: no checkpoint in", "config.json is missing"]),
@@ -196,6 +198,9 @@ def test_one_benchmark_varies_the_initialisation_alone() -> None:
     words = {benchmark.initialisation(student) for student in students}
     assert len(benchmark.teachers) == len(shapes) == 1 and len(words) == len(students) == 4
     assert len({tuple(pair["methods"]) for pair in benchmark.pairs.values()}) == 1
+    own = benchmark.models["distilled6"]["pretrain"]
+    distilled = config.load(ROOT / "benchmarks" / "mini.yaml").models["distilbert6"]["pretrain"]
+    assert {**own, "family": "distilbert"} == distilled  # as mini.yaml's student, of its teacher's family
 
 
 def test_one_benchmark_has_every_method() -> None:
@@ -206,6 +211,33 @@ def test_one_benchmark_has_every_method() -> None:
     for key in ("data", "training", "seeds"):
         assert benchmark.spec[key] == mini.spec[key]
     assert all(benchmark.models[name] == mini.models[name] for name in benchmark.models)
+
+
+@pytest.mark.parametrize("name", ["methods", "budget", "ablation", "census", "initialisation"])
+def test_what_the_miniatures_share_is_minis(name: str) -> None:
+    """A run of theirs is that of mini.yaml with the same settings: their scores can stand beside its scores."""
+    benchmark, mini = (config.load(ROOT / "benchmarks" / f"{file}.yaml") for file in (name, "mini"))
+    assert benchmark.spec["data"] == mini.spec["data"] and benchmark.seeds[:3] == mini.seeds
+    assert benchmark.spec["training"]["teacher"] == mini.spec["training"]["teacher"]
+    student, asked = (b.spec["training"]["student"] for b in (benchmark, mini))
+    assert {key: value for key, value in student.items() if key != "learning_rate"} == asked
+    assert benchmark.models["bert12"] == mini.models["bert12"] and benchmark.teachers == ["bert12"]
+    assert benchmark.search == (None if "learning_rate" in student else mini.search)
+    for method in set(benchmark.spec["methods"]) & set(mini.spec["methods"]):
+        assert benchmark.method_config(method) == mini.method_config(method)
+    pair = "epochs-12" if name == "budget" else "bert12-distilbert6"
+    for method in {"no_kd", "rail_kd_l"} & set(benchmark.pairs.get(pair, {}).get("methods", ())):
+        own = benchmark.run_config(pair, method, "mnli", {"learning_rate": 1e-3})
+        assert own == mini.run_config("bert12-distilbert6", method, "mnli", {"learning_rate": 1e-3})
+
+
+def test_one_benchmark_trains_a_pair_at_three_budgets() -> None:
+    benchmark = config.load(ROOT / "benchmarks" / "budget.yaml")
+    pairs = list(benchmark.pairs.values())
+    assert [pair["training"]["epochs"] for pair in pairs] == [3, 12, 48]
+    assert len({repr({**pair, "training": None}) for pair in pairs}) == 1  # nothing else differs
+    minilm = config.load(ROOT / "benchmarks" / "methods.yaml").method_config("minilm_v2")
+    assert benchmark.method_config("minilm_v2") == minilm
 
 
 def test_numbers_without_a_point_are_numbers(make_spec: Any, tmp_path: Path) -> None:
@@ -234,6 +266,19 @@ def test_training_precedence(make_benchmark: Any) -> None:
     assert benchmark.training("student", "bert2", "mrpc")["warmup"] == 0.3
     point = benchmark.run_config("p", "no_kd", "mrpc", {"warmup": 0.5})["training"]
     assert point == {**settings, "warmup": 0.5}
+
+
+def test_a_pair_trains_its_students_by_settings_of_its_own(make_benchmark: Any) -> None:
+    given = {"student": {"batch_size": 2, "epochs": 2}, "teacher": {"epochs": 1}}
+    longer = {"teacher": "bert4", "student": "distilbert2", "methods": ["no_kd"], "training": {"epochs": 9}}
+    benchmark: Benchmark = make_benchmark(
+        {"training": given, "models.distilbert2.training": {"warmup": 0.4, "epochs": 3}, "pairs.q": longer}
+    )
+    assert benchmark.student_training("p", "mrpc") == benchmark.training("student", "distilbert2", "mrpc")
+    assert benchmark.student_training("q", "mrpc") == {**TRAINING, "batch_size": 2, "epochs": 9, "warmup": 0.4}
+    short, long = (benchmark.run_config(pair, "no_kd", "mrpc") for pair in ("p", "q"))
+    assert short["training"]["epochs"] == 3 and long == {**short, "training": {**short["training"], "epochs": 9}}
+    assert benchmark.run_config("q", "no_kd", "mrpc", {"epochs": 4})["training"]["epochs"] == 4
 
 
 def test_grid(make_benchmark: Any) -> None:
