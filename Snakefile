@@ -2,7 +2,7 @@
 
 data → pre-train (miniatures only) → prepare → fine-tune teachers → signals → [search] → distil → tables and figures.
 Each rule is one `railkd` command that can be run by hand; every method is a rule of its own: distil_<method>.
-Which jobs have to run is decided by what the results hold: railkd/survey.py.
+Which jobs have to run is decided by what the results hold: railkd/jobs_to_run.py.
 """
 
 
@@ -50,5 +50,5 @@ for _rules in B.spec.get("rules", []):
     include: str((Path(BENCHMARK).parent / _rules).resolve())
 
 
-if SURVEY:
-    engine.decide_by_content(workflow, SURVEY.outdated, OWN)
+if JOBS_TO_RUN:
+    engine.decide_by_content(workflow, JOBS_TO_RUN.outdated, OWN)

@@ -7,14 +7,14 @@ import json
 import sys
 from pathlib import Path
 
-from analysis import benchmark as benchmarks
-from analysis.benchmark import Benchmark
+from analysis import reported_benchmark
 from analysis.made_of import STEPS
+from analysis.reported_benchmark import ReportedBenchmark
 from railkd.benchmark.paths import Layout
 from railkd.errors import UserError, printable
 
 
-def write_tables(benchmark: Benchmark, layout: Layout) -> dict[Path, bytes]:
+def write_tables(benchmark: ReportedBenchmark, layout: Layout) -> dict[Path, bytes]:
     """Every table that a pair names, as CSV, Markdown and LaTeX."""
     from analysis import load
     from analysis.report import catalogue
@@ -23,7 +23,7 @@ def write_tables(benchmark: Benchmark, layout: Layout) -> dict[Path, bytes]:
     return {layout.table(t.number, kind): text for t in tables for kind, text in catalogue.files_of(t).items()}
 
 
-def write_figures(benchmark: Benchmark, layout: Layout) -> dict[Path, bytes]:
+def write_figures(benchmark: ReportedBenchmark, layout: Layout) -> dict[Path, bytes]:
     """Every figure that a pair names, as PDF and PNG, and its data as CSV."""
     from analysis import load
     from analysis.report import catalogue
@@ -36,7 +36,7 @@ def write_figures(benchmark: Benchmark, layout: Layout) -> dict[Path, bytes]:
     }
 
 
-def write_claims(benchmark: Benchmark, layout: Layout) -> dict[Path, bytes]:
+def write_claims(benchmark: ReportedBenchmark, layout: Layout) -> dict[Path, bytes]:
     """claims.json and claims.md: an estimate and a verdict for each of the paper's claims."""
     from analysis import load
     from analysis.claims import evaluation, verdicts
@@ -47,7 +47,7 @@ def write_claims(benchmark: Benchmark, layout: Layout) -> dict[Path, bytes]:
     return {layout.document("claims", kind): text for kind, text in texts.items()}
 
 
-def write_audit(benchmark: Benchmark, layout: Layout) -> dict[Path, bytes]:
+def write_audit(benchmark: ReportedBenchmark, layout: Layout) -> dict[Path, bytes]:
     """audit.json and audit.md: what in the paper's printed numbers does not add up. Reads no record."""
     from analysis.claims import audit, verdicts
     from railkd.records.sealed_files import json_bytes
@@ -57,7 +57,7 @@ def write_audit(benchmark: Benchmark, layout: Layout) -> dict[Path, bytes]:
     return {layout.document("audit", kind): text for kind, text in texts.items()}
 
 
-def write_report(benchmark: Benchmark, layout: Layout) -> dict[Path, bytes]:
+def write_report(benchmark: ReportedBenchmark, layout: Layout) -> dict[Path, bytes]:
     """report.md and report.html, from the same contents."""
     from analysis import load
     from analysis.report import contents, html_page, markdown
@@ -68,7 +68,7 @@ def write_report(benchmark: Benchmark, layout: Layout) -> dict[Path, bytes]:
     return {layout.document("report", kind): text.encode() for kind, text in texts.items()}
 
 
-def write(step: str, benchmark: Benchmark, layout: Layout) -> None:
+def write(step: str, benchmark: ReportedBenchmark, layout: Layout) -> None:
     """Writes the files of a step, their checksums and what they were made of; the report, ``railkd verify`` and the
     workflow read the latter two. Of the claims it prints whether the runs can decide them, and the verdicts' counts."""
     from analysis import made_of
@@ -95,7 +95,7 @@ WRITERS = {
 }
 
 
-def compare(benchmark: Benchmark, results: Path, against: Path, out: Path, tolerance: float) -> bool:
+def compare(benchmark: ReportedBenchmark, results: Path, against: Path, out: Path, tolerance: float) -> bool:
     """Writes the comparison of two results folders as HTML, prints its summary; whether they agree."""
     from analysis.report import comparison
     from railkd.records.files import write_bytes
@@ -120,7 +120,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     options = parser.parse_args(arguments)
     try:
-        benchmark = benchmarks.read(options.benchmark)
+        benchmark = reported_benchmark.read(options.benchmark)
         results = options.results or Path("results") / benchmark.name
         if (options.step == "compare") != (options.against is not None):
             raise UserError("--against: names the folder to compare with, and belongs to the step compare")

@@ -15,7 +15,7 @@ import csv
 from pathlib import Path
 from typing import Any
 
-from analysis.benchmark import Benchmark
+from analysis.reported_benchmark import ReportedBenchmark
 from railkd.benchmark.paths import Layout
 from railkd.errors import UserError
 from railkd.tasks import GLUE_TEST_ROWS, TASKS
@@ -23,7 +23,7 @@ from railkd.tasks import GLUE_TEST_ROWS, TASKS
 COLUMNS = ("pair", "method", "seed", "task", "score")
 
 
-def read(benchmark: Benchmark, results: Path) -> list[dict[str, Any]]:
+def read(benchmark: ReportedBenchmark, results: Path) -> list[dict[str, Any]]:
     """The file's scores as rows of ``load.Runs.scores``; none without the file.
 
     Raises UserError naming file and line for anything that no run of the benchmark could have been given.
@@ -53,7 +53,7 @@ def read(benchmark: Benchmark, results: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def _row(benchmark: Benchmark, line: dict[str, str | None], place: str) -> dict[str, Any]:
+def _row(benchmark: ReportedBenchmark, line: dict[str, str | None], place: str) -> dict[str, Any]:
     given = {key: (line.get(key) or "").strip()[:100] for key in COLUMNS}
     pairs = {pair.name: pair for pair in benchmark.pairs}
     if given["pair"] not in pairs:

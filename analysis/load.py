@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from analysis import leaderboard
-from analysis.benchmark import ROOT, Benchmark
+from analysis.reported_benchmark import ROOT, ReportedBenchmark
 from railkd.benchmark.paths import Layout
 from railkd.benchmark.specification import Cell
 from railkd.errors import UserError
@@ -95,7 +95,7 @@ class Runs:
         return by_seed
 
 
-def read(benchmark: Benchmark, results: Path) -> Runs:
+def read(benchmark: ReportedBenchmark, results: Path) -> Runs:
     """Reads every run that the benchmark file lists and that is present.
 
     Where some runs of a cell are of another configuration than the benchmark file's, or of another version of their
@@ -131,7 +131,7 @@ def read(benchmark: Benchmark, results: Path) -> Runs:
 SeedRecords = dict[int, tuple[Path, dict[str, Any]]]  # seed -> where its record lies, and the record
 
 
-def _cell(benchmark: Benchmark, layout: Layout, cell: Cell, runs: Runs) -> SeedRecords:
+def _cell(benchmark: ReportedBenchmark, layout: Layout, cell: Cell, runs: Runs) -> SeedRecords:
     """The records of one cell, all of one configuration and one source; notes what is outdated."""
     records: SeedRecords = {}
     for seed in sorted(benchmark.seeds):
@@ -186,7 +186,7 @@ def _record(path: Path, expected: dict[str, Any]) -> dict[str, Any]:
 
 
 def _scores(
-    benchmark: Benchmark,
+    benchmark: ReportedBenchmark,
     record: dict[str, Any],
     path: Path,
     pair: str,

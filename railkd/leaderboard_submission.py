@@ -3,7 +3,7 @@
 The predictions are those beside the run records of a benchmark with ``data.test: hidden``. The format is that of the
 benchmark's site (gluebenchmark.com; Wang et al., 2019): eleven files ``<task>.tsv`` with the header
 ``index<TAB>prediction``, an index from 0 in the order of the test file, and the label as a word or number. A submission
-has all files, so what was not trained is filled with answers that look at no input, and the zip's comment says so.
+has all files, so what was not trained is filled with predictions that look at no input, and the zip's comment says so.
 """
 
 import io
@@ -28,20 +28,20 @@ INFERENCE = ("entailment", "not_entailment")
 
 
 @dataclass(frozen=True)
-class Part:
+class SubmissionFile:
     """One file of a submission."""
 
-    file: str
-    task: str  # whose model predicts it
+    name: str
+    task: str  # whose model predicts it: MNLI's the diagnostic set
     split: str  # of that task's predictions
     rows: int  # of GLUE's test file
-    answers: tuple[str, ...]  # what each class is called, in the task's order of classes; empty: a score in [0, 5]
+    labels: tuple[str, ...]  # what each class is called, in the task's order of classes; empty: a score in [0, 5]
 
     @property
     def filler(self) -> tuple[str, ...]:
-        """What stands for answers, in turn, where nothing was trained: one class, or two scores, because the
+        """What stands for predictions, in turn, where nothing was trained: one class, or two scores, because the
         correlation with a constant is undefined."""
-        return self.answers[:1] or ("0.000", "5.000")
+        return self.labels[:1] or ("0.000", "5.000")
 
     def filled(self) -> list[str]:
         """Every row of a file of fillers."""
@@ -49,39 +49,39 @@ class Part:
 
 
 _MNLI = TASKS["mnli"].labels
-PARTS = (
-    Part("CoLA.tsv", "cola", "test", ROWS["cola"], BINARY),
-    Part("SST-2.tsv", "sst2", "test", ROWS["sst2"], BINARY),
-    Part("MRPC.tsv", "mrpc", "test", ROWS["mrpc"], BINARY),
-    Part("STS-B.tsv", "stsb", "test", ROWS["stsb"], ()),
-    Part("QQP.tsv", "qqp", "test", ROWS["qqp"], BINARY),
-    Part("MNLI-m.tsv", "mnli", "test", ROWS["mnli"], _MNLI),
-    Part("MNLI-mm.tsv", "mnli", "test_mismatched", ROWS["mnli_mismatched"], _MNLI),
-    Part("QNLI.tsv", "qnli", "test", ROWS["qnli"], INFERENCE),
-    Part("RTE.tsv", "rte", "test", ROWS["rte"], INFERENCE),
-    Part("WNLI.tsv", "wnli", "test", ROWS["wnli"], BINARY),  # not a task of this suite: always filled
-    Part("AX.tsv", "mnli", DIAGNOSTIC, ROWS[DIAGNOSTIC], _MNLI),  # GLUE's diagnostic set, predicted by the MNLI model
+SUBMISSION_FILES = (
+    SubmissionFile("CoLA.tsv", "cola", "test", ROWS["cola"], BINARY),
+    SubmissionFile("SST-2.tsv", "sst2", "test", ROWS["sst2"], BINARY),
+    SubmissionFile("MRPC.tsv", "mrpc", "test", ROWS["mrpc"], BINARY),
+    SubmissionFile("STS-B.tsv", "stsb", "test", ROWS["stsb"], ()),
+    SubmissionFile("QQP.tsv", "qqp", "test", ROWS["qqp"], BINARY),
+    SubmissionFile("MNLI-m.tsv", "mnli", "test", ROWS["mnli"], _MNLI),
+    SubmissionFile("MNLI-mm.tsv", "mnli", "test_mismatched", ROWS["mnli_mismatched"], _MNLI),
+    SubmissionFile("QNLI.tsv", "qnli", "test", ROWS["qnli"], INFERENCE),
+    SubmissionFile("RTE.tsv", "rte", "test", ROWS["rte"], INFERENCE),
+    SubmissionFile("WNLI.tsv", "wnli", "test", ROWS["wnli"], BINARY),  # not a task of this suite: always filled
+    SubmissionFile("AX.tsv", "mnli", DIAGNOSTIC, ROWS[DIAGNOSTIC], _MNLI),  # GLUE's diagnostic set
 )
 
 
-def answers(part: Part, logits: NDArray[np.float32]) -> list[str]:
+def spelled(file: SubmissionFile, logits: NDArray[np.float32]) -> list[str]:
     """Predictions as the leaderboard spells them, from logits (examples, C).
 
     Raises UserError when there are not as many as the leaderboard's test file has, or one is not finite.
     """
-    if len(logits) != part.rows:
+    if len(logits) != file.rows:
         raise UserError(
-            f"{part.file}: {len(logits):,} predictions, but GLUE's test file has {part.rows:,} rows; expected GLUE's "
-            f"own test set of {part.task}"
+            f"{file.name}: {len(logits):,} predictions, but GLUE's test file has {file.rows:,} rows; expected GLUE's "
+            f"own test set of {file.task}"
         )
     if not np.isfinite(logits).all():
         raise UserError(
-            f"{part.file}: row {int((~np.isfinite(logits)).any(axis=1).argmax())}: prediction is not finite"
+            f"{file.name}: row {int((~np.isfinite(logits)).any(axis=1).argmax())}: prediction is not finite"
         )
     values = predicted(logits)
-    if not part.answers:
+    if not file.labels:
         return [f"{value:.3f}" for value in np.clip(values, 0, 5)]
-    return [part.answers[int(value)] for value in values]
+    return [file.labels[int(value)] for value in values]
 
 
 def tsv(predictions: list[str]) -> bytes:
@@ -104,16 +104,16 @@ def write(benchmark: Benchmark, layout: Layout, pair: str, method: str, seed: in
                 logits.update({(cell.task, split): values for split, values in found.items()})
     made: dict[str, bytes] = {}
     own, filled = [], []
-    for part in PARTS:
-        values = logits.get((part.task, part.split))
+    for file in SUBMISSION_FILES:
+        values = logits.get((file.task, file.split))
         if values is None:
-            reason = f"no predictions of '{part.split}'" if part.task in tasks else "not a task of this benchmark"
-            what = f"always {part.filler[0]}" if part.answers else f"{' and '.join(part.filler)} in turn"
-            filled.append(f"{part.file} ({what}: {reason})")
-            made[part.file] = tsv(part.filled())
+            reason = f"no predictions of '{file.split}'" if file.task in tasks else "not a task of this benchmark"
+            what = f"always {file.filler[0]}" if file.labels else f"{' and '.join(file.filler)} in turn"
+            filled.append(f"{file.name} ({what}: {reason})")
+            made[file.name] = tsv(file.filled())
         else:
-            own.append(part.file)
-            made[part.file] = tsv(answers(part, values))
+            own.append(file.name)
+            made[file.name] = tsv(spelled(file, values))
     if not own:
         raise UserError(
             f"{benchmark.path}: data.test is '{benchmark.data['test']}' and no run predicted a test set of GLUE's; "
@@ -146,18 +146,18 @@ def check(path: Path) -> None:
             contents = {name: archive.read(name) for name in names}
     except (OSError, zipfile.BadZipFile) as error:
         raise UserError(f"{path}: not a readable zip ({error})") from None
-    expected = [part.file for part in PARTS]
+    expected = [file.name for file in SUBMISSION_FILES]
     for name in expected:
         if names.count(name) != 1:
             raise UserError(f"{path}: {name} is there {names.count(name)} times, expected once, at the top of the zip")
     for name in names:
         if name not in expected:
             raise UserError(f"{path}: {name} is no file of a submission; expected {', '.join(expected)}")
-    for part in PARTS:
-        _check_part(f"{path}: {part.file}", part, contents[part.file])
+    for file in SUBMISSION_FILES:
+        _check_file(f"{path}: {file.name}", file, contents[file.name])
 
 
-def _check_part(place: str, part: Part, content: bytes) -> None:
+def _check_file(place: str, file: SubmissionFile, content: bytes) -> None:
     try:
         lines = content.decode().split("\n")
     except UnicodeDecodeError as error:
@@ -166,15 +166,15 @@ def _check_part(place: str, part: Part, content: bytes) -> None:
         raise UserError(f"{place}: expected lines that end with a newline alone")
     if lines[0] != HEADER:
         raise UserError(f"{place}: the header is {lines[0]!r}, expected {HEADER!r}")
-    if len(lines) - 1 != part.rows:
-        raise UserError(f"{place}: {len(lines) - 1:,} rows, expected {part.rows:,}")
+    if len(lines) - 1 != file.rows:
+        raise UserError(f"{place}: {len(lines) - 1:,} rows, expected {file.rows:,}")
     for row, line in enumerate(lines[1:]):
         index, _, answer = line.partition("\t")
         if index != str(row):
             raise UserError(f"{place}: row {row}: index {index!r}, expected {row}")
-        if part.answers and answer not in part.answers:
-            raise UserError(f"{place}: row {row}: prediction {answer!r}, expected one of {', '.join(part.answers)}")
-        if not part.answers and not _is_score(answer):
+        if file.labels and answer not in file.labels:
+            raise UserError(f"{place}: row {row}: prediction {answer!r}, expected one of {', '.join(file.labels)}")
+        if not file.labels and not _is_score(answer):
             raise UserError(f"{place}: row {row}: prediction {answer!r}, expected a number from 0 to 5")
 
 

@@ -1,4 +1,4 @@
-"""GLUE's metrics and macro F1 as plain functions, and what a constant answer scores.
+"""GLUE's metrics and macro F1 as plain functions, and the baseline that needs no model: one class for every example.
 
 ``glue_metric.py`` wraps them for `evaluate`.
 
@@ -80,8 +80,8 @@ def score(names: tuple[str, ...], predictions: Array, labels: Array) -> dict[str
     return {name: METRICS[name](predictions, labels) for name in names}
 
 
-def constant_baseline(names: tuple[str, ...], labels: Array, classes: int) -> dict[str, float]:
-    """For each metric the best score of answering one class always; 0 for correlations."""
+def constant_prediction_baseline(names: tuple[str, ...], labels: Array, classes: int) -> dict[str, float]:
+    """For each metric the best score of a model that predicts one class for every example; 0 for correlations."""
     if classes <= 1:
         return dict.fromkeys(names, 0.0)
     answers = [np.full(len(labels), c) for c in range(classes)]

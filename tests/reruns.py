@@ -16,7 +16,7 @@ from unittest.mock import patch
 
 import yaml
 
-from railkd import survey
+from railkd import products
 
 ROOT = Path(__file__).parent.parent
 PAIR = "bert4-distilbert2"
@@ -77,12 +77,12 @@ class Folder:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(f"# edited\n{yaml.safe_dump(self.spec, sort_keys=False)}")
         benchmark = self.file if self.working is None else path
-        known = survey.source_files
+        known = products.source_files
 
         def source_files(name: str) -> list[Path]:
             return [path] if name == self.edited else known(name)
 
-        with patch.object(sys, "executable", self.python), patch.object(survey, "source_files", source_files):
+        with patch.object(sys, "executable", self.python), patch.object(products, "source_files", source_files):
             return self._jobs(benchmark)
 
     def _jobs(self, benchmark: Path | str) -> dict[str, int]:

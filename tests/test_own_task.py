@@ -121,13 +121,15 @@ def test_every_run_and_table_speaks_of_the_task_and_of_no_other(finished: Path) 
 @pytest.mark.slow
 def test_an_edited_file_trains_again_and_a_moved_one_does_not(finished: Path) -> None:
     from analysis import made_of
-    from railkd.survey import Survey
+    from railkd.jobs_to_run import JobsToRun
 
     path, layout = finished / "reviews.yaml", Layout(finished / "results" / "reviews")
 
     def outdated() -> dict[str, str]:
         benchmark = load(path)
-        return Survey(benchmark, layout, made_of.digests(benchmark, layout), made_of.files(benchmark, layout)).outdated
+        return JobsToRun(
+            benchmark, layout, made_of.digests(benchmark, layout), made_of.files(benchmark, layout)
+        ).outdated
 
     assert outdated() == {}
     text, content = path.read_text(), (finished / "reviews.csv").read_bytes()

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from analysis.benchmark import Benchmark
 from analysis.claims.contrasts import Contrast, Term, contrasts_of, pairs_of, shared_columns
 from analysis.claims.ledger import Claim
+from analysis.reported_benchmark import ReportedBenchmark
 from analysis.statistics import bootstrap, inference
 from analysis.statistics.bootstrap import Array, Examples
 from analysis.statistics.inference import Estimate
@@ -127,7 +127,7 @@ def _strata(examples: Examples, claim: Claim, contrast: Contrast, columns: tuple
 
 
 def _described(
-    benchmark: Benchmark, claim: Claim, contrast: Contrast, columns: tuple[str, ...], strata: Strata
+    benchmark: ReportedBenchmark, claim: Claim, contrast: Contrast, columns: tuple[str, ...], strata: Strata
 ) -> Comparison:
     """What a comparison compares, without its estimate."""
     average, printed = _paper(claim, contrast.terms, columns)
@@ -210,7 +210,7 @@ def _resampled(examples: Examples, claim: Claim, strata: Strata) -> list[Array] 
     return drawn
 
 
-def _label(benchmark: Benchmark, claim: Claim, contrast: Contrast) -> str:
+def _label(benchmark: ReportedBenchmark, claim: Claim, contrast: Contrast) -> str:
     sides = [" and ".join(benchmark.title_of(m) for m in side) for side in (contrast.first, contrast.second) if side]
     label = (" / " if MEASURES[claim.measure].ratio else " − ").join(sides)
     pairs = contrast.pairs

@@ -3,8 +3,8 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from analysis.benchmark import Benchmark, Pair
 from analysis.claims.ledger import Claim, pair_of, variants_of
+from analysis.reported_benchmark import Pair, ReportedBenchmark
 from analysis.tables.measures import columns_of
 from analysis.validity.questions import Compared
 
@@ -33,7 +33,7 @@ class Contrast:
         return list(dict.fromkeys(term.pair for term in self.terms))
 
 
-def compared_by(benchmark: Benchmark, claim: Claim) -> list[Compared]:
+def compared_by(benchmark: ReportedBenchmark, claim: Claim) -> list[Compared]:
     """The runs that a claim rests on, for each of its pairs; empty where the benchmark does not run them."""
     pairs, missing = pairs_of(benchmark, claim)
     if missing:
@@ -47,7 +47,7 @@ def compared_by(benchmark: Benchmark, claim: Claim) -> list[Compared]:
     return [Compared(pair, claim.block, methods, columns, trained_on) for pair in pairs]
 
 
-def pairs_of(benchmark: Benchmark, claim: Claim) -> tuple[list[Pair], list[str]]:
+def pairs_of(benchmark: ReportedBenchmark, claim: Claim) -> tuple[list[Pair], list[str]]:
     """The pairs that a claim compares, and what the benchmark does not run of them, in words."""
     found, missing = [], []
     for setting in (claim.setting, claim.minus_setting):
@@ -69,7 +69,7 @@ def pairs_of(benchmark: Benchmark, claim: Claim) -> tuple[list[Pair], list[str]]
     return found, missing
 
 
-def contrasts_of(benchmark: Benchmark, claim: Claim, pairs: list[Pair]) -> list[Contrast]:
+def contrasts_of(benchmark: ReportedBenchmark, claim: Claim, pairs: list[Pair]) -> list[Contrast]:
     """The comparisons of a claim whose pairs run all that it needs."""
     pair, setting, minus = pairs[0], claim.setting, claim.minus_setting
     if minus is not None:
@@ -87,7 +87,9 @@ def contrasts_of(benchmark: Benchmark, claim: Claim, pairs: list[Pair]) -> list[
     return [Contrast((a,), (b,), (Term(1, pair, a, setting), Term(-1, pair, b, setting))) for a, b in sides]
 
 
-def shared_columns(benchmark: Benchmark, claim: Claim, pairs: list[Pair], methods: Iterable[str]) -> tuple[str, ...]:
+def shared_columns(
+    benchmark: ReportedBenchmark, claim: Claim, pairs: list[Pair], methods: Iterable[str]
+) -> tuple[str, ...]:
     """The tasks or sets that all pairs have and for which every method is defined."""
     own = [columns_of(benchmark, pair, claim.measure, claim.block, claim.columns) for pair in pairs]
     tasks = {c: benchmark.source_task(claim.block, c) for c in own[0] if all(c in o for o in own)}

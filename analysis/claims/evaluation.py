@@ -70,13 +70,13 @@ from typing import Any
 
 import numpy as np
 
-from analysis.benchmark import Benchmark
 from analysis.claims import explanations, ledger
 from analysis.claims.comparisons import Comparison, parts_of
 from analysis.claims.contrasts import compared_by
 from analysis.claims.explanations import Judged
 from analysis.claims.ledger import Claim
 from analysis.load import Runs
+from analysis.reported_benchmark import ReportedBenchmark
 from analysis.statistics import bootstrap, inference, uncertainty
 from analysis.statistics.bootstrap import Examples
 from analysis.statistics.inference import ALPHA, LEVEL, Estimate
@@ -90,7 +90,7 @@ VERDICTS = ("reproduced", "contradicted", "undecided", NOT_DECIDED, "not run")
 Shown = dict[str, Any]  # an entry of claims.json
 
 
-def evaluate(benchmark: Benchmark, runs: Runs, results: Path, path: Path = ledger.LEDGER) -> dict[str, Any]:
+def evaluate(benchmark: ReportedBenchmark, runs: Runs, results: Path, path: Path = ledger.LEDGER) -> dict[str, Any]:
     """The content of claims.json. Raises UserError for a bad ledger and for predictions that contradict a record."""
     examples, evidence = Examples(benchmark, runs, results), Evidence(benchmark, runs, results)
     asked = ledger.read(path).claims if benchmark.of_paper else ()
@@ -231,7 +231,7 @@ def _verdict(judged: Judged, parts: list[Shown]) -> str:
     return next((v for v in ("contradicted", "undecided") if v in verdicts), "reproduced")
 
 
-def _claim(benchmark: Benchmark, runs: Runs, judged: Judged, adjusted: Adjusted) -> Shown:
+def _claim(benchmark: ReportedBenchmark, runs: Runs, judged: Judged, adjusted: Adjusted) -> Shown:
     """A claim as claims.json shows it."""
     claim, parts = judged.claim, [_part(judged.claim, part, adjusted) for part in judged.parts]
     lower, upper = claim.bounds

@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from typing import Any
 
-from analysis.benchmark import Benchmark, Pair
 from analysis.claims.comparisons import Comparison
 from analysis.claims.ledger import Claim
 from analysis.load import Runs
+from analysis.reported_benchmark import Pair, ReportedBenchmark
 from analysis.statistics import inference
 from analysis.statistics.inference import ALPHA
 from analysis.tables.cells import column_title
@@ -28,7 +28,7 @@ class Judged:
     not_counted: tuple[str, ...]
 
 
-def of(benchmark: Benchmark, runs: Runs, judged: Judged, shown: Shown) -> list[str]:
+def of(benchmark: ReportedBenchmark, runs: Runs, judged: Judged, shown: Shown) -> list[str]:
     """What decided a claim, or what keeps it open, and what limits either: sentences without full stops.
 
     ``shown`` is its entry of claims.json, whose parts still hold ``_evidence`` and ``_tests``.

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from analysis.benchmark import ROOT, Benchmark, Pair
+from analysis.reported_benchmark import ROOT, Pair, ReportedBenchmark
 from analysis.tables.measures import MEASURES
 from railkd.benchmark import plain_yaml
 from railkd.errors import UserError, unknown
@@ -160,13 +160,13 @@ def _check(value: Any, definition: str, where: str) -> None:
     raise UserError(f"{where}: '{key}' is {found}, {error.message[:200]}")
 
 
-def pair_of(benchmark: Benchmark, setting: int | str) -> Pair | None:
+def pair_of(benchmark: ReportedBenchmark, setting: int | str) -> Pair | None:
     """The pair that a table or figure is drawn from; the first of several."""
     pairs = benchmark.drawn_from(setting)
     return pairs[0] if pairs else None
 
 
-def variants_of(benchmark: Benchmark, pair: Pair, method: str, options: Iterable[str]) -> list[str]:
+def variants_of(benchmark: ReportedBenchmark, pair: Pair, method: str, options: Iterable[str]) -> list[str]:
     """The pair's entries that differ from a method in some of these options and in nothing else."""
     ignored = {"method", "title", "vary", "cross"}
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.benchmark import title_of_class
 from analysis.claims import ledger
+from analysis.reported_benchmark import title_of_class
 from analysis.tables.cells import column_title
 from railkd.method_sources import available
 

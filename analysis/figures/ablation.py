@@ -7,10 +7,10 @@ from typing import Any
 import pandas as pd
 from matplotlib.axes import Axes
 
-from analysis.benchmark import Benchmark, Pair
 from analysis.figures import style
 from analysis.figures.style import Sheet
 from analysis.load import Runs
+from analysis.reported_benchmark import Pair, ReportedBenchmark
 from analysis.statistics import summaries
 from analysis.tables import captions, formats
 from analysis.tables.cells import score_cells
@@ -31,12 +31,12 @@ class Row:
     dots: list[tuple[str, str]]  # (value of the second option or "", method)
 
 
-def compared_with(benchmark: Benchmark, pair: Pair, entry: str) -> str:
+def compared_with(benchmark: ReportedBenchmark, pair: Pair, entry: str) -> str:
     """What the entries are compared with: vanilla KD where the pair runs it, else the entry as published."""
     return next((m for m in pair.methods if benchmark.base(m) == "vanilla_kd"), entry)
 
 
-def effect(benchmark: Benchmark, runs: Runs, pair: Pair, method: str, other: str) -> Effect:
+def effect(benchmark: ReportedBenchmark, runs: Runs, pair: Pair, method: str, other: str) -> Effect:
     """Method − other, paired over seeds and tasks, mean over the pair's tasks, in points."""
     columns = list(pair.tasks)
     a, b = (summaries.matrix(runs.row(pair.name, m, compared_block(benchmark, runs)), columns) for m in (method, other))
@@ -44,7 +44,7 @@ def effect(benchmark: Benchmark, runs: Runs, pair: Pair, method: str, other: str
     return summaries.stratified_interval(difference.to_numpy(dtype=float))
 
 
-def rows(benchmark: Benchmark, pair: Pair, entry: str) -> list[Row]:
+def rows(benchmark: ReportedBenchmark, pair: Pair, entry: str) -> list[Row]:
     """The figure's rows for one entry: the block of two crossed options, then each other option alone.
 
     The entry itself stands in the row of each option's own value. Entries that change three options or more, or two
@@ -79,7 +79,7 @@ def _key(change: dict[str, Any]) -> frozenset[tuple[str, str]]:
     return frozenset((key, repr(value)) for key, value in change.items())
 
 
-def contrasts(benchmark: Benchmark, runs: Runs, pair: Pair, entry: str) -> list[tuple[str, Effect]]:
+def contrasts(benchmark: ReportedBenchmark, runs: Runs, pair: Pair, entry: str) -> list[tuple[str, Effect]]:
     """The entry, which draws its layer map at random, minus the same loss with other maps: (map, effect)."""
     if not str(benchmark.methods[entry].get("mapping", "")).startswith("random"):
         return []
@@ -114,7 +114,7 @@ def established(difference: Effect) -> str:
     return "higher" if low > 0 else "lower" if high < 0 else "no difference established"
 
 
-def unlearned(benchmark: Benchmark, runs: Runs, pair: Pair, methods: list[str]) -> str:
+def unlearned(benchmark: ReportedBenchmark, runs: Runs, pair: Pair, methods: list[str]) -> str:
     """How many cells do not exceed the baseline, as a sentence: students that learned nothing show no difference."""
     block = compared_block(benchmark, runs)
     rows = [score_cells(benchmark, runs, pair, block, method, list(pair.tasks))[0][:-1] for method in methods]
@@ -125,7 +125,7 @@ def unlearned(benchmark: Benchmark, runs: Runs, pair: Pair, methods: list[str]) 
     return f"{count} of {len(cells)} cells do not exceed the majority-class baseline by two standard errors."
 
 
-def findings(benchmark: Benchmark, runs: Runs) -> list[str]:
+def findings(benchmark: ReportedBenchmark, runs: Runs) -> list[str]:
     """What the figure shows of random mapping, a sentence for each entry that draws its map."""
     sentences = []
     for pair in benchmark.drawn_from("ablation"):
@@ -136,7 +136,7 @@ def findings(benchmark: Benchmark, runs: Runs) -> list[str]:
     return [f"Does random mapping help here? {text}" if k == 0 else text for k, text in enumerate(sentences)]
 
 
-def about(benchmark: Benchmark, runs: Runs) -> str:
+def about(benchmark: ReportedBenchmark, runs: Runs) -> str:
     """Caption of the figure, without what it finds."""
     pairs = benchmark.drawn_from("ablation")
     incomplete = []
@@ -171,7 +171,7 @@ def about(benchmark: Benchmark, runs: Runs) -> str:
     )
 
 
-def page_tables(benchmark: Benchmark, runs: Runs) -> list[PageTable]:
+def page_tables(benchmark: ReportedBenchmark, runs: Runs) -> list[PageTable]:
     """The figure's numbers: each entry against the reference, and against itself as it stands in the file."""
     sections: list[tuple[str, list[tuple[str, list[PageCell]]]]] = []
     block = compared_block(benchmark, runs)
@@ -203,7 +203,7 @@ def page_tables(benchmark: Benchmark, runs: Runs) -> list[PageTable]:
     return [PageTable("ablation-table", "Ablation: the numbers", caption, columns, sections, "Varied")]
 
 
-def _compared_titles(benchmark: Benchmark) -> str:
+def _compared_titles(benchmark: ReportedBenchmark) -> str:
     titles = [
         benchmark.title_of(compared_with(benchmark, pair, entry))
         for pair in benchmark.drawn_from("ablation")
@@ -212,7 +212,7 @@ def _compared_titles(benchmark: Benchmark) -> str:
     return " and ".join(dict.fromkeys(titles)) or "vanilla KD"
 
 
-def frame(benchmark: Benchmark, runs: Runs) -> pd.DataFrame:
+def frame(benchmark: ReportedBenchmark, runs: Runs) -> pd.DataFrame:
     """What the figure shows: a row for each dot, its difference to the reference in points with the interval."""
     shown = []
     for pair in benchmark.drawn_from("ablation"):
@@ -228,7 +228,7 @@ def frame(benchmark: Benchmark, runs: Runs) -> pd.DataFrame:
     return pd.DataFrame(shown, columns=columns)
 
 
-def figure(benchmark: Benchmark, runs: Runs) -> Sheet:
+def figure(benchmark: ReportedBenchmark, runs: Runs) -> Sheet:
     """One panel for each entry that varies: a row for each value, a dot and its interval for each entry.
 
     Panels with the same rows stand side by side and name them once, others below one another.
@@ -264,7 +264,7 @@ def _lines(own: pd.DataFrame) -> list[str]:
     return list(dict.fromkeys(line for pair in zip(own["option"], own["row"], strict=True) for line in pair))
 
 
-def _panel(axis: Axes, own: pd.DataFrame, lines: list[str], benchmark: Benchmark) -> None:
+def _panel(axis: Axes, own: pd.DataFrame, lines: list[str], benchmark: ReportedBenchmark) -> None:
     entry, other = own.iloc[0][["entry", "reference"]]
     colour = style.marks_of(benchmark)[entry].colour
     axis.axvline(0, color=style.NEUTRAL, linewidth=0.8)

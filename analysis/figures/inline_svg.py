@@ -13,10 +13,10 @@ from matplotlib.figure import Figure
 from matplotlib.markers import MarkerStyle
 from matplotlib.path import Path
 
-from analysis.benchmark import Benchmark
 from analysis.figures import style
 from analysis.figures.style import Sheet
 from analysis.load import Runs
+from analysis.reported_benchmark import ReportedBenchmark
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -69,7 +69,7 @@ def _compact_tag(tag: re.Match[str]) -> str:
     return re.sub(r"(?<=[:;]) ", "", short.replace(_FONT_DRAWN, ""))
 
 
-def symbols(benchmark: Benchmark) -> "dict[str, Markup]":
+def symbols(benchmark: ReportedBenchmark) -> "dict[str, Markup]":
     """Title of a method -> its mark as a small <svg>, for the tables of a page: as in every figure."""
     return {benchmark.title_of(method): symbol(mark) for method, mark in style.marks_of(benchmark).items()}
 
@@ -91,7 +91,7 @@ def symbol(mark: style.Mark) -> "Markup":
     return template.format(_THEME.get(mark.colour, mark.colour), drawn)
 
 
-def on_page(benchmark: Benchmark, runs: Runs, draw: Callable[[Benchmark, Runs], Sheet]) -> Sheet:
+def on_page(benchmark: ReportedBenchmark, runs: Runs, draw: Callable[[ReportedBenchmark, Runs], Sheet]) -> Sheet:
     """A figure in the page's colours, without the words below, which the page prints as text."""
     with style.themed(page=True):
         sheet = draw(benchmark, runs)

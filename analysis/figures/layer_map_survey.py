@@ -13,11 +13,11 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 from scipy.special import stdtrit
 
-from analysis.benchmark import Benchmark, Pair
 from analysis.figures import style
 from analysis.figures.ablation import interval, unlearned
 from analysis.figures.style import Sheet
 from analysis.load import Runs
+from analysis.reported_benchmark import Pair, ReportedBenchmark
 from analysis.statistics import summaries
 from analysis.tables import captions
 from analysis.tables.html_tables import PageCell, PageTable, full, number_cell
@@ -69,7 +69,7 @@ class Survey:
         return mean, mean - half, mean + half
 
 
-def surveys(benchmark: Benchmark, runs: Runs) -> Iterator[Survey]:
+def surveys(benchmark: ReportedBenchmark, runs: Runs) -> Iterator[Survey]:
     """Each entry of each pair of the figure that has fixed maps among its variants."""
     for pair in benchmark.drawn_from("census"):
 
@@ -91,7 +91,7 @@ def surveys(benchmark: Benchmark, runs: Runs) -> Iterator[Survey]:
                 yield Survey(pair, entry, maps_MRT, scores(entry), marked, len(fixed), tuple(complete))
 
 
-def summary(benchmark: Benchmark, survey: Survey) -> str:
+def summary(benchmark: ReportedBenchmark, survey: Survey) -> str:
     """What the survey shows of random mapping, in words and numbers."""
     title = benchmark.title_of(survey.entry)
     maps = len(survey.maps_MRT)
@@ -120,12 +120,12 @@ def summary(benchmark: Benchmark, survey: Survey) -> str:
     return text + (f". {survey.planned - maps} maps lack a run." if maps < survey.planned else ".")
 
 
-def findings(benchmark: Benchmark, runs: Runs) -> list[str]:
+def findings(benchmark: ReportedBenchmark, runs: Runs) -> list[str]:
     """What the figure shows of random mapping, a sentence for each entry with fixed maps."""
     return [summary(benchmark, survey) for survey in surveys(benchmark, runs)]
 
 
-def about(benchmark: Benchmark, runs: Runs) -> str:
+def about(benchmark: ReportedBenchmark, runs: Runs) -> str:
     """Caption of the figure, without what it finds."""
     pairs = benchmark.drawn_from("census")
     tasks = ", ".join(benchmark.task(t).title for t in dict.fromkeys(t for pair in pairs for t in pair.tasks))
@@ -147,7 +147,7 @@ def about(benchmark: Benchmark, runs: Runs) -> str:
     )
 
 
-def page_tables(benchmark: Benchmark, runs: Runs) -> list[PageTable]:
+def page_tables(benchmark: ReportedBenchmark, runs: Runs) -> list[PageTable]:
     """Where the map drawn anew and the named ones stand among the fixed maps."""
     sections = []
     for one in surveys(benchmark, runs):
@@ -175,7 +175,7 @@ def page_tables(benchmark: Benchmark, runs: Runs) -> list[PageTable]:
     return [PageTable("census-table", "Layer-map survey: the numbers", caption, columns, sections, "Layer map")]
 
 
-def frame(benchmark: Benchmark, runs: Runs) -> pd.DataFrame:
+def frame(benchmark: ReportedBenchmark, runs: Runs) -> pd.DataFrame:
     """What the figure shows: the score of each map, mean over runs, on average over the tasks ("") and on each.
 
     ``map`` is how the layers are chosen; the entry itself has, on average, the interval of ``Survey.difference``.
@@ -196,7 +196,7 @@ def frame(benchmark: Benchmark, runs: Runs) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["pair", "entry", "task", "map", "method", "mean", "low", "high"])
 
 
-def figure(benchmark: Benchmark, runs: Runs) -> Sheet:
+def figure(benchmark: ReportedBenchmark, runs: Runs) -> Sheet:
     """For each entry with fixed maps: their scores' histogram, on average over the tasks and below by task."""
     data, shown_surveys = frame(benchmark, runs), list(surveys(benchmark, runs))
     below = [math.ceil(len(one.pair.tasks) / 2) for one in shown_surveys]

@@ -3,10 +3,10 @@
 import numpy as np
 import pandas as pd
 
-from analysis.benchmark import Benchmark, Pair
 from analysis.figures import style
 from analysis.figures.style import Sheet
 from analysis.load import Runs
+from analysis.reported_benchmark import Pair, ReportedBenchmark
 from analysis.tables import captions
 from analysis.tables.measures import layers_shown
 
@@ -20,7 +20,7 @@ def similarity_task(pair: Pair) -> str:
 
 
 def similarity_data(
-    benchmark: Benchmark, runs: Runs, pair: Pair, pooling: str
+    benchmark: ReportedBenchmark, runs: Runs, pair: Pair, pooling: str
 ) -> tuple[dict[str, np.ndarray], list[tuple[int, int]], list[str]]:
     """method -> similarity: (runs × shown layers); the (student, teacher) layers; titles of methods without any."""
     similarities: dict[str, np.ndarray] = {}
@@ -41,7 +41,7 @@ def similarity_data(
     return similarities, layers, missing
 
 
-def attention_data(benchmark: Benchmark, runs: Runs, pair: Pair, method: str, task: str) -> np.ndarray | None:
+def attention_data(benchmark: ReportedBenchmark, runs: Runs, pair: Pair, method: str, task: str) -> np.ndarray | None:
     """Attention of a method on a task, mean over runs: (student layers × teacher layers); None without any run."""
     matrices = []
     for seed in sorted(benchmark.seeds):
@@ -51,12 +51,12 @@ def attention_data(benchmark: Benchmark, runs: Runs, pair: Pair, method: str, ta
     return np.mean(matrices, axis=0) if matrices else None
 
 
-def _spread_note(benchmark: Benchmark) -> str:
+def _spread_note(benchmark: ReportedBenchmark) -> str:
     n = len(benchmark.seeds)
     return f"mean and standard deviation over {n} runs" if n > 1 else "one run"
 
 
-def similarity_caption(benchmark: Benchmark, runs: Runs) -> str:
+def similarity_caption(benchmark: ReportedBenchmark, runs: Runs) -> str:
     """Caption of Figure 2, without its number."""
     pairs = benchmark.drawn_from("figure2")
     tasks = " and ".join(dict.fromkeys(benchmark.task(similarity_task(pair)).title for pair in pairs))
@@ -78,7 +78,7 @@ def similarity_caption(benchmark: Benchmark, runs: Runs) -> str:
     )
 
 
-def similarity_frame(benchmark: Benchmark, runs: Runs) -> pd.DataFrame:
+def similarity_frame(benchmark: ReportedBenchmark, runs: Runs) -> pd.DataFrame:
     """What Figure 2 shows: mean over runs, and one standard deviation to either side (NaN with one run)."""
     rows = []
     for pair in benchmark.drawn_from("figure2"):
@@ -93,7 +93,7 @@ def similarity_frame(benchmark: Benchmark, runs: Runs) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns)
 
 
-def similarity(benchmark: Benchmark, runs: Runs) -> Sheet:
+def similarity(benchmark: ReportedBenchmark, runs: Runs) -> Sheet:
     """Figure 2: for each pair a panel of mean pooling, and below it one of the first token."""
     data = similarity_frame(benchmark, runs)
     data["layers"] = data["student_layer"].astype(str) + " – " + data["teacher_layer"].astype(str)
@@ -123,14 +123,14 @@ def similarity(benchmark: Benchmark, runs: Runs) -> Sheet:
     return sheet
 
 
-def attention_rows(benchmark: Benchmark, runs: Runs) -> list[tuple[Pair, str]]:
+def attention_rows(benchmark: ReportedBenchmark, runs: Runs) -> list[tuple[Pair, str]]:
     """The rows of Figure 3, of every pair that names it: ALP-KD, and whatever else recorded its attention."""
     pairs = benchmark.drawn_from("figure3")
     recorded = {key[:2] for key, record in runs.students.items() if record["method_record"].get("attention")}
     return [(p, m) for p in pairs for m in p.rows() if benchmark.base(m) == "alp_kd" or (p.name, m) in recorded]
 
 
-def attention_caption(benchmark: Benchmark, runs: Runs) -> str:
+def attention_caption(benchmark: ReportedBenchmark, runs: Runs) -> str:
     """Caption of Figure 3, without its number."""
     rows = attention_rows(benchmark, runs)
     missing = [
@@ -159,11 +159,11 @@ def attention_caption(benchmark: Benchmark, runs: Runs) -> str:
     )
 
 
-def _attention_tasks(benchmark: Benchmark) -> list[str]:
+def _attention_tasks(benchmark: ReportedBenchmark) -> list[str]:
     return [t for t in ("cola", "rte", "mrpc") if t in benchmark.tasks] or list(benchmark.tasks[:3])
 
 
-def attention_frame(benchmark: Benchmark, runs: Runs) -> pd.DataFrame:
+def attention_frame(benchmark: ReportedBenchmark, runs: Runs) -> pd.DataFrame:
     """What Figure 3 shows: the weight, mean over runs, that a student layer gives to a teacher layer."""
     rows = []
     for pair, method in attention_rows(benchmark, runs):
@@ -174,7 +174,7 @@ def attention_frame(benchmark: Benchmark, runs: Runs) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["pair", "method", "task", "student_layer", "teacher_layer", "weight"])
 
 
-def attention(benchmark: Benchmark, runs: Runs) -> Sheet:
+def attention(benchmark: ReportedBenchmark, runs: Runs) -> Sheet:
     """Figure 3: CoLA, RTE and MRPC side by side, x teacher layer, y student layer, one colour bar for all."""
     rows, tasks, data = attention_rows(benchmark, runs), _attention_tasks(benchmark), attention_frame(benchmark, runs)
     sheet = Sheet(style.COLUMN, 0.9 + 1.0 * max(len(rows), 1))
@@ -206,7 +206,7 @@ def attention(benchmark: Benchmark, runs: Runs) -> Sheet:
     return sheet
 
 
-def _names(benchmark: Benchmark, rows: list[tuple[Pair, str]], r: int) -> list[str]:
+def _names(benchmark: ReportedBenchmark, rows: list[tuple[Pair, str]], r: int) -> list[str]:
     """What tells a row of Figure 3 from the others: its method, its pair, in short lines."""
     pair, method = rows[r]
     names = [benchmark.title_of(method)] if len({m for _, m in rows}) > 1 else []

@@ -9,12 +9,12 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from analysis.benchmark import Benchmark, Pair
 from analysis.figures import style
 from analysis.figures.style import Sheet
 from analysis.load import Runs
+from analysis.reported_benchmark import Pair, ReportedBenchmark
 from analysis.statistics import summaries
-from analysis.tables.cells import CONSTANT, Table, score_cells
+from analysis.tables.cells import BASELINE, Table, score_cells
 
 
 def averages_frame(tables: Sequence[Table]) -> pd.DataFrame:
@@ -26,13 +26,13 @@ def averages_frame(tables: Sequence[Table]) -> pd.DataFrame:
     for section in (section for table in tables for section in table.sections):
         for _, cells in section.rows:
             c = cells[-1]
-            if c.status == "complete" and c.row != CONSTANT:
+            if c.status == "complete" and c.row != BASELINE:
                 low, high = summaries.mean_interval(c.mean, c.sd, c.n) if c.n > 1 else (math.nan, math.nan)
                 rows.append((c.pair, c.block, c.row, c.mean, low, high, c.paper))
     return pd.DataFrame(rows, columns=["pair", "block", "method", "mean", "low", "high", "paper"])
 
 
-def averages(benchmark: Benchmark, tables: Sequence[Table]) -> Sheet | None:
+def averages(benchmark: ReportedBenchmark, tables: Sequence[Table]) -> Sheet | None:
     """The averages of Tables 2 and 3, a row of panels for each pair, a dot for each method; the best on test first."""
     data = averages_frame(tables)
     if data.empty:
@@ -59,7 +59,7 @@ def averages(benchmark: Benchmark, tables: Sequence[Table]) -> Sheet | None:
     return sheet
 
 
-def _averages_panel(axis: Axes, benchmark: Benchmark, own: pd.DataFrame, order: list[str]) -> None:
+def _averages_panel(axis: Axes, benchmark: ReportedBenchmark, own: pd.DataFrame, order: list[str]) -> None:
     """One pair on one split: the methods in their order from above, each with its interval and the paper's number."""
     marks = style.marks_of(benchmark)
     printed = own.dropna(subset="paper")
@@ -87,7 +87,7 @@ def _best_first(own: pd.DataFrame) -> list[str]:
     return list(last.sort_values("mean", ascending=False, kind="stable")["method"])
 
 
-def curve_data(benchmark: Benchmark, runs: Runs, pair: Pair, method: str, task: str) -> np.ndarray | None:
+def curve_data(benchmark: ReportedBenchmark, runs: Runs, pair: Pair, method: str, task: str) -> np.ndarray | None:
     """Dev score by epoch, in percent: (runs × epochs that every run reached); None without any."""
     rows = []
     for seed in sorted(benchmark.seeds):
@@ -100,7 +100,7 @@ def curve_data(benchmark: Benchmark, runs: Runs, pair: Pair, method: str, task: 
     return np.array([row[:reached] for row in rows])
 
 
-def learning_curves(benchmark: Benchmark, runs: Runs, pair: Pair) -> Sheet | None:
+def learning_curves(benchmark: ReportedBenchmark, runs: Runs, pair: Pair) -> Sheet | None:
     """Dev score by epoch, mean over runs: one panel a task, one line a method, the teacher's score dotted."""
     import seaborn as sns
 
@@ -145,7 +145,7 @@ def learning_curves(benchmark: Benchmark, runs: Runs, pair: Pair) -> Sheet | Non
     return sheet
 
 
-def trade_off(benchmark: Benchmark, runs: Runs, pair: Pair, block: str) -> list[dict[str, Any]]:
+def trade_off(benchmark: ReportedBenchmark, runs: Runs, pair: Pair, block: str) -> list[dict[str, Any]]:
     """What each method's whole row costs and is worth: seconds of training summed over the pair's tasks (mean over
     runs), the average score with its sd, in percent, and whether no other method is both cheaper and better.
 
@@ -169,7 +169,7 @@ def trade_off(benchmark: Benchmark, runs: Runs, pair: Pair, block: str) -> list[
     return points if len(devices) == 1 else []
 
 
-def pareto(benchmark: Benchmark, pair: Pair, block: str, points: list[dict[str, Any]]) -> Sheet | None:
+def pareto(benchmark: ReportedBenchmark, pair: Pair, block: str, points: list[dict[str, Any]]) -> Sheet | None:
     """Cost against quality: one point a method, a line through those that no other method beats on both."""
     import seaborn as sns
 
@@ -198,7 +198,7 @@ def pareto(benchmark: Benchmark, pair: Pair, block: str, points: list[dict[str, 
     return sheet
 
 
-def drawn_layers(benchmark: Benchmark, runs: Runs, pair: Pair, method: str) -> tuple[np.ndarray, int] | None:
+def drawn_layers(benchmark: ReportedBenchmark, runs: Runs, pair: Pair, method: str) -> tuple[np.ndarray, int] | None:
     """How often student layer i was given teacher layer j, and the number of draws: (student × teacher layers).
 
     A draw is an epoch of a run, or a step where the mapping is drawn anew in each. None where nothing is drawn.
@@ -235,7 +235,7 @@ def repeated(runs: Runs, pair: Pair, method: str) -> int:
     return len(by_epoch) if all(len(layers) == 1 for layers in by_epoch.values()) else 0
 
 
-def draws(benchmark: Benchmark, runs: Runs, pair: Pair) -> Sheet | None:
+def draws(benchmark: ReportedBenchmark, runs: Runs, pair: Pair) -> Sheet | None:
     """The share of draws in which a student layer was given a teacher layer; one panel for methods that drew alike."""
     panels: list[tuple[list[str], np.ndarray, str]] = []
     for method in benchmark.entries(pair):

@@ -20,7 +20,7 @@ from matplotlib.legend import Legend
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from analysis.benchmark import Benchmark
+from analysis.reported_benchmark import ReportedBenchmark
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -80,7 +80,7 @@ def marks(methods: Iterable[str]) -> dict[str, Mark]:
     return {m: MARKS.get(m) or spare[m] for m in methods}
 
 
-def marks_of(benchmark: Benchmark) -> dict[str, Mark]:
+def marks_of(benchmark: ReportedBenchmark) -> dict[str, Mark]:
     """The mark of every entry of a benchmark and of the teacher; a variant has that of its entry."""
     by_entry = marks(["teacher", *(m for m in benchmark.methods if m not in benchmark.variants)])
     return by_entry | {name: by_entry[variant.entry] for name, variant in benchmark.variants.items()}

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from analysis.benchmark import Benchmark
 from analysis.figures import ablation, layer_map_survey, paper_figures, style
 from analysis.figures.style import Sheet
 from analysis.load import Runs
+from analysis.reported_benchmark import ReportedBenchmark
 from analysis.tables import costs, formats, paper_tables, speed
 from analysis.tables.cells import Table
 from analysis.tables.html_tables import PageTable
@@ -21,22 +21,23 @@ class Drawing:
 
     label: str
     heading: str
-    draw: Callable[[Benchmark, Runs], Sheet]
-    data: Callable[[Benchmark, Runs], pd.DataFrame]  # what it shows
-    about: Callable[[Benchmark, Runs], str]
-    findings: Callable[[Benchmark, Runs], list[str]] = lambda benchmark, runs: []  # sentences
-    page_tables: Callable[[Benchmark, Runs], list[PageTable]] = lambda benchmark, runs: []  # its numbers, for the page
+    draw: Callable[[ReportedBenchmark, Runs], Sheet]
+    data: Callable[[ReportedBenchmark, Runs], pd.DataFrame]  # what it shows
+    about: Callable[[ReportedBenchmark, Runs], str]
+    findings: Callable[[ReportedBenchmark, Runs], list[str]] = lambda benchmark, runs: []  # sentences
+    # its numbers, for the HTML report
+    page_tables: Callable[[ReportedBenchmark, Runs], list[PageTable]] = lambda benchmark, runs: []
 
     @property
     def title(self) -> str:
         """``Figure 2: Layer similarity``."""
         return f"{self.label}: {self.heading}"
 
-    def csv(self, benchmark: Benchmark, runs: Runs) -> str:
+    def csv(self, benchmark: ReportedBenchmark, runs: Runs) -> str:
         """The data that it shows, as CSV."""
         return str(self.data(benchmark, runs).to_csv(index=False, lineterminator="\n"))
 
-    def caption(self, benchmark: Benchmark, runs: Runs) -> str:
+    def caption(self, benchmark: ReportedBenchmark, runs: Runs) -> str:
         """The text below it, without its number."""
         return " ".join([self.about(benchmark, runs), *self.findings(benchmark, runs)])
 
@@ -77,7 +78,7 @@ DRAWINGS = {
 }
 
 
-def tables_of(benchmark: Benchmark, runs: Runs, results: Path) -> list[Table]:
+def tables_of(benchmark: ReportedBenchmark, runs: Runs, results: Path) -> list[Table]:
     """The tables that a pair names, in the paper's order."""
     build: dict[int, Callable[[], Table]] = {
         1: lambda: costs.characteristics(benchmark, runs),
@@ -90,7 +91,7 @@ def tables_of(benchmark: Benchmark, runs: Runs, results: Path) -> list[Table]:
     return [make() for number, make in build.items() if benchmark.drawn_from(number)]
 
 
-def drawings_of(benchmark: Benchmark) -> dict[str, Drawing]:
+def drawings_of(benchmark: ReportedBenchmark) -> dict[str, Drawing]:
     """The figures that a pair names."""
     return {name: drawing for name, drawing in DRAWINGS.items() if benchmark.drawn_from(name)}
 
@@ -101,7 +102,7 @@ def files_of(table: Table) -> dict[str, bytes]:
     return {kind: text.encode() for kind, text in texts.items()}
 
 
-def files_of_figure(drawing: Drawing, benchmark: Benchmark, runs: Runs) -> dict[str, bytes]:
+def files_of_figure(drawing: Drawing, benchmark: ReportedBenchmark, runs: Runs) -> dict[str, bytes]:
     """A figure in each of ``Layout.figure_kinds``; equal records give equal bytes."""
     with style.themed():
         return {"csv": drawing.csv(benchmark, runs).encode(), **style.saved(drawing.draw(benchmark, runs))}

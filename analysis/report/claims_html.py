@@ -6,10 +6,10 @@ Their shapes are documented in ``evaluation.py`` and ``audit.py``; this module d
 from dataclasses import replace
 from typing import Any
 
-from analysis.benchmark import Benchmark
 from analysis.claims import claim_tables
 from analysis.report import common_axis
 from analysis.report.common_axis import CommonAxis
+from analysis.reported_benchmark import ReportedBenchmark
 from analysis.tables.formats import csv_of, flat
 from analysis.tables.html_tables import PageCell, PageTable, data_uri, text_cell
 from analysis.tables.numbers import number, quantity, signed
@@ -52,7 +52,7 @@ def power(claim: dict[str, Any]) -> str:
     return f"The least true {what} from the bound that these runs find in 4 of 5 repetitions is {amount}."
 
 
-def verdicts(benchmark: Benchmark, content: dict[str, Any] | None) -> dict[str, Any] | None:
+def verdicts(benchmark: ReportedBenchmark, content: dict[str, Any] | None) -> dict[str, Any] | None:
     """The claims as the template shows them, by the axis that they share, and the statistics behind them as tables."""
     if content is None:
         return None

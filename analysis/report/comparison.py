@@ -13,12 +13,12 @@ from typing import Literal
 import numpy as np
 from scipy.special import stdtr, stdtrit
 
-from analysis.benchmark import TABLES, Benchmark
 from analysis.figures import inline_svg
 from analysis.report.templates import render
+from analysis.reported_benchmark import TABLES, ReportedBenchmark
 from analysis.statistics import inference
 from analysis.tables import formats, numbers
-from analysis.tables.cells import CONSTANT, column_title, row_title, title_of_table
+from analysis.tables.cells import BASELINE, column_title, row_title, title_of_table
 from analysis.tables.formats import csv_of
 from analysis.tables.html_tables import PageCell, PageTable, data_uri, full
 from railkd.benchmark.paths import Layout
@@ -111,7 +111,7 @@ def compare(results: Path, against: Path, tolerance: float = 0.0) -> list[Compar
             cells.append(Compared(key, ours, theirs, "first_only" if ours else "second_only"))
             continue
         cell = Compared(key, ours, theirs, "untested", ours.value - theirs.value)
-        if key[3] == CONSTANT:
+        if key[3] == BASELINE:
             cell = replace(cell, verdict="same" if abs(cell.difference) < 0.005 else "differs")
         elif ours.statistic == theirs.statistic == "mean" and min(ours.n, theirs.n) > 1:
             difference, half, p = welch(ours, theirs)
@@ -139,7 +139,7 @@ def _column(block: str, column: str) -> str:
         return column
 
 
-def _where(benchmark: Benchmark, key: Key) -> str:
+def _where(benchmark: ReportedBenchmark, key: Key) -> str:
     table, pair, block, row, column = key
     return f"Table {table}, {pair}, {block.upper()}, {row_title(benchmark, row)}, {_column(block, column)}"
 
@@ -171,7 +171,7 @@ def rule(cells: list[Compared], tolerance: float) -> str:
     return text + (f" Differences up to {tolerance:g} points count as none." if tolerance else "")
 
 
-def summary(benchmark: Benchmark, cells: list[Compared], results: Path, against: Path, tolerance: float) -> str:
+def summary(benchmark: ReportedBenchmark, cells: list[Compared], results: Path, against: Path, tolerance: float) -> str:
     """The comparison in a few lines: what differs, what is on one side only."""
     n = counts(cells)
     lines = [
@@ -214,7 +214,7 @@ def _view(cell: Compared | None) -> PageCell:
     return PageCell(text, "", both, full(cell.difference), "\n".join(tip), key=key, flag=flag)
 
 
-def page_tables(benchmark: Benchmark, cells: list[Compared]) -> list[PageTable]:
+def page_tables(benchmark: ReportedBenchmark, cells: list[Compared]) -> list[PageTable]:
     """A page's table for each of the paper's tables: difference, and both sides' numbers below."""
     made = []
     for number in TABLES:
@@ -251,7 +251,7 @@ def page_tables(benchmark: Benchmark, cells: list[Compared]) -> list[PageTable]:
     return made
 
 
-def compose(benchmark: Benchmark, cells: list[Compared], results: Path, against: Path, tolerance: float) -> str:
+def compose(benchmark: ReportedBenchmark, cells: list[Compared], results: Path, against: Path, tolerance: float) -> str:
     """The comparison as one HTML file of the report's kind."""
     exported = []
     head = ("table", "pair", "block", "row", "column", "first", "second", "difference", "half_interval", "p", "verdict")

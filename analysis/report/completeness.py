@@ -4,10 +4,10 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from analysis.benchmark import Benchmark
 from analysis.load import Runs
 from analysis.report import failures
 from analysis.report.failures import Key
+from analysis.reported_benchmark import ReportedBenchmark
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Completeness:
         return {key: (len(listed), list(Counter(listed))) for key, listed in tasks.items()}
 
 
-def planned(benchmark: Benchmark) -> list[Key]:
+def planned(benchmark: ReportedBenchmark) -> list[Key]:
     """Every student run that the benchmark file asks for."""
     return [
         (pair.name, method, task, seed)
@@ -49,7 +49,7 @@ def planned(benchmark: Benchmark) -> list[Key]:
     ]
 
 
-def of(benchmark: Benchmark, runs: Runs, results: Path) -> Completeness:
+def of(benchmark: ReportedBenchmark, runs: Runs, results: Path) -> Completeness:
     """Compares the benchmark file with the records; the reasons come from the logs of the jobs."""
     expected = planned(benchmark)
     missing = [key for key in expected if key not in runs.students]

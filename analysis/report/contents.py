@@ -4,11 +4,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from analysis.benchmark import Benchmark
 from analysis.load import Runs
 from analysis.report import catalogue, completeness
 from analysis.report.catalogue import Drawing
 from analysis.report.completeness import Completeness
+from analysis.reported_benchmark import ReportedBenchmark
 from analysis.tables import captions
 from analysis.tables.cells import Table
 from analysis.tables.paper_tables import compares, has_test
@@ -35,7 +35,7 @@ SOURCES = (
 class Contents:
     """All that a report shows, before any markup."""
 
-    benchmark: Benchmark
+    benchmark: ReportedBenchmark
     runs: Runs
     layout: Layout
     completeness: Completeness
@@ -98,7 +98,7 @@ class Contents:
         return guide
 
 
-def gather(benchmark: Benchmark, runs: Runs, results: Path) -> Contents:
+def gather(benchmark: ReportedBenchmark, runs: Runs, results: Path) -> Contents:
     """Builds everything that a report shows. Raises UserError where claims.json or audit.json was changed."""
     layout = Layout(results)
     return Contents(

@@ -7,16 +7,16 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from analysis.benchmark import Benchmark
+from analysis.reported_benchmark import ReportedBenchmark
 from railkd.benchmark.paths import Layout
-from railkd.benchmark.specification import Benchmark as File
+from railkd.benchmark.specification import Benchmark
 
 Key = tuple[str, str, str, int]  # pair, method, task, seed
 ERROR = "railkd: error: "
 LONGEST = 400  # characters of a reason
 
 
-def grouped(benchmark: Benchmark, results: Path, missing: list[Key]) -> dict[str, list[Key]]:
+def grouped(benchmark: ReportedBenchmark, results: Path, missing: list[Key]) -> dict[str, list[Key]]:
     """Reason -> the runs that are missing for it, in their order."""
     by_reason: dict[str, list[Key]] = {}
     for key in missing:
@@ -24,7 +24,7 @@ def grouped(benchmark: Benchmark, results: Path, missing: list[Key]) -> dict[str
     return by_reason
 
 
-def listed(benchmark: Benchmark, keys: list[Key]) -> str:
+def listed(benchmark: ReportedBenchmark, keys: list[Key]) -> str:
     """Runs in words: ``bert12-bert6, PKD: cola (seed 1, 2); mrpc (seed 1)``."""
     cells: dict[tuple[str, str], dict[str, list[int]]] = {}
     for pair, method, task, seed in keys:
@@ -36,7 +36,7 @@ def listed(benchmark: Benchmark, keys: list[Key]) -> str:
     )
 
 
-def reason(benchmark: Benchmark, results: Path, key: Key) -> str:
+def reason(benchmark: ReportedBenchmark, results: Path, key: Key) -> str:
     """Why one run is missing, in a line."""
     layout, file = Layout(results), benchmark.file
     if file.external(key[1]):
@@ -48,7 +48,7 @@ def reason(benchmark: Benchmark, results: Path, key: Key) -> str:
     return "not run yet"
 
 
-def _logs(file: File, layout: Layout, key: Key) -> Iterator[Path]:
+def _logs(file: Benchmark, layout: Layout, key: Key) -> Iterator[Path]:
     """The logs of the jobs that a run needs, in their order, its own last."""
     pair, method, task, seed = key
     teacher, student = file.pairs[pair]["teacher"], file.pairs[pair]["student"]

@@ -4,15 +4,15 @@ from typing import Any
 
 from markupsafe import Markup
 
-from analysis.benchmark import Benchmark, Pair
 from analysis.figures import inline_svg, report_plots
 from analysis.figures.style import Sheet
 from analysis.load import Runs
 from analysis.report import claims_html, failures, provenance
 from analysis.report.contents import SECTIONS, SOURCES, Contents
 from analysis.report.templates import render
+from analysis.reported_benchmark import Pair, ReportedBenchmark
 from analysis.tables import formats, html_tables
-from analysis.tables.cells import CONSTANT, Table, row_title
+from analysis.tables.cells import BASELINE, Table, row_title
 from analysis.tables.paper_tables import compared_block
 
 
@@ -55,13 +55,13 @@ def compose(contents: Contents) -> str:
     )
 
 
-def _methods(benchmark: Benchmark) -> list[tuple[str, str]]:
+def _methods(benchmark: ReportedBenchmark) -> list[tuple[str, str]]:
     """The title of each method that is no variant of another, and what it does, in a sentence."""
     methods = [m for m in benchmark.methods if m not in benchmark.variants]
     return [(benchmark.title_of(m), benchmark.summary_of(m)) for m in methods if benchmark.summary_of(m)]
 
 
-def _filters(benchmark: Benchmark) -> list[tuple[str, list[tuple[str, str]]]]:
+def _filters(benchmark: ReportedBenchmark) -> list[tuple[str, list[tuple[str, str]]]]:
     """What a reader can choose to see: pairs, methods and tasks by name and title, where there is more than one."""
     choices = {
         "pair": [(pair.name, pair.title) for pair in benchmark.pairs],
@@ -71,7 +71,7 @@ def _filters(benchmark: Benchmark) -> list[tuple[str, list[tuple[str, str]]]]:
     return [(kind, entries) for kind, entries in choices.items() if len(entries) > 1]
 
 
-def _averages(benchmark: Benchmark, tables: list[Table]) -> dict[str, Any] | None:
+def _averages(benchmark: ReportedBenchmark, tables: list[Table]) -> dict[str, Any] | None:
     """The averages of Tables 2 and 3 as one drawing; None where no row is complete."""
     sheet = report_plots.averages(benchmark, tables)
     if sheet is None:
@@ -81,9 +81,9 @@ def _averages(benchmark: Benchmark, tables: list[Table]) -> dict[str, Any] | Non
         f"{section.title} {formats.cell_parts(cells[-1])[0]}"
         for section in sections
         for _, cells in section.rows
-        if (cells[-1].row, cells[-1].status) == (CONSTANT, "complete")
+        if (cells[-1].row, cells[-1].status) == (BASELINE, "complete")
     ]
-    caption = [f"{row_title(benchmark, CONSTANT)}: {'; '.join(dict.fromkeys(floors))}."] if floors else []
+    caption = [f"{row_title(benchmark, BASELINE)}: {'; '.join(dict.fromkeys(floors))}."] if floors else []
     shown = report_plots.averages_frame(tables)
     for pair in benchmark.pairs:
         placed = set(shown.loc[shown["pair"] == pair.name, "method"])
@@ -116,14 +116,14 @@ def _figures(contents: Contents) -> list[dict[str, Any]]:
     ]
 
 
-def _left_out(benchmark: Benchmark, pair: Pair) -> str:
+def _left_out(benchmark: ReportedBenchmark, pair: Pair) -> str:
     """Which methods a plot does not show."""
     families = benchmark.families(pair).items()
     counts = [f"{len(variants)} of {benchmark.title_of(entry)}" for entry, variants in families]
     return f"Variants are left out: {', '.join(counts)}." if counts else ""
 
 
-def _curves(benchmark: Benchmark, runs: Runs) -> list[dict[str, Any]]:
+def _curves(benchmark: ReportedBenchmark, runs: Runs) -> list[dict[str, Any]]:
     drawn = [(pair, report_plots.learning_curves(benchmark, runs, pair)) for pair in benchmark.pairs]
     return [
         _drawing(figure, f"curves{i}", f"Learning curves, {pair.title}", _left_out(benchmark, pair), pair.name)
@@ -132,7 +132,7 @@ def _curves(benchmark: Benchmark, runs: Runs) -> list[dict[str, Any]]:
     ]
 
 
-def _tradeoffs(benchmark: Benchmark, runs: Runs) -> list[dict[str, Any]]:
+def _tradeoffs(benchmark: ReportedBenchmark, runs: Runs) -> list[dict[str, Any]]:
     """Cost against quality for each pair, with the methods that cannot be placed."""
     block, drawn = compared_block(benchmark, runs), []
     for i, pair in enumerate(benchmark.pairs):
@@ -150,7 +150,7 @@ def _tradeoffs(benchmark: Benchmark, runs: Runs) -> list[dict[str, Any]]:
     return drawn
 
 
-def _not_placed(benchmark: Benchmark, pair: Pair, placed: set[str]) -> list[str]:
+def _not_placed(benchmark: ReportedBenchmark, pair: Pair, placed: set[str]) -> list[str]:
     """A sentence for each reason why methods of a pair have no place among cost and quality."""
     reasons: dict[str, list[str]] = {}
     for method in benchmark.entries(pair):
@@ -161,7 +161,7 @@ def _not_placed(benchmark: Benchmark, pair: Pair, placed: set[str]) -> list[str]
     return [f"{', '.join(titles)} not shown, {why}." for why, titles in reasons.items()]
 
 
-def _draws(benchmark: Benchmark, runs: Runs) -> list[dict[str, Any]]:
+def _draws(benchmark: ReportedBenchmark, runs: Runs) -> list[dict[str, Any]]:
     drawn = [(pair, report_plots.draws(benchmark, runs, pair)) for pair in benchmark.pairs]
     return [
         _drawing(figure, f"draws{i}", f"Layers drawn, {pair.title}", _left_out(benchmark, pair), pair.name)

@@ -4,8 +4,8 @@ import json
 import math
 from typing import Any
 
-from analysis.benchmark import Benchmark
 from analysis.load import Runs
+from analysis.reported_benchmark import ReportedBenchmark
 from analysis.tables.formats import csv_of, flat
 from analysis.tables.html_tables import PageCell, PageTable, data_uri, gzip_uri, number_cell, text_cell
 from railkd.records.hashes import sha256_text
@@ -17,7 +17,7 @@ SHOWN = 12  # digits of a hash that the page shows; the files have all
 Origins = list[tuple[str, dict[str, str]]]  # the letter under "Made on" and what it stands for
 
 
-def run_table(benchmark: Benchmark, runs: Runs) -> tuple[PageTable, Origins]:
+def run_table(benchmark: ReportedBenchmark, runs: Runs) -> tuple[PageTable, Origins]:
     """One row a run, teachers first; and what its letter under "Made on" stands for."""
     machines: dict[str, str] = {}
     described: Origins = []
@@ -124,7 +124,7 @@ def _setting(value: Any) -> PageCell:
     return text_cell("–" if value is None else str(value))
 
 
-def cost_table(benchmark: Benchmark, runs: Runs) -> PageTable:
+def cost_table(benchmark: ReportedBenchmark, runs: Runs) -> PageTable:
     """What each method of each pair cost, summed or averaged over its tasks; mean over runs."""
     rows, exported = [], []
     for pair in benchmark.pairs:

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from analysis.benchmark import Benchmark
 from analysis.load import Runs
+from analysis.reported_benchmark import ReportedBenchmark
 from railkd.benchmark.paths import Layout
 from railkd.errors import UserError
 from railkd.metrics import predicted
@@ -95,7 +95,7 @@ def stream(*key: object) -> np.random.Generator:
 class Examples:
     """Scores on resampled examples of every cell whose predictions and labels are at hand, in percent."""
 
-    def __init__(self, benchmark: Benchmark, runs: Runs, results: Path, draws: int = DRAWS) -> None:
+    def __init__(self, benchmark: ReportedBenchmark, runs: Runs, results: Path, draws: int = DRAWS) -> None:
         self.benchmark, self.runs, self.layout, self.draws = benchmark, runs, Layout(results), draws
         self._prepared: dict[Path, str | None] = {}
         self._columns: dict[tuple[str, str], dict[tuple[str, str], dict[int, Array]]] = {}

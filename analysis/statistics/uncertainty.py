@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.benchmark import Benchmark
 from analysis.load import Runs
+from analysis.reported_benchmark import ReportedBenchmark
 from analysis.statistics import inference, summaries
 from analysis.statistics.bootstrap import Examples
 from analysis.statistics.inference import Estimate
@@ -17,7 +17,7 @@ from railkd.benchmark.specification import Cell
 from railkd.records import run_record
 
 
-def errors(benchmark: Benchmark, runs: Runs, examples: Examples) -> list[dict[str, Any]]:
+def errors(benchmark: ReportedBenchmark, runs: Runs, examples: Examples) -> list[dict[str, Any]]:
     """Seed error and example error of every cell's mean score, in percentage points.
 
     The latter by bootstrap; without predictions by formula (``stats.sampling_error``), and ``how`` says which.
@@ -54,7 +54,7 @@ def errors(benchmark: Benchmark, runs: Runs, examples: Examples) -> list[dict[st
     return found
 
 
-def selection(benchmark: Benchmark, runs: Runs) -> list[dict[str, Any]]:
+def selection(benchmark: ReportedBenchmark, runs: Runs) -> list[dict[str, Any]]:
     """How much choosing the best epoch on dev flatters, for each pair and method, averaged over tasks, in points.
 
     ``dev_minus_test`` compares two sets of examples, so it holds their difference too, the same for all methods.
@@ -105,7 +105,7 @@ def _over_tasks(by_task: dict[str, list[float]]) -> tuple[float | None, float | 
     return float(estimate.value), float(low), float(high)
 
 
-def budget(benchmark: Benchmark, results: Path) -> list[dict[str, Any]]:
+def budget(benchmark: ReportedBenchmark, results: Path) -> list[dict[str, Any]]:
     """Expected best dev score of 1, 2, … random points of the search, in percent, mean over tasks (Dodge et al., 2019).
 
     Only over tasks that have as many points as the others; empty where no search ran.

@@ -4,8 +4,8 @@ from collections.abc import Iterable, Sequence
 
 import pandas as pd
 
-from analysis.benchmark import METRICS, Benchmark, Pair
 from analysis.load import Runs
+from analysis.reported_benchmark import METRICS, Pair, ReportedBenchmark
 from analysis.tables.cells import TableCell, column_title
 from railkd.tasks import OUT_OF_DOMAIN
 
@@ -13,7 +13,7 @@ DAGGER, DOUBLE = "†", "‡"
 LISTED = 6  # rows of runs that a caption names
 
 
-def synthetic(benchmark: Benchmark, runs: Runs) -> str:
+def synthetic(benchmark: ReportedBenchmark, runs: Runs) -> str:
     """The warning that every caption of generated text carries; empty for real text."""
     if benchmark.source == "miniglue" or any(record["synthetic"] for record in runs.everything):
         return "Generated text (MiniGLUE): says nothing about English."
@@ -36,7 +36,7 @@ def outdated(runs: Runs) -> str:
     return " ".join(sentences)
 
 
-def reading(benchmark: Benchmark, runs: Runs) -> str:
+def reading(benchmark: ReportedBenchmark, runs: Runs) -> str:
     """The warning of ``synthetic`` with what follows from it, for the head of a report; empty for real text."""
     warning = synthetic(benchmark, runs)
     if not warning:
@@ -44,7 +44,7 @@ def reading(benchmark: Benchmark, runs: Runs) -> str:
     return f"{warning} It shows that every step runs, from text to table; the order of methods on real text may differ."
 
 
-def warnings(benchmark: Benchmark, runs: Runs) -> str:
+def warnings(benchmark: ReportedBenchmark, runs: Runs) -> str:
     """What must not be parted from a figure, in a line or two."""
     old = "Some runs have another configuration than the benchmark file (see the caption)." if runs.outdated else ""
     return " ".join(part for part in (synthetic(benchmark, runs), old) if part)
@@ -55,7 +55,7 @@ def backbones(pairs: Sequence[Pair]) -> str:
     return "; ".join(f"{pair.title} (student: {pair.initialisation})" for pair in pairs)
 
 
-def over_runs(benchmark: Benchmark) -> str:
+def over_runs(benchmark: ReportedBenchmark) -> str:
     """What a cell's mean is over."""
     seeds = ", ".join(str(s) for s in benchmark.seeds)
     if len(benchmark.seeds) == 1:
@@ -63,7 +63,7 @@ def over_runs(benchmark: Benchmark) -> str:
     return f"mean ± standard deviation over n = {len(benchmark.seeds)} runs (seeds {seeds}; the teacher: one run)"
 
 
-def metrics(benchmark: Benchmark, runs: Runs, block: str, columns: Iterable[str]) -> str:
+def metrics(benchmark: ReportedBenchmark, runs: Runs, block: str, columns: Iterable[str]) -> str:
     """Which metric each column shows."""
     declared = benchmark.file.out_of_domain_set if block == "ood" else benchmark.task
     by_metric: dict[str, list[str]] = {}
@@ -75,7 +75,7 @@ def metrics(benchmark: Benchmark, runs: Runs, block: str, columns: Iterable[str]
     return "Metrics: " + "; ".join(f"{', '.join(t)} {METRICS.get(m, m)}" for m, t in by_metric.items()) + "."
 
 
-def splits(benchmark: Benchmark, blocks: Sequence[str]) -> str:
+def splits(benchmark: ReportedBenchmark, blocks: Sequence[str]) -> str:
     """Where dev and test examples come from."""
     sentences = []
     if "dev" in blocks:
@@ -102,7 +102,7 @@ def splits(benchmark: Benchmark, blocks: Sequence[str]) -> str:
     return " ".join(sentences)
 
 
-def training_sizes(benchmark: Benchmark, runs: Runs, tasks: Iterable[str]) -> str:
+def training_sizes(benchmark: ReportedBenchmark, runs: Runs, tasks: Iterable[str]) -> str:
     """How many examples each task was trained on, from the records, else from the benchmark file."""
     sizes: dict[str, set[int]] = {}
     for record in runs.everything:
@@ -119,7 +119,7 @@ def training_sizes(benchmark: Benchmark, runs: Runs, tasks: Iterable[str]) -> st
     return f"Training examples: {', '.join(parts)}." if parts else ""
 
 
-def scored(benchmark: Benchmark, runs: Runs, columns: Iterable[str]) -> str:
+def scored(benchmark: ReportedBenchmark, runs: Runs, columns: Iterable[str]) -> str:
     """How many examples of each out-of-domain set were scored, and how much of each."""
     rows = runs.scores[runs.scores["block"] == "ood"].drop_duplicates("column").set_index("column")["examples"]
     parts = [f"{column_title('ood', c)} {int(rows[c]):,}" for c in columns if c in rows and pd.notna(rows[c])]
@@ -127,7 +127,7 @@ def scored(benchmark: Benchmark, runs: Runs, columns: Iterable[str]) -> str:
     return f"Examples scored: {', '.join(parts)}.{cut}" if parts else ""
 
 
-def foreign_sets(benchmark: Benchmark, columns: Iterable[str]) -> str:
+def foreign_sets(benchmark: ReportedBenchmark, columns: Iterable[str]) -> str:
     """Which model is scored on which out-of-domain set, and which PAWS it is."""
     columns = list(columns)
     parts = [
@@ -141,7 +141,7 @@ def foreign_sets(benchmark: Benchmark, columns: Iterable[str]) -> str:
 
 
 def notes(
-    benchmark: Benchmark,
+    benchmark: ReportedBenchmark,
     cells: Sequence[TableCell],
     missing: Sequence[tuple[str, list[str]]],
     titles: dict[str, str],
@@ -159,7 +159,7 @@ def notes(
     return [*legend, *_undefined(benchmark, cells, titles), *_absent(benchmark, cells), *_missing(missing)]
 
 
-def _undefined(benchmark: Benchmark, cells: Sequence[TableCell], titles: dict[str, str]) -> list[str]:
+def _undefined(benchmark: ReportedBenchmark, cells: Sequence[TableCell], titles: dict[str, str]) -> list[str]:
     """A note for each method that has no meaning for some tasks."""
     by_row: dict[str, list[str]] = {}
     for cell in cells:
@@ -174,7 +174,7 @@ def _undefined(benchmark: Benchmark, cells: Sequence[TableCell], titles: dict[st
     ]
 
 
-def _absent(benchmark: Benchmark, cells: Sequence[TableCell]) -> list[str]:
+def _absent(benchmark: ReportedBenchmark, cells: Sequence[TableCell]) -> list[str]:
     """A note on the cells that the benchmark file does not ask for."""
     by_pair: dict[str, list[str]] = {}
     for cell in cells:

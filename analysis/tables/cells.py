@@ -7,15 +7,15 @@ from typing import Literal
 
 import pandas as pd
 
-from analysis.benchmark import Benchmark, Pair
 from analysis.load import Runs
+from analysis.reported_benchmark import Pair, ReportedBenchmark
 from analysis.statistics import summaries
 from railkd.tasks import OF_SCORES, OUT_OF_DOMAIN, TASKS
 
 # undefined: the method has no meaning for the task; absent: not part of the benchmark; empty: stays without a value
 Status = Literal["complete", "partial", "missing", "undefined", "absent", "empty", "text"]
 NAN = math.nan
-CONSTANT = "constant"  # the key of the row of baselines in the CSV files
+BASELINE = "constant"  # the key of the row of baselines in the CSV files
 TITLES = {
     1: "The methods, and the cost of a training step",
     2: "Scores by task",
@@ -104,13 +104,13 @@ def frame(table: int, cells: Sequence[TableCell]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["table", *names])
 
 
-def seeds_of(benchmark: Benchmark, method: str) -> Sequence[int]:
+def seeds_of(benchmark: ReportedBenchmark, method: str) -> Sequence[int]:
     """The runs a row should have: one for the teacher (any seed)."""
     return () if method == "teacher" else sorted(benchmark.seeds)
 
 
 def score_cells(
-    benchmark: Benchmark, runs: Runs, pair: Pair, block: str, method: str, columns: list[str]
+    benchmark: ReportedBenchmark, runs: Runs, pair: Pair, block: str, method: str, columns: list[str]
 ) -> tuple[list[TableCell], list[str]]:
     """The cells of one row and its average over the columns; and which runs are missing, for the note below.
 
@@ -175,19 +175,21 @@ def _average(cells: list[TableCell], scores: pd.DataFrame, expected: int) -> Tab
     )
 
 
-def baseline_cells(benchmark: Benchmark, runs: Runs, pair: Pair, block: str, columns: list[str]) -> list[TableCell]:
+def baseline_cells(
+    benchmark: ReportedBenchmark, runs: Runs, pair: Pair, block: str, columns: list[str]
+) -> list[TableCell]:
     """The row of baselines: for each column the best score of one constant prediction, from the labels alone."""
     cells = []
     for column in columns:
         metric, baseline = runs.column.get((block, column), ("", NAN))
-        cell = TableCell(pair.name, block, CONSTANT, column, "missing", spread=False)
+        cell = TableCell(pair.name, block, BASELINE, column, "missing", spread=False)
         if benchmark.source_task(block, column) not in pair.tasks:
-            cell = absent(pair, block, CONSTANT, column, column_title(block, column))
+            cell = absent(pair, block, BASELINE, column, column_title(block, column))
         elif pd.notna(baseline):
             value = 100 * float(baseline)
             cell = replace(cell, status="complete", metric=metric, value=value, mean=value)
         cells.append(cell)
-    average = TableCell(pair.name, block, CONSTANT, "avg", "missing", spread=False)
+    average = TableCell(pair.name, block, BASELINE, "avg", "missing", spread=False)
     own = [cell for cell in cells if cell.status != "absent"]
     if all(cell.status == "complete" for cell in own):
         value = sum(cell.value for cell in own) / len(own)
@@ -207,9 +209,9 @@ def mark_best(rows: list[list[TableCell]]) -> list[list[TableCell]]:
     return marked
 
 
-def row_title(benchmark: Benchmark, row: str) -> str:
+def row_title(benchmark: ReportedBenchmark, row: str) -> str:
     """The title of a row of scores: a method's, the teacher's, or that of the baselines."""
-    return "Majority-class baseline" if row == CONSTANT else benchmark.title_of(row)
+    return "Majority-class baseline" if row == BASELINE else benchmark.title_of(row)
 
 
 def baseline_name(metric: str) -> str:

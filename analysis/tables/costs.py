@@ -8,10 +8,10 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.benchmark import Benchmark, Pair
 from analysis.load import Runs, paper_table
+from analysis.reported_benchmark import Pair, ReportedBenchmark
 from analysis.tables import captions, speed
-from analysis.tables.cells import CONSTANT, COSTS, Section, Table, TableCell, column_title
+from analysis.tables.cells import BASELINE, COSTS, Section, Table, TableCell, column_title
 from analysis.tables.paper_tables import (
     caption,
     compared_block,
@@ -53,7 +53,7 @@ def ratios(
     return by_task, missing, mixed
 
 
-def measured(runs: Runs, pairs: list[Pair], benchmark: Benchmark, key: str) -> str:
+def measured(runs: Runs, pairs: list[Pair], benchmark: ReportedBenchmark, key: str) -> str:
     """Regime and device of the costs of some pairs, as a sentence."""
     devices: set[str] = set()
     regimes: dict[str, list[str]] = {}
@@ -74,7 +74,7 @@ def measured(runs: Runs, pairs: list[Pair], benchmark: Benchmark, key: str) -> s
     return f"Measured here on {' and '.join(sorted(devices))}{how}."
 
 
-def characteristics(benchmark: Benchmark, runs: Runs) -> Table:
+def characteristics(benchmark: ReportedBenchmark, runs: Runs) -> Table:
     """Table 1: the paper's facts on each method, and its cost per training step relative to none."""
     pairs = benchmark.drawn_from(1)
     printed = paper_table(1).set_index("method")
@@ -118,7 +118,7 @@ def characteristics(benchmark: Benchmark, runs: Runs) -> Table:
     return replace(table, notes=[*legend, *notes])
 
 
-def _stated(benchmark: Benchmark, printed: pd.DataFrame, method: str, key: str) -> str:
+def _stated(benchmark: ReportedBenchmark, printed: pd.DataFrame, method: str, key: str) -> str:
     """What the paper states of a method, else what the method's class does."""
     if method in printed.index:
         return str(printed.loc[method, key])
@@ -132,7 +132,7 @@ def _mixed_note(where: str, tasks: list[str]) -> list[str]:
     return [f"Not compared, because the two sides ran on different devices: {where}: {named}."]
 
 
-def against_codir(benchmark: Benchmark, runs: Runs, timed: dict[str, Any] | None = None) -> Table:
+def against_codir(benchmark: ReportedBenchmark, runs: Runs, timed: dict[str, Any] | None = None) -> Table:
     """Table 4: scores on the tasks that CoDIR is defined for, and CoDIR's training time relative to each row's.
 
     ``timed``: the result of ``speed.read``; without it the speed-up is that of the recorded runs.
@@ -188,10 +188,10 @@ def against_codir(benchmark: Benchmark, runs: Runs, timed: dict[str, Any] | None
 
 
 def _speedup(
-    benchmark: Benchmark, runs: Runs, pair: Pair, row: str, tasks: list[str]
+    benchmark: ReportedBenchmark, runs: Runs, pair: Pair, row: str, tasks: list[str]
 ) -> tuple[TableCell, list[str], list[str]]:
     cell = TableCell(pair.name, "cost", row, "speedup", "missing", "geometric mean", "ratio", spread=False, decimals=2)
-    if row == CONSTANT:
+    if row == BASELINE:
         return replace(cell, status="empty"), [], []
     if "codir" not in pair.methods:
         return cell, [], []

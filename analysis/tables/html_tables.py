@@ -5,10 +5,10 @@ import gzip
 import math
 from dataclasses import dataclass, field
 
-from analysis.benchmark import METRICS
+from analysis.reported_benchmark import METRICS
 from analysis.statistics import summaries
 from analysis.tables import formats, numbers
-from analysis.tables.cells import CONSTANT, Table, TableCell, baseline_name
+from analysis.tables.cells import BASELINE, Table, TableCell, baseline_name
 
 
 @dataclass(frozen=True)
@@ -160,7 +160,7 @@ def _details_of_mean(cell: TableCell, unit: _Unit) -> list[str]:
         lines.append("n = 1 run, so no spread is known")
     if cell.status == "partial":
         lines.append(f"{cell.n} of {cell.n_expected} planned runs")
-    if not math.isnan(cell.baseline) and cell.row != CONSTANT:
+    if not math.isnan(cell.baseline) and cell.row != BASELINE:
         exceeded = {True: ", exceeded", False: ", not exceeded by two standard errors", None: ""}[cell.clears_baseline]
         lines.append(f"{baseline_name(cell.metric)}: {unit(cell.baseline)}{exceeded}")
     if not math.isnan(cell.examples):

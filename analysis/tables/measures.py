@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analysis.benchmark import Benchmark, Pair
 from analysis.load import Runs
+from analysis.reported_benchmark import Pair, ReportedBenchmark
 from railkd.tasks import OUT_OF_DOMAIN, TASKS
 
 SHOWN_LAYERS = 3  # Figure 2: student layers 1 to 3
@@ -38,7 +38,9 @@ def layers_shown(m: int, n: int) -> list[tuple[int, int]]:
     return [(i, max(1, round(i * n / (m + 1)))) for i in range(1, min(SHOWN_LAYERS, m) + 1)]
 
 
-def columns_of(benchmark: Benchmark, pair: Pair, measure: str, block: str, wanted: tuple[str, ...]) -> tuple[str, ...]:
+def columns_of(
+    benchmark: ReportedBenchmark, pair: Pair, measure: str, block: str, wanted: tuple[str, ...]
+) -> tuple[str, ...]:
     """What a measure is averaged over for a pair: the paper's tasks or out-of-domain sets that it has, or those among
     them ``wanted``. The paper claims nothing of a task of one's own."""
     if measure == "similarity":

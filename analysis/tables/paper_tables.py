@@ -4,12 +4,12 @@ import math
 from collections.abc import Collection
 from dataclasses import replace
 
-from analysis.benchmark import PAPER_ORDER, Benchmark, Pair
 from analysis.load import Runs, paper_table
+from analysis.reported_benchmark import PAPER_ORDER, Pair, ReportedBenchmark
 from analysis.statistics import summaries
 from analysis.tables import captions
 from analysis.tables.cells import (
-    CONSTANT,
+    BASELINE,
     NAN,
     Section,
     Table,
@@ -54,7 +54,7 @@ def with_paper(rows: list[list[TableCell]], values: dict[tuple[str, str], float]
 
 
 def score_rows(
-    benchmark: Benchmark,
+    benchmark: ReportedBenchmark,
     runs: Runs,
     pair: Pair,
     block: str,
@@ -72,14 +72,14 @@ def score_rows(
     teacher, *students = with_paper(rows, paper)
     students = mark_best(students)
     cells = [baseline_cells(benchmark, runs, pair, block, columns), teacher, *students]
-    titles = [row_title(benchmark, row) for row in (CONSTANT, "teacher", *methods)]
+    titles = [row_title(benchmark, row) for row in (BASELINE, "teacher", *methods)]
     return list(zip(titles, cells, strict=True)), missing
 
 
 class _Titles(dict[str, str]):
     """Row key -> row title, looked up when asked for: a method without a run costs the import of its class."""
 
-    def __init__(self, benchmark: Benchmark) -> None:
+    def __init__(self, benchmark: ReportedBenchmark) -> None:
         super().__init__()
         self.benchmark = benchmark
 
@@ -87,7 +87,7 @@ class _Titles(dict[str, str]):
         return self.setdefault(method, row_title(self.benchmark, method))
 
 
-def titles_of(benchmark: Benchmark) -> dict[str, str]:
+def titles_of(benchmark: ReportedBenchmark) -> dict[str, str]:
     """Row key -> row title, for notes."""
     return _Titles(benchmark)
 
@@ -107,7 +107,7 @@ def compares(sections: list[Section]) -> bool:
     return any(not math.isnan(cell.paper) for section in sections for _, row in section.rows for cell in row)
 
 
-def paper_setting(benchmark: Benchmark, runs: Runs, sections: list[Section], models: str) -> str:
+def paper_setting(benchmark: ReportedBenchmark, runs: Runs, sections: list[Section], models: str) -> str:
     """What the numbers in parentheses are, and how far they compare; empty where there are none."""
     if not compares(sections):
         return ""
@@ -115,19 +115,19 @@ def paper_setting(benchmark: Benchmark, runs: Runs, sections: list[Section], mod
     return text + ("; compare orderings, not levels." if captions.synthetic(benchmark, runs) else ".")
 
 
-def has_test(benchmark: Benchmark, runs: Runs) -> bool:
+def has_test(benchmark: ReportedBenchmark, runs: Runs) -> bool:
     """Whether tables have a TEST block: not before the server has returned a score, where GLUE hides the labels."""
     return benchmark.test in ("labels", "heldout") or (
         benchmark.test == "hidden" and any(block == "test" for block, _ in runs.column)
     )
 
 
-def compared_block(benchmark: Benchmark, runs: Runs) -> str:
+def compared_block(benchmark: ReportedBenchmark, runs: Runs) -> str:
     """The split that methods are compared on: test where it has labels, because dev chose the epoch of each run."""
     return "test" if has_test(benchmark, runs) else "dev"
 
 
-def glue(benchmark: Benchmark, runs: Runs, number: int) -> Table:
+def glue(benchmark: ReportedBenchmark, runs: Runs, number: int) -> Table:
     """Tables 2 and 3: every task, dev and test."""
     pairs = benchmark.drawn_from(number)
     blocks = ["dev", "test"] if has_test(benchmark, runs) else ["dev"]
@@ -166,7 +166,7 @@ def glue(benchmark: Benchmark, runs: Runs, number: int) -> Table:
     return replace(table, notes=captions.notes(benchmark, table.cells, missing, titles_of(benchmark)))
 
 
-def spread(benchmark: Benchmark, runs: Runs) -> Table:
+def spread(benchmark: ReportedBenchmark, runs: Runs) -> Table:
     """Table 5: the standard deviation over seeds on the three smallest tasks."""
     pairs = benchmark.drawn_from(5)
     present = [t for t in benchmark.tasks if any(t in pair.tasks for pair in pairs)]
@@ -228,13 +228,13 @@ def _spread_cell(cell: TableCell) -> TableCell:
     return replace(cell, low=low * cell.sd, high=high * cell.sd)
 
 
-def out_of_domain(benchmark: Benchmark, runs: Runs) -> Table:
+def out_of_domain(benchmark: ReportedBenchmark, runs: Runs) -> Table:
     """Table 6: models of MNLI, QQP and SST-2 on SciTail, PAWS and IMDb, one group of columns for each pair."""
     pairs = benchmark.drawn_from(6)
     groups, columns, sets, missing = [], [], [], []
     order = list(dict.fromkeys(method for pair in pairs for method in pair.rows()))
     order = [m for m in PAPER_ORDER if m in order] + [m for m in order if m not in PAPER_ORDER]
-    titles = {key: row_title(benchmark, key) for key in (CONSTANT, "teacher", *order)}
+    titles = {key: row_title(benchmark, key) for key in (BASELINE, "teacher", *order)}
     merged: dict[str, list[TableCell]] = {key: [] for key in titles}
     for pair in pairs:
         own = [o for o in benchmark.out_of_domain if benchmark.source_task("ood", o) in pair.tasks]

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from analysis.benchmark import Benchmark, Pair
-from analysis.tables.cells import CONSTANT, TableCell
+from analysis.reported_benchmark import Pair, ReportedBenchmark
+from analysis.tables.cells import BASELINE, TableCell
 from railkd.benchmark.paths import Layout
 from railkd.errors import UserError
 from railkd.records.sealed_files import read_json
@@ -17,7 +17,7 @@ COLUMNS = [f"speedup_{regime}" for regime in REGIMES]
 PUBLISHED = "live"  # how the paper's own speed-up was measured
 
 
-def read(benchmark: Benchmark, results: Path) -> dict[str, Any] | None:
+def read(benchmark: ReportedBenchmark, results: Path) -> dict[str, Any] | None:
     """What was timed for this benchmark at its own shapes; None when nothing was.
 
     Raises UserError naming the file when it is not what ``benchmarks.speed`` writes.
@@ -62,7 +62,7 @@ def cells(timed: dict[str, Any], pair: Pair, row: str, paper: float) -> tuple[li
         column = f"speedup_{regime}"
         cell = TableCell(pair.name, "cost", row, column, "missing", "median", "ratio", spread=False, decimals=2)
         cell = replace(cell, paper=paper) if regime == PUBLISHED else cell
-        if row in (CONSTANT, "teacher"):  # neither is a way to train this student
+        if row in (BASELINE, "teacher"):  # neither is a way to train this student
             made.append(replace(cell, status="empty"))
             continue
         seconds = timed["seconds"]

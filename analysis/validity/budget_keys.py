@@ -3,12 +3,12 @@
 from collections.abc import Iterable
 from typing import Any
 
-from analysis.benchmark import Benchmark, Pair
+from analysis.reported_benchmark import Pair, ReportedBenchmark
 from analysis.validity.thresholds import MORE_EPOCHS
 from railkd.benchmark.specification import Role
 
 
-def key_of(benchmark: Benchmark, role: Role, model: str, task: str, name: str) -> str:
+def key_of(benchmark: ReportedBenchmark, role: Role, model: str, task: str, name: str) -> str:
     """The key that holds a training setting of a model on a task; of several, the one that decides."""
     spec = benchmark.file.spec
     if role == "student" and name in ((benchmark.file.search or {}).get("grid") or {}):
@@ -20,7 +20,7 @@ def key_of(benchmark: Benchmark, role: Role, model: str, task: str, name: str) -
     return f"training.{role}.{name}"
 
 
-def more_epochs(benchmark: Benchmark, pair: Pair, role: Role, tasks: Iterable[str]) -> list[str]:
+def more_epochs(benchmark: ReportedBenchmark, pair: Pair, role: Role, tasks: Iterable[str]) -> list[str]:
     """``training.student.epochs: 4 -> 8`` for each key that decides the epochs of these tasks."""
     model = pair.teacher if role == "teacher" else pair.student
     found: dict[str, str] = {}

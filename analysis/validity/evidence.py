@@ -4,8 +4,8 @@ from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
 
-from analysis.benchmark import Benchmark, Pair
 from analysis.load import Runs
+from analysis.reported_benchmark import Pair, ReportedBenchmark
 from analysis.validity import convergence
 from analysis.validity.convergence import Convergence, Course
 from analysis.validity.gap import Gap, gap
@@ -16,7 +16,7 @@ WITHOUT_KD = "no_kd"  # the method file of a student that is trained without its
 class Evidence:
     """The records behind a judgement. Every lookup returns what is present; nothing stands in for a missing run."""
 
-    def __init__(self, benchmark: Benchmark, runs: Runs, results: Path) -> None:
+    def __init__(self, benchmark: ReportedBenchmark, runs: Runs, results: Path) -> None:
         self.benchmark, self.runs, self.results = benchmark, runs, results
 
     def without_kd(self, pair: Pair) -> str | None:

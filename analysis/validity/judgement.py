@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from analysis.benchmark import Pair
+from analysis.reported_benchmark import Pair
 from analysis.validity.evidence import Evidence
 from analysis.validity.questions import ASKED, QUESTIONS, Answer, Compared
 from analysis.validity.thresholds import MOST_TASKS

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from analysis.benchmark import Pair
+from analysis.reported_benchmark import Pair
 from analysis.tables.cells import column_title
 from analysis.validity import budget_keys, cells
 from analysis.validity.convergence import Convergence

@@ -87,17 +87,17 @@ def require_classes(labels: NDArray[Any], task: Task, place: str) -> None:
             )
 
 
-Part = tuple[list[list[str]], NDArray[Any], str]  # texts by column, labels, place
-Raw = dict[str, Part]  # by split
+CheckedRows = tuple[list[list[str]], NDArray[Any], str]  # texts by column, labels, place
+Raw = dict[str, CheckedRows]  # by split
 
 
-def checked(frame: "pd.DataFrame", place: str, source: Source) -> Part:
+def checked(frame: "pd.DataFrame", place: str, source: Source) -> CheckedRows:
     return texts_of(frame, source.columns, place), labels_of(frame, source, place), place
 
 
-def rows_of_part(part: Part, rows: NDArray[Any], place: str | None = None) -> Part:
+def select_rows(split: CheckedRows, rows: NDArray[Any], place: str | None = None) -> CheckedRows:
     """Some rows of a split, by number or by mask."""
-    texts, labels, known = part
+    texts, labels, known = split
     numbers = np.arange(len(labels))[rows]
     return [[column[i] for i in numbers] for column in texts], labels[rows], place or known
 

@@ -11,7 +11,7 @@ from railkd.benchmark.specification import Benchmark
 from railkd.data.batches import Prepared, Split
 from railkd.data.reading import read_task
 from railkd.errors import UserError
-from railkd.metrics import constant_baseline
+from railkd.metrics import constant_prediction_baseline
 from railkd.records.files import write_bytes
 from railkd.records.hashes import sha256_file, sha256_text
 from railkd.records.sealed_files import read_sealed, sealed, write_json
@@ -56,7 +56,7 @@ def prepare(
 ) -> dict[str, Any]:
     """Reads, checks and tokenises one task; writes ``out`` (safetensors) and ``out`` with suffix .json (its facts).
 
-    Facts: examples, baselines (best constant answer per labelled split and metric), max_length, pad_id, vocabulary,
+    Facts: examples, baselines (of each labelled split and metric), max_length, pad_id, vocabulary,
     sources (where each split was read), own_task and own_sets (what a benchmark file declares), made_of (what all this
     follows from), SHA-256 of the tokenizer and of the tensors.
     """
@@ -73,7 +73,7 @@ def prepare(
         splits[name] = tokenise(tokenizer, texts, labels, length)
         if (labels == -1).all():  # hidden
             continue
-        baselines[name] = constant_baseline(source.all_metrics, labels, len(source.labels))
+        baselines[name] = constant_prediction_baseline(source.all_metrics, labels, len(source.labels))
     tensors = {f"{name}.{key}": value for name, split in splits.items() for key, value in vars(split).items()}
     write_bytes(out, save(tensors))
     facts = {

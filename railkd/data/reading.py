@@ -11,14 +11,14 @@ from railkd.benchmark.paths import data_root, resolve_path
 from railkd.benchmark.specification import Benchmark
 from railkd.data import own_files
 from railkd.data.checking import (
-    Part,
+    CheckedRows,
     Raw,
     checked,
     compare_splits,
     require_classes,
     require_columns,
     require_rows,
-    rows_of_part,
+    select_rows,
     texts_of,
 )
 from railkd.data.sampling import rows_of, share_of
@@ -225,10 +225,10 @@ def read_task(benchmark: Benchmark, task: Task, mirror: Path | None) -> Raw:
         limit = data.get("ood_examples")
         if limit:
             kept = np.sort(np.random.default_rng(data["seed"]).permutation(len(raw[name][1]))[:limit])
-            raw[name] = rows_of_part(raw[name], kept)
+            raw[name] = select_rows(raw[name], kept)
     limit = benchmark.task_settings(task.name).get("train_examples")
     if limit:
-        raw["train"] = rows_of_part(raw["train"], rows_of(raw["train"][1], limit, data["seed"]))
+        raw["train"] = select_rows(raw["train"], rows_of(raw["train"][1], limit, data["seed"]))
     if data["test"] == "heldout" and "test" not in raw:
         raw |= _held_out(raw["train"], "test", data["heldout"], data["seed"])
     require_classes(raw["train"][1], task, raw["train"][2])
@@ -237,13 +237,13 @@ def read_task(benchmark: Benchmark, task: Task, mirror: Path | None) -> Raw:
     return raw
 
 
-def _held_out(train: Part, split: str, share: float, seed: int) -> Raw:
+def _held_out(train: CheckedRows, split: str, share: float, seed: int) -> Raw:
     """The training set without a share of every class, and that share."""
     labels, place = train[1], train[2]
     held = share_of(labels, share, seed)
     if not held.any() or held.all():
         raise UserError(f"{place}: {len(labels)} rows are too few to hold {share} of them out as {split}")
-    return {"train": rows_of_part(train, ~held), split: rows_of_part(train, held, f"{place} (held out)")}
+    return {"train": select_rows(train, ~held), split: select_rows(train, held, f"{place} (held out)")}
 
 
 def _built_in_splits(benchmark: Benchmark, task: Task, mirror: Path | None) -> Raw:

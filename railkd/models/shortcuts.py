@@ -31,7 +31,7 @@ def narrow_where_exact(model: "PreTrainedModel", layer: nn.Module) -> Callable[[
     Compared on a tiny batch, once in a process for each architecture: a library may change what it computes under a
     class's name.
     """
-    if _layout(layer) is None:
+    if _after_attention(layer) is None:
         return None
     key = (*architecture(model), *(type(module) for module in layer.modules()))
     if key not in _verdicts:
@@ -115,7 +115,7 @@ def _telling_scores(layer: nn.Module) -> Iterator[None]:
             parameter.copy_(value)
 
 
-def _layout(layer: nn.Module) -> tuple[nn.Module, bool] | None:
+def _after_attention(layer: nn.Module) -> tuple[nn.Module, bool] | None:
     """The first module after a layer's attention, and whether it takes the layer's input too; None: not known."""
     output: Any = getattr(getattr(layer, "attention", None), "output", None)
     first: Any = getattr(layer, "sa_layer_norm", None)
@@ -132,10 +132,10 @@ def narrow_last_layer(layer: nn.Module) -> Callable[[], None] | None:
     (B, 1, D). Knows the layers of BERT and its kin, and of DistilBERT. Returns what makes the layer whole again; None,
     and changes nothing, for others.
     """
-    layout = _layout(layer)
-    if layout is None:
+    found = _after_attention(layer)
+    if found is None:
         return None
-    after, both = layout
+    after, both = found
     # the attention's output is the first argument, the layer's input the second
     hook = after.register_forward_pre_hook(
         lambda module, given: tuple(x_BTD[:, :1] for x_BTD in given) if both else (given[0][:, :1],)

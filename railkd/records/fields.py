@@ -91,7 +91,7 @@ def _text(value: Any) -> bool:
 
 
 # a part of a record, or each of its values (/*) -> what it must be, where it is there
-PARTS: dict[str, tuple[Callable[[Any], bool], str]] = {
+SHAPES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "scores/*": (_numbers, "metric -> score"),
     "baselines/*": (_numbers, "metric -> score"),
     "examples/*": (lambda v: _number(v) and v >= 0, "a number of examples"),
@@ -119,7 +119,7 @@ PARTS: dict[str, tuple[Callable[[Any], bool], str]] = {
 
 def misshapen(record: Mapping[str, Any]) -> Iterator[str]:
     """A line for each part that is there and not what the suite or a table reads there."""
-    for place, (fits, expected) in PARTS.items():
+    for place, (fits, expected) in SHAPES.items():
         key, _, name = place.partition("/")
         value = record.get(key, {})
         parts = dict(enumerate(value)) if isinstance(value, list) else value

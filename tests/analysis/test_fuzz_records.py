@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from made_records import Folder, record
 from strange import answered, fuzz, mutated
 
-from analysis import benchmark, load
+from analysis import load, reported_benchmark
 from analysis.claims import evaluation, ledger
 from analysis.report import catalogue, contents, html_page
 from analysis.tables import formats
@@ -29,7 +29,7 @@ def test_records(examples: int, small: Folder) -> None:
     )
     small.save()
     small.fill()
-    read, said = benchmark.read(small.file), Counter[bool]()
+    read, said = reported_benchmark.read(small.file), Counter[bool]()
     made = [record(PAIR, TEACHER, method, "cola", 1) for method in ("pkd", "alp_kd", "rail_kd_l")]
 
     def use(whole: bool) -> None:
@@ -67,7 +67,7 @@ def test_records(examples: int, small: Folder) -> None:
 def test_returned_scores(examples: int, small: Folder) -> None:
     small.spec["data"]["test"] = "hidden"
     small.save()
-    read, said = benchmark.read(small.file), Counter[bool]()
+    read, said = reported_benchmark.read(small.file), Counter[bool]()
     file = small.results / "leaderboard.csv"
     file.write_text(f"pair,method,seed,task,score\n{PAIR},pkd,1,cola,71.3\n")
     assert answered(lambda: load.read(read, small.results), "leaderboard.csv")
@@ -93,7 +93,7 @@ def test_returned_scores(examples: int, small: Folder) -> None:
 def test_the_ledger(examples: int, small: Folder) -> None:
     said, path = Counter[bool](), small.root / "claims.yaml"
     content = yaml.safe_load(ledger.LEDGER.read_text())
-    read = benchmark.read(small.file)
+    read = reported_benchmark.read(small.file)
     runs = load.read(read, small.results)
     for text, good in ((ledger.LEDGER.read_text(), True), ("{}", False)):
         path.write_text(text)

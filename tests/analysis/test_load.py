@@ -12,8 +12,8 @@ import pytest
 from made_records import Folder
 
 from analysis.__main__ import main
-from analysis.benchmark import read
 from analysis.load import read as load
+from analysis.reported_benchmark import read
 from analysis.statistics import summaries
 from railkd.benchmark.paths import Layout
 from railkd.benchmark.specification import Cell
@@ -198,7 +198,8 @@ def test_a_default_that_was_another_when_a_run_was_trained(small: Folder) -> Non
 def test_facts_of_a_class_travel_in_its_records(small: Folder) -> None:
     """Analysis reads titles and defaults there without importing the class; one without a record is imported."""
     code = (
-        "import sys; from pathlib import Path; from analysis.benchmark import read; from analysis import load; "
+        "import sys; from pathlib import Path; "
+        "from analysis import load; from analysis.reported_benchmark import read; "
         f"b = read(Path({str(small.file)!r})); runs = load.read(b, Path({str(small.results)!r})); "
         "print(b.title_of('pkd'), '|', b.summary_of('no_kd'), '|', sorted(runs.outdated)[-1], 'torch' in sys.modules); "
         "print(b.title_of('codir'), 'torch' in sys.modules)"

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from strange import answered, fuzz, mutated
 
-from analysis import benchmark as analysis_benchmark
+from analysis import reported_benchmark
 from railkd.benchmark import config
 from railkd.benchmark.config import ROOT
 from railkd.benchmark.paths import Layout
@@ -47,7 +47,7 @@ def derive(path: Path, results: Path) -> None:
         hashes.canonical(benchmark.run_config(*cell)).encode()
     for model in benchmark.models:
         benchmark.initialisation(model)
-    analysis_benchmark.read(path)
+    reported_benchmark.read(path)
     if len(cells) <= 80:
         check(benchmark, Layout(results), reach=False)
 

@@ -27,30 +27,32 @@ ROWS = 30  # of every test set of the tiny mirror
 
 
 @pytest.fixture
-def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+def small_files(monkeypatch: pytest.MonkeyPatch) -> None:
     """The leaderboard's files with as many rows as the tiny mirror's test sets."""
     monkeypatch.setattr(
-        leaderboard_submission, "PARTS", tuple(replace(part, rows=ROWS) for part in leaderboard_submission.PARTS)
+        leaderboard_submission,
+        "SUBMISSION_FILES",
+        tuple(replace(file, rows=ROWS) for file in leaderboard_submission.SUBMISSION_FILES),
     )
 
 
 def test_files_and_rows_are_the_leaderboards() -> None:
-    assert [part.file for part in leaderboard_submission.PARTS] == [f"{name}.tsv" for name in FILES]
+    assert [file.name for file in leaderboard_submission.SUBMISSION_FILES] == [f"{name}.tsv" for name in FILES]
     rows = [1063, 1821, 1725, 1379, 390965, 9796, 9847, 5463, 3000, 146, 1104]  # gluebenchmark.com/tasks
-    assert [part.rows for part in leaderboard_submission.PARTS] == rows
-    for part in leaderboard_submission.PARTS:
-        if part.task in TASKS and not TASKS[part.task].regression:
-            assert len(part.answers) == TASKS[part.task].outputs
-            if part.answers != leaderboard_submission.BINARY:  # spelt as the task's classes, in their order
-                assert part.answers == TASKS[part.task].labels
+    assert [file.rows for file in leaderboard_submission.SUBMISSION_FILES] == rows
+    for file in leaderboard_submission.SUBMISSION_FILES:
+        if file.task in TASKS and not TASKS[file.task].regression:
+            assert len(file.labels) == TASKS[file.task].outputs
+            if file.labels != leaderboard_submission.BINARY:  # spelt as the task's classes, in their order
+                assert file.labels == TASKS[file.task].labels
 
 
 def test_what_fills_a_file_can_be_scored() -> None:
     """A class looks at no input; a score does not either, but a correlation with a constant is undefined."""
-    for part in leaderboard_submission.PARTS:
-        assert len(part.filler) == (1 if part.answers else 2)
-        leaderboard_submission._check_part(part.file, part, leaderboard_submission.tsv(part.filled()))
-    scores = np.array([float(score) for score in leaderboard_submission.PARTS[3].filler])
+    for file in leaderboard_submission.SUBMISSION_FILES:
+        assert len(file.filler) == (1 if file.labels else 2)
+        leaderboard_submission._check_file(file.name, file, leaderboard_submission.tsv(file.filled()))
+    scores = np.array([float(score) for score in leaderboard_submission.SUBMISSION_FILES[3].filler])
     assert scores.min() >= 0 and scores.max() <= 5 and scores.std() > 0
 
 
@@ -59,14 +61,14 @@ def test_real_test_files_have_the_leaderboards_rows(real_data: Path) -> None:
     import pyarrow.parquet
 
     found = 0
-    for part in leaderboard_submission.PARTS:
+    for file in leaderboard_submission.SUBMISSION_FILES:
         files = (
-            dict(zip(("test", "test_mismatched"), TASKS[part.task].test, strict=False)) if part.task in TASKS else {}
+            dict(zip(("test", "test_mismatched"), TASKS[file.task].test, strict=False)) if file.task in TASKS else {}
         )
-        path = real_data / part.task / f"{files.get(part.split, 'none')}.parquet"
+        path = real_data / file.task / f"{files.get(file.split, 'none')}.parquet"
         if path.is_file():
             found += 1
-            assert pyarrow.parquet.read_metadata(path).num_rows == part.rows, path
+            assert pyarrow.parquet.read_metadata(path).num_rows == file.rows, path
     assert found >= 5
 
 
@@ -98,7 +100,7 @@ def hidden(make_benchmark: Any, mirror: Path, tmp_path: Path) -> Callable[..., t
 
 
 def test_hidden_sets_are_predicted_not_scored_and_written(
-    hidden: Any, small_parts: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    hidden: Any, small_files: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     benchmark, layout = hidden()
     path = layout.run(Cell("p", "no_kd", "mnli"), 1)
@@ -154,15 +156,15 @@ def test_without_hidden_test_sets_there_is_nothing_to_submit(pipeline: Any, tmp_
 
 
 def test_predictions_of_other_data_are_refused() -> None:
-    part = leaderboard_submission.PARTS[0]
+    file = leaderboard_submission.SUBMISSION_FILES[0]
     with pytest.raises(UserError, match=r"CoLA.tsv: 7 predictions, but GLUE's test file has 1,063 rows"):
-        leaderboard_submission.answers(part, np.zeros((7, 2), np.float32))
-    bad = np.zeros((part.rows, 2), np.float32)
+        leaderboard_submission.spelled(file, np.zeros((7, 2), np.float32))
+    bad = np.zeros((file.rows, 2), np.float32)
     bad[5, 1] = np.nan
     with pytest.raises(UserError, match=r"CoLA.tsv: row 5: prediction is not finite"):
-        leaderboard_submission.answers(part, bad)
-    stsb = replace(leaderboard_submission.PARTS[3], rows=3)
-    assert leaderboard_submission.answers(stsb, np.array([[-1.0], [2.34567], [9.0]], np.float32)) == [
+        leaderboard_submission.spelled(file, bad)
+    stsb = replace(leaderboard_submission.SUBMISSION_FILES[3], rows=3)
+    assert leaderboard_submission.spelled(stsb, np.array([[-1.0], [2.34567], [9.0]], np.float32)) == [
         "0.000",
         "2.346",
         "5.000",
@@ -172,11 +174,11 @@ def test_predictions_of_other_data_are_refused() -> None:
 def made(path: Path, **changes: bytes | None) -> Path:
     """A valid submission with some files replaced (by stem), or left out."""
     with zipfile.ZipFile(path, "w") as archive:
-        for part in leaderboard_submission.PARTS:
-            stem = part.file.removesuffix(".tsv")
-            content = changes.pop(stem, leaderboard_submission.tsv(part.filled()))
+        for file in leaderboard_submission.SUBMISSION_FILES:
+            stem = file.name.removesuffix(".tsv")
+            content = changes.pop(stem, leaderboard_submission.tsv(file.filled()))
             if content is not None:
-                archive.writestr(part.file, content)
+                archive.writestr(file.name, content)
         for name, content in changes.items():
             archive.writestr(name, content or b"")
     return path
@@ -208,7 +210,9 @@ FAULTS: dict[str, tuple[dict[str, bytes | None], str]] = {
 @pytest.mark.parametrize("fault", FAULTS)
 def test_checker_names_the_first_fault(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, fault: str) -> None:
     monkeypatch.setattr(
-        leaderboard_submission, "PARTS", tuple(replace(part, rows=2) for part in leaderboard_submission.PARTS)
+        leaderboard_submission,
+        "SUBMISSION_FILES",
+        tuple(replace(file, rows=2) for file in leaderboard_submission.SUBMISSION_FILES),
     )
     leaderboard_submission.check(made(tmp_path / "good.zip"))
     changes, expected = FAULTS[fault]

@@ -9,7 +9,7 @@ import scipy.stats
 from sklearn import metrics as sk
 
 from railkd import metrics
-from railkd.metrics import METRICS, constant_baseline, predicted, score
+from railkd.metrics import METRICS, constant_prediction_baseline, predicted, score
 from railkd.tasks import TASKS
 
 PAIRS = {
@@ -26,7 +26,7 @@ def test_classes_equal_sklearn(name: str) -> None:
         size = int(rng.integers(1, 60))
         p, y = rng.integers(0, 2, size), rng.integers(0, 2, size)
         if trial % 6 == 0:
-            p[:] = trial % 4 // 2  # constant answers
+            p[:] = trial % 4 // 2  # one class for all
         if trial % 10 == 0:
             y[:] = 1
         if name != "matthews" or np.ptp(np.concatenate([p, y])):  # sklearn warns of a single class
@@ -73,16 +73,16 @@ def test_score_refuses_what_has_no_score() -> None:
         score(("accuracy",), np.zeros(0), np.zeros(0))
 
 
-def test_constant_baseline_is_the_best_constant() -> None:
+def test_constant_prediction_baseline_is_the_best_constant() -> None:
     rng = np.random.default_rng(3)
     for classes in (2, 3):
         y = rng.integers(0, classes, 41)
         brute = max(float(np.mean(y == c)) for c in range(classes))
-        assert constant_baseline(("accuracy",), y, classes) == {"accuracy": brute}
+        assert constant_prediction_baseline(("accuracy",), y, classes) == {"accuracy": brute}
     y = rng.integers(0, 2, 41)
-    found = constant_baseline(("f1", "matthews"), y, 2)
+    found = constant_prediction_baseline(("f1", "matthews"), y, 2)
     assert found["f1"] == pytest.approx(sk.f1_score(y, np.ones(41))) and found["matthews"] == 0
-    assert constant_baseline(("pearson",), rng.random(9), 1) == {"pearson": 0.0}
+    assert constant_prediction_baseline(("pearson",), rng.random(9), 1) == {"pearson": 0.0}
 
 
 def test_predicted() -> None:
@@ -97,7 +97,7 @@ def test_predicted() -> None:
                                                    ("sst2", "accuracy", 50.9)])  # fmt: skip
 def test_known_constant_scores_of_glue_dev(real_data: Path, task: str, metric: str, percent: float) -> None:
     labels = pd.read_parquet(real_data / task / "validation.parquet", columns=["label"])["label"].to_numpy()
-    assert round(100 * constant_baseline((metric,), labels, 2)[metric], 1) == percent
+    assert round(100 * constant_prediction_baseline((metric,), labels, 2)[metric], 1) == percent
 
 
 @pytest.mark.parametrize("task", ["cola", "mrpc", "stsb", "mnli"])

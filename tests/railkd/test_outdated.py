@@ -10,8 +10,8 @@ import torch
 import yaml
 from published import REFERENCE, needs_current_reference
 
-from analysis.benchmark import read
 from analysis.load import read as load
+from analysis.reported_benchmark import read
 from railkd import cli
 from railkd.benchmark import config, defaults
 from railkd.benchmark.config import ROOT

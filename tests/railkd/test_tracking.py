@@ -16,8 +16,8 @@ from railkd.cli import main
 from railkd.commands.checking import check
 from railkd.errors import UserError
 from railkd.jobs import distillation, fine_tuning, preparing
+from railkd.jobs_to_run import JobsToRun
 from railkd.records import run_record
-from railkd.survey import Survey
 from railkd.tracking import TrackedRun, tracked
 
 CPU = torch.device("cpu")
@@ -79,7 +79,7 @@ def test_a_run_in_tensorboard_then_from_its_record(stubs: Any, make_benchmark: A
         ({"training": {"student": {"learning_rate": 1e-3}}}, True),
     ):
         other = replace(benchmark, spec={**benchmark.spec, **changes})
-        assert (student in Survey(other, layout).outdated) == made_again
+        assert (student in JobsToRun(other, layout).outdated) == made_again
 
 
 def test_wandb_knows_a_run_by_what_it_is(stubs: Any, make_benchmark: Any, tmp_path: Path) -> None:

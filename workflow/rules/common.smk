@@ -36,15 +36,15 @@ try:
         raise UserError(f"--config: unknown key '{next(iter(config))}'; available: benchmark, device, gres, results")
     B = benchmarks.load(BENCHMARK)
     L = Layout(results_folder(B, RESULTS))
-    SURVEY = None  # which results are present and as expected; a cluster's jobs read this file too, without it
+    JOBS_TO_RUN = None  # which results are present and as expected; a cluster's jobs read this file too, without it
     if workflow.is_main_process:
         files.check_folder(Path(RESULTS or L.root))  # as it was typed
         check(B, L, reach=False)
-        from railkd.survey import Survey
+        from railkd.jobs_to_run import JobsToRun
 
-        SURVEY = Survey(B, L, made_of.digests(B, L), made_of.files(B, L))
-        SURVEY.align_times()
-        for line in SURVEY.lines():
+        JOBS_TO_RUN = JobsToRun(B, L, made_of.digests(B, L), made_of.files(B, L))
+        JOBS_TO_RUN.align_times()
+        for line in JOBS_TO_RUN.lines():
             print(f"railkd: {line}", file=sys.stderr)
         engine.show_run(workflow, partial(summary.summary, L.root))
 except UserError as error:
@@ -143,7 +143,7 @@ def cell_inputs(pair, method, seeds):
     def inputs(wildcards):
         signals, task = L.signals(teacher, wildcards.task), wildcards.task
         expected = [wildcards.get("seed", seed) for seed in seeds]
-        if SURVEY and SURVEY.complete(Cell(pair, method, task), wildcards.get("point"), expected):
+        if JOBS_TO_RUN and JOBS_TO_RUN.complete(Cell(pair, method, task), wildcards.get("point"), expected):
             # The signals follow from the other inputs: computing them again, for another method, is no reason to train
             # again. A run that is to be trained must not have this: a job whose input is ancient() is not considered
             # when that input is made again (snakemake/snakemake#4166).
@@ -187,9 +187,9 @@ def keep_what_is_right():
         for path in (Path(output) for output in outputs if output.endswith(".json")):
             if forced:
                 L.kept(path).unlink(missing_ok=True)
-            elif SURVEY.valid(path):
+            elif JOBS_TO_RUN.valid(path):
                 finished_runs.keep(L, path)
-    strays = SURVEY.strays()
+    strays = JOBS_TO_RUN.strays()
     for path in strays:
         finished_runs.set_aside(L, path)
     if strays:

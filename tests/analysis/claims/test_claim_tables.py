@@ -9,9 +9,9 @@ import pytest
 import reading
 from made_records import BERT, spec
 
-from analysis.benchmark import read
 from analysis.claims import claim_tables, verdicts
 from analysis.report import claims_html
+from analysis.reported_benchmark import read
 from analysis.tables import formats
 
 

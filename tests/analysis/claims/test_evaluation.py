@@ -17,8 +17,8 @@ from made_records import BERT, LARGE, PAPER_METHODS, ROBERTA, Folder, spec
 
 from analysis import load
 from analysis.__main__ import main
-from analysis.benchmark import read
 from analysis.claims import evaluation, ledger
+from analysis.reported_benchmark import read
 from railkd.errors import UserError
 
 TASKS = ["cola", "sst2", "mrpc", "stsb", "qqp", "mnli"]

@@ -10,8 +10,8 @@ import jsonschema
 import pytest
 import yaml
 
-from analysis.benchmark import FIGURES, TABLES
 from analysis.claims import audit, ledger
+from analysis.reported_benchmark import FIGURES, TABLES
 from analysis.tables.measures import MEASURES
 from railkd.errors import UserError
 

@@ -17,11 +17,11 @@ from scipy import stats as reference
 
 from analysis import load
 from analysis.__main__ import main
-from analysis.benchmark import Benchmark, read
 from analysis.figures import ablation, layer_map_survey, style
 from analysis.load import Runs
 from analysis.report import contents, markdown
 from analysis.report.catalogue import DRAWINGS
+from analysis.reported_benchmark import ReportedBenchmark, read
 from analysis.statistics import summaries
 from railkd.benchmark.variants import expand
 
@@ -52,7 +52,7 @@ def varied(tmp_path: Path) -> Folder:
     return folder.fill()
 
 
-def loaded(folder: Folder) -> tuple[Benchmark, Runs]:
+def loaded(folder: Folder) -> tuple[ReportedBenchmark, Runs]:
     benchmark = read(folder.file)
     return benchmark, load.read(benchmark, folder.results)
 
@@ -227,7 +227,7 @@ def test_verdicts() -> None:
 # ---- layer-map survey ----
 
 
-def one_survey(folder: Folder) -> tuple[Benchmark, layer_map_survey.Survey]:
+def one_survey(folder: Folder) -> tuple[ReportedBenchmark, layer_map_survey.Survey]:
     benchmark, runs = loaded(folder)
     (found,) = layer_map_survey.surveys(benchmark, runs)  # rail_kd_l has named maps alone
     return benchmark, found

@@ -19,11 +19,11 @@ from matplotlib.text import Text
 from pytest import approx
 
 from analysis import load
-from analysis.benchmark import Benchmark, read
 from analysis.figures import paper_figures, report_plots, style
 from analysis.figures.style import Sheet
 from analysis.load import Runs
 from analysis.report import catalogue
+from analysis.reported_benchmark import ReportedBenchmark, read
 from analysis.tables import formats
 from analysis.tables.cells import Table
 from railkd.method_sources import available
@@ -53,12 +53,12 @@ def lab(light: np.ndarray) -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def shown(full: Folder) -> tuple[Benchmark, Runs]:
+def shown(full: Folder) -> tuple[ReportedBenchmark, Runs]:
     benchmark = read(full.file)
     return benchmark, load.read(benchmark, full.results)
 
 
-def sheets(benchmark: Benchmark, runs: Runs, results: Path) -> Iterator[tuple[str, Sheet]]:
+def sheets(benchmark: ReportedBenchmark, runs: Runs, results: Path) -> Iterator[tuple[str, Sheet]]:
     """Every figure of a report."""
     with style.themed():
         for name, drawing in catalogue.drawings_of(benchmark).items():
@@ -78,13 +78,13 @@ def sheets(benchmark: Benchmark, runs: Runs, results: Path) -> Iterator[tuple[st
                 yield f"{name} {pair.name}", sheet
 
 
-def averaged(benchmark: Benchmark, runs: Runs, results: Path) -> list[Table]:
+def averaged(benchmark: ReportedBenchmark, runs: Runs, results: Path) -> list[Table]:
     """The tables whose averages are shown at a glance."""
     return [table for table in catalogue.tables_of(benchmark, runs, results) if table.number in (2, 3)]
 
 
 @pytest.fixture(scope="module")
-def drawn(shown: tuple[Benchmark, Runs], full: Folder) -> dict[str, Sheet]:
+def drawn(shown: tuple[ReportedBenchmark, Runs], full: Folder) -> dict[str, Sheet]:
     """Every figure, laid out."""
     found = dict(sheets(*shown, full.results))
     for sheet in found.values():
@@ -129,7 +129,7 @@ def test_own_methods_have_their_own_marks_and_variants_their_entrys(small: Folde
 
 
 def test_a_method_has_one_colour_and_marker_in_every_figure(
-    shown: tuple[Benchmark, Runs], drawn: dict[str, Sheet]
+    shown: tuple[ReportedBenchmark, Runs], drawn: dict[str, Sheet]
 ) -> None:
     """Read from what is drawn and from the legends: a colour of a method never comes with another's marker."""
     benchmark, _ = shown
@@ -218,7 +218,9 @@ def test_the_page_says_it_too(full: Folder) -> None:
         assert "do not start at 0." in figure, name
 
 
-def test_the_averages_are_the_tables_with_students_intervals(shown: tuple[Benchmark, Runs], full: Folder) -> None:
+def test_the_averages_are_the_tables_with_students_intervals(
+    shown: tuple[ReportedBenchmark, Runs], full: Folder
+) -> None:
     benchmark, runs = shown
     tables = averaged(benchmark, runs, full.results)
     sheet, data = report_plots.averages(benchmark, tables), report_plots.averages_frame(tables)
@@ -250,7 +252,7 @@ def test_the_averages_are_the_tables_with_students_intervals(shown: tuple[Benchm
     assert data.set_index(["pair", "block", "method"])["paper"][BERT, "test", "pkd"] == approx(paper["test", "pkd"])
 
 
-def test_draws_that_are_the_same_are_said_once(shown: tuple[Benchmark, Runs], folder: Folder) -> None:
+def test_draws_that_are_the_same_are_said_once(shown: tuple[ReportedBenchmark, Runs], folder: Folder) -> None:
     benchmark, runs = shown
     pair = benchmark.pairs[0]
     assert report_plots.repeated(runs, pair, "rail_kd_l") == 3 * 3  # seeds and epochs; all tasks draw alike
@@ -274,7 +276,7 @@ def test_tables_are_written_without_a_plotting_library(small: Folder) -> None:
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, timeout=120)
 
 
-def test_markdown_tables_read_back_as_the_same_cells(full: Folder, shown: tuple[Benchmark, Runs]) -> None:
+def test_markdown_tables_read_back_as_the_same_cells(full: Folder, shown: tuple[ReportedBenchmark, Runs]) -> None:
     benchmark, runs = shown
     for table in catalogue.tables_of(benchmark, runs, full.results):
         (read_back,) = reading.tables(formats.to_markdown(table))

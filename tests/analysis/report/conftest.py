@@ -10,8 +10,8 @@ from made_records import Folder, spec
 
 from analysis import load
 from analysis.__main__ import main
-from analysis.benchmark import read
 from analysis.report import contents, html_page
+from analysis.reported_benchmark import read
 
 
 @pytest.fixture(scope="package")

@@ -3,8 +3,8 @@
 import json
 from pathlib import Path
 
-from analysis.benchmark import FIGURES, TABLES
 from analysis.report.catalogue import DRAWINGS
+from analysis.reported_benchmark import FIGURES, TABLES
 from analysis.tables.cells import TITLES, title_of_table
 from railkd.benchmark import config
 

@@ -11,9 +11,9 @@ from made_records import BERT, Folder
 from scipy import stats as scipy_stats
 
 from analysis.__main__ import main
-from analysis.benchmark import read
 from analysis.report import comparison
 from analysis.report.comparison import Side, welch
+from analysis.reported_benchmark import read
 from analysis.statistics import inference
 
 

@@ -5,8 +5,8 @@ from made_records import Folder
 
 from analysis import load
 from analysis.__main__ import main
-from analysis.benchmark import read
 from analysis.report import contents, failures, html_page, markdown
+from analysis.reported_benchmark import read
 
 PAIR = "bert12-distilbert6"
 OWN = "distil_pkd/bert12-distilbert6/cola-1.log"

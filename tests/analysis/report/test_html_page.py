@@ -16,9 +16,9 @@ from made_records import BERT, GLUE, LARGE, OOD, Folder, cells, scores
 from scipy import stats as scipy_stats
 
 from analysis import load
-from analysis.benchmark import read
 from analysis.figures import inline_svg, report_plots, style
 from analysis.report import contents, html_page
+from analysis.reported_benchmark import read
 from analysis.statistics import summaries
 from railkd.errors import UserError
 

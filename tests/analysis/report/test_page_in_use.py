@@ -10,8 +10,8 @@ import pytest
 from browsing import SIZES, drawn, size, soon, visit
 from made_records import BERT, GLUE, LARGE, Folder, spec
 
-from analysis.benchmark import read
 from analysis.figures import style
+from analysis.reported_benchmark import read
 
 REFERENCE = Path(__file__).parents[3] / "results" / "reference"
 UNFOLD = "document.querySelectorAll('details').forEach((d) => { d.open = true; })"

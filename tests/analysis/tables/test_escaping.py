@@ -7,8 +7,8 @@ from made_records import Folder
 
 from analysis import load
 from analysis.__main__ import main
-from analysis.benchmark import read
 from analysis.figures import paper_figures
+from analysis.reported_benchmark import read
 from analysis.tables import formats, numbers
 
 

@@ -14,8 +14,8 @@ from published import needs_current_reference
 
 from analysis import load
 from analysis.__main__ import main
-from analysis.benchmark import read
 from analysis.claims import evaluation, ledger
+from analysis.reported_benchmark import read
 from analysis.validity.questions import QUESTIONS
 
 ROOT = Path(__file__).parents[3]

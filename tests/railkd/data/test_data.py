@@ -13,7 +13,7 @@ from railkd.data import batches, preparation, reading
 from railkd.data.batches import Split, epoch_batches, sorted_batches
 from railkd.data.sampling import rows_of
 from railkd.errors import UserError
-from railkd.metrics import constant_baseline
+from railkd.metrics import constant_prediction_baseline
 from railkd.models.checkpoints import Checkpoint, load_tokenizer
 from railkd.tasks import OUT_OF_DOMAIN, TASKS
 
@@ -291,7 +291,7 @@ def test_prepare_and_load_round_trip_and_notice_a_flipped_byte(
     assert facts["examples"] == {"train": 72, "dev": 30, "dev_mismatched": 30, "scitail": 30}
     assert facts["pad_id"] == tokenizers["bert4"].pad_token_id and facts["max_length"] == 32
     labels = prepared.splits["scitail"].labels.numpy()
-    assert facts["baselines"]["scitail"] == constant_baseline(("accuracy", "f1"), labels, 2)
+    assert facts["baselines"]["scitail"] == constant_prediction_baseline(("accuracy", "f1"), labels, 2)
     assert facts["baselines"]["dev"] == {"accuracy": pytest.approx(1 / 3)}
     frame = pd.read_parquet(mirror / "mnli" / "train.parquet")
     split = prepared.splits["train"]

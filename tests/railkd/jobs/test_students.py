@@ -18,8 +18,8 @@ from railkd.benchmark.paths import Layout
 from railkd.benchmark.specification import Cell
 from railkd.errors import UserError
 from railkd.jobs import distillation, students
+from railkd.jobs_to_run import JobsToRun
 from railkd.records import run_record, sealed_files
-from railkd.survey import Survey
 
 CPU = torch.device("cpu")
 CELL = Cell("distilbert2", "no_kd", "mrpc")
@@ -63,7 +63,7 @@ def there(layout: Layout) -> list[int]:
 
 def again(made: Made) -> list[Path]:
     """Records of the runs that the workflow would train again."""
-    products = Survey(*made).products
+    products = JobsToRun(*made).products
     return [p.outputs[0] for p in products if p.job.startswith("run of") and p.why is not None]
 
 
@@ -133,7 +133,7 @@ def test_the_key_alone_trains_nothing_again_unless_its_weights_are_missing(make:
     best, other = (made[1].run(CELL, n) for n in (there(made[1])[0], 3 - there(made[1])[0]))
     assert again(make("none")) == again(make("best")) == again(make()) == []
     assert again(make("all")) == [other]
-    lines = list(Survey(*make("all")).lines())
+    lines = list(JobsToRun(*make("all")).lines())
     assert lines == ["1 × run of no_kd, made again: its weights were not kept, save_students: all asks for them (1)"]
     shutil.rmtree(students.folder_of(best))  # by hand, to have room
     assert again(make()) == [] and again(make("best")) == [best]

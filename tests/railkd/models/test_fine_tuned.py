@@ -13,10 +13,10 @@ from railkd.benchmark.paths import Layout
 from railkd.commands.checking import check
 from railkd.errors import UserError
 from railkd.jobs import fine_tuning, preparing
+from railkd.jobs_to_run import JobsToRun
 from railkd.models import checkpoints, classifier
 from railkd.models.fine_tuned import output_order, reorder_outputs
 from railkd.records import run_record
-from railkd.survey import Survey
 from railkd.tasks import TASKS
 from railkd.verification import Verifier
 
@@ -139,13 +139,13 @@ def test_its_head_gives_the_scores_and_nothing_is_trained(
     config = json.loads((place.parent / "config.json").read_text())
     assert config["id2label"] == {"0": "not_equivalent", "1": "equivalent"}
     fine_tuning.signals(benchmark, layout, "bert4", "mrpc", CPU)
-    teachers = [p for p in Survey(benchmark, layout).products if p.job in ("teacher", "signals")]
+    teachers = [p for p in JobsToRun(benchmark, layout).products if p.job in ("teacher", "signals")]
     assert [p.why for p in teachers] == [None, None]
     problems = list(Verifier(benchmark, layout).problems())
     assert problems and all("missing" in line and "seed-" in line for line in problems)  # of the students alone
     renamed = json.loads((tmp_path / "published" / "config.json").read_text())
     (tmp_path / "published" / "config.json").write_text(json.dumps({**renamed, "id2label": {"0": "a", "1": "b"}}))
-    assert [p.why for p in Survey(benchmark, layout).products if p.job == "teacher"] == [
+    assert [p.why for p in JobsToRun(benchmark, layout).products if p.job == "teacher"] == [
         "the teacher's checkpoint is another one"
     ]
 

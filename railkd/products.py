@@ -1,12 +1,10 @@
-"""Finds which results are what the benchmark file asks for, by what they hold and not by when they were written.
+"""Judges what each job of the workflow writes: it is what the benchmark file asks for, or why it is not.
 
 Every result carries what it was made of: a run record its configuration and fingerprints, a sealed folder or file its
-``made_of``. The workflow asks here before it decides which jobs to run, so an edit of the benchmark file, of a method's
-source, of a data file or of a checkpoint reruns what depends on it, and a copied or renamed folder reruns nothing.
+``made_of``. Content decides, and not when a file was written: an edit of the benchmark file, of a method's source, of a
+data file or of a checkpoint reruns what depends on it, and a copied or renamed folder reruns nothing.
 """
 
-import os
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -37,7 +35,7 @@ class Product:
     why: str | None
 
 
-class Survey:
+class Products:
     """Every product of a benchmark's workflow, each judged by its content. Reads records and seals, no weights.
 
     ``analysis``: its steps, in their order, with what each is to be made of; ``read``: the files that they read. Both
@@ -54,61 +52,15 @@ class Survey:
         self._tokenizers: dict[str, str | None] = {}
         self._facts: dict[tuple[str, str], dict[str, Any]] = {}
         self._teachers: dict[tuple[str, str], dict[str, Any]] = {}
-        self._runs: dict[Path, str | None] = {}
         self._readers: dict[tuple[str, str], list[Path]] = {}  # (teacher, task) -> runs, and points, that read signals
-        self.products: list[Product] = []
-        self._renewed: set[Path] = set()  # outputs that will be written: outdated, missing, or behind such an input
+        self.runs: dict[Path, str | None] = {}  # record of a run or of a point -> why it is not as asked; None: it is
+        self.judged: list[Product] = []
+        self.renewed: set[Path] = set()  # outputs that will be written: outdated, missing, or behind such an input
         for product in self._all():  # which looks at what is renewed so far
-            self.products.append(product)
-            if product.why is not None or not self._renewed.isdisjoint(product.inputs):
-                self._renewed.update(product.outputs)
+            self.judged.append(product)
+            if product.why is not None or not self.renewed.isdisjoint(product.inputs):
+                self.renewed.update(product.outputs)
         self._digests.save()
-
-    @property
-    def outdated(self) -> dict[str, str]:
-        """Present results that have to be made again, as paths, and why."""
-        changed = (p for p in self.products if p.why is not None)
-        return {str(path): str(p.why) for p in changed for path in p.outputs if os.path.lexists(path)}
-
-    def complete(self, cell: Cell, point: str | None, seeds: Iterable[str]) -> bool:
-        """Whether these runs of a cell, or this point of its search, are there and stay as they are."""
-        layout = self.layout
-        places = [layout.run(cell, int(seed)) for seed in seeds] if point is None else [layout.point(cell, int(point))]
-        return self._renewed.isdisjoint(places)
-
-    def valid(self, path: Path) -> bool:
-        """Whether this run record is there and as asked."""
-        return self._runs.get(path, MISSING) is None
-
-    def lines(self) -> Iterator[str]:
-        """One line for each kind of job that has something to compute again, with how many and why."""
-        whys: dict[str, Counter[str]] = {}
-        for product in self.products:
-            computes = product.job not in ("release", *self.analysis)
-            if computes and product.why is not None and any(map(os.path.lexists, product.outputs)):
-                whys.setdefault(product.job, Counter())[product.why] += 1
-        for job, found in whys.items():
-            first = ", ".join(f"{why} ({n})" for why, n in found.most_common(3))
-            yield f"{found.total()} × {job}, made again: {first}"
-
-    def align_times(self) -> None:
-        """Makes no result older than what it was made of: a copy of a folder may have any times.
-
-        Only of results that are as asked; content is not touched.
-        """
-        for product in self.products:
-            if product.why is None:
-                newest = max((_time(path) for path in product.inputs), default=0)
-                for path in product.outputs:
-                    if 0 <= _time(path) < newest:
-                        with suppress(OSError):  # a folder that cannot be written to: the workflow will say so
-                            os.utime(path, ns=(newest, newest))
-
-    def strays(self) -> list[Path]:
-        """Records of runs and of teachers that the benchmark file does not name."""
-        known = {path for product in self.products for path in product.outputs}
-        known |= {self.layout.run(c, seed) for c in self.benchmark.cells() for seed in self.benchmark.seeds}
-        return [path for path in self.layout.present() if path not in known]
 
     def _all(self) -> Iterator[Product]:
         """In an order in which each follows what it reads."""
@@ -217,7 +169,7 @@ class Survey:
         runs = [self._run(job, layout.run(cell, seed), cell, seed, expected, inputs) for seed in benchmark.seeds]
         undecided = students.mode(benchmark) == "best" and any(run.why for run in runs)  # which seed is the best
         weights = {} if undecided else students.lacking(benchmark, layout, cell)
-        for seed, run in zip(benchmark.seeds, runs, strict=True):  # the record stays as it is: see self._runs
+        for seed, run in zip(benchmark.seeds, runs, strict=True):  # the record stays as it is: see self.runs
             yield replace(run, why=run.why or weights.get(seed))
 
     def _cell_inputs(self, cell: Cell) -> tuple[Path, ...]:
@@ -243,7 +195,7 @@ class Survey:
             "student": self._model(pair["student"]),
         }
         _, why = judged(path, identity, config, prints)
-        self._runs[path] = why
+        self.runs[path] = why
         self._readers.setdefault((pair["teacher"], cell.task), []).append(path)
         return Product(job, (path, path.with_suffix(".safetensors")), inputs, why)
 
@@ -262,7 +214,7 @@ class Survey:
 
     def _wanting(self, teacher: str, task: str) -> list[str] | None:
         """The pooled vectors that runs read which are still to be trained; None where there is no such run."""
-        if self._renewed.isdisjoint(self._readers.get((teacher, task), [])):
+        if self.renewed.isdisjoint(self._readers.get((teacher, task), [])):
             return None
         students = [pair["student"] for pair in self.benchmark.pairs.values() if pair["teacher"] == teacher]
         if any(on_hub(self.benchmark, model) for model in (teacher, *students)):
@@ -276,7 +228,7 @@ class Survey:
         stamp = self.layout.released(teacher, task)
         runs = self.layout.root / "runs"
         readers = [path for path in self._readers.get((teacher, task), []) if path.is_relative_to(runs)]
-        why = None if stamp.is_file() and all(self._runs[path] is None for path in readers) else MISSING
+        why = None if stamp.is_file() and all(self.runs[path] is None for path in readers) else MISSING
         return Product("release", (stamp,), tuple(readers), why)
 
     # --- analysis ---
@@ -296,11 +248,3 @@ class Survey:
             why = why or next((f"{path.name} is missing" for path in written if not path.is_file()), None)
             yield Product(step, tuple(written), tuple(known), why)
             known += written
-
-
-def _time(path: Path) -> int:
-    """A file's time of last change in nanoseconds; -1 where there is none."""
-    try:
-        return path.stat().st_mtime_ns
-    except OSError:
-        return -1

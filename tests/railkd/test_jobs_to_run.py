@@ -1,4 +1,4 @@
-"""What a survey finds: each result that is not as asked, by what it holds, whatever its time."""
+"""Which jobs have to run: those of each result that is not as asked, by what it holds, whatever its time."""
 
 import os
 import shutil
@@ -14,8 +14,8 @@ from railkd.benchmark import config
 from railkd.benchmark.paths import Layout
 from railkd.benchmark.specification import Benchmark, Cell
 from railkd.jobs import distillation, fine_tuning, finished_runs, preparing
+from railkd.jobs_to_run import JobsToRun
 from railkd.records import hashes, sealed_files
-from railkd.survey import Survey
 
 CPU = torch.device("cpu")
 CELL = Cell("distilbert2", "rail_kd_l", "mrpc")
@@ -24,7 +24,7 @@ CELL = Cell("distilbert2", "rail_kd_l", "mrpc")
 @pytest.fixture(scope="module")
 def finished(pipeline: Any, mirror: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with data, checkpoints, a benchmark of one task and two methods, and its results."""
-    folder = tmp_path_factory.mktemp("survey")
+    folder = tmp_path_factory.mktemp("jobs_to_run")
     shutil.copytree(mirror, folder / "data")
     shutil.copytree(pipeline.checkpoints, folder / "checkpoints")
     spec = yaml.safe_load(pipeline.benchmark.path.read_text())
@@ -51,20 +51,20 @@ def _load(folder: Path) -> tuple[Benchmark, Layout]:
     return config.load(folder / "mine.yaml"), Layout(folder / "results")
 
 
-def survey(folder: Path) -> Survey:
-    return Survey(*_load(folder))
+def jobs_to_run(folder: Path) -> JobsToRun:
+    return JobsToRun(*_load(folder))
 
 
 def whys(folder: Path) -> dict[str, str]:
     """Job -> why it has to run again, of results that are there."""
-    found = survey(folder)
+    found = jobs_to_run(folder)
     return {
         p.job: p.why for p in found.products if p.why and p.job != "release" and any(map(os.path.exists, p.outputs))
     }
 
 
 def test_what_was_made_is_as_asked(folder: Path) -> None:
-    assert whys(folder) == {} and survey(folder).strays() == []
+    assert whys(folder) == {} and jobs_to_run(folder).strays() == []
 
 
 def edit_data(folder: Path) -> None:
@@ -146,11 +146,11 @@ def test_results_are_made_no_older_than_what_they_are_made_of(folder: Path) -> N
     run, teacher = layout.run(CELL, 1), layout.teacher("bert4", "mrpc") / "record.json"
     os.utime(run, (1e9, 1e9))
     content = run.read_bytes()
-    survey(folder).align_times()
+    jobs_to_run(folder).align_times()
     assert run.stat().st_mtime_ns >= teacher.stat().st_mtime_ns and run.read_bytes() == content
     edit_weights("distilbert2")(folder)
     os.utime(run, (1e9, 1e9))
-    survey(folder).align_times()  # not of a result that is not as asked
+    jobs_to_run(folder).align_times()  # not of a result that is not as asked
     assert run.stat().st_mtime == 1e9
 
 
@@ -161,7 +161,7 @@ def test_whatever_stands_in_a_file_is_a_reason_and_no_traceback(folder: Path, co
     for path in (folder / "results").rglob("*.json"):
         kept = path.read_bytes()
         path.write_text(content, encoding="latin-1")
-        survey(folder)
+        jobs_to_run(folder)
         path.write_bytes(kept)
 
 
@@ -171,11 +171,11 @@ def test_what_the_file_no_longer_names_is_set_aside_and_put_back(folder: Path) -
     text = benchmark.path.read_text()
     spec["pairs"]["distilbert2"]["methods"] = ["no_kd"]
     benchmark.path.write_text(yaml.safe_dump(spec))
-    (stray,) = survey(folder).strays()
+    (stray,) = jobs_to_run(folder).strays()
     assert stray == layout.run(CELL, 1)
     before = stray.read_bytes()
     finished_runs.set_aside(layout, stray)
-    assert not stray.exists() and survey(folder).strays() == []
+    assert not stray.exists() and jobs_to_run(folder).strays() == []
     benchmark.path.write_text(text)
     said: list[str] = []
     distillation.distil(*_load(folder), CELL, [1], CPU, said.append)
@@ -190,7 +190,7 @@ def test_what_the_file_no_longer_names_is_set_aside_and_put_back(folder: Path) -
 
 
 def test_the_hub_is_not_asked(make_benchmark: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nor would a dry run wait for it: a survey of a benchmark whose checkpoints are there opens no connection."""
+    """Nor would a dry run wait for it: whoever judges a benchmark with local checkpoints opens no connection."""
     import socket
 
     def connect(*_: Any) -> None:
@@ -212,4 +212,7 @@ def test_the_hub_is_not_asked(make_benchmark: Any, tmp_path: Path, monkeypatch: 
     layout = Layout(tmp_path / "results")
     for task in benchmark.tasks:
         sealed_files.write_json(layout.signals("far", task) / "signals.json", {})
-    assert {product.why for product in Survey(benchmark, layout).products} == {"missing", "it is no store of signals"}
+    assert {product.why for product in JobsToRun(benchmark, layout).products} == {
+        "missing",
+        "it is no store of signals",
+    }

@@ -53,7 +53,7 @@ class Pair:
 
 
 @dataclass(frozen=True)
-class Benchmark:
+class ReportedBenchmark:
     """The keys of a benchmark file that the analysis reads."""
 
     file: config.Benchmark  # all of it, resolved
@@ -138,12 +138,12 @@ def title_of_class(method: str) -> str:
     return "Teacher" if method == "teacher" else facts(method).title
 
 
-def read(path: Path) -> Benchmark:
+def read(path: Path) -> ReportedBenchmark:
     """Reads and checks a benchmark file (see ``railkd.benchmark.config.load``) and keeps what the analysis needs."""
     checked = config.load(path)
     tasks = tuple(task for task in (*TASKS, *checked.own_tasks) if task in checked.tasks)
     sizes = {task: checked.task_settings(task).get("train_examples") for task in tasks}
-    return Benchmark(
+    return ReportedBenchmark(
         file=checked,
         name=checked.name,
         title=str(checked.spec["title"]),
