@@ -14,7 +14,6 @@ import pytest
 from published import BENCHMARK, REFERENCE, needs_current_reference
 from test_workflow import snakemake
 
-from analysis.report.comparison import Side, welch
 from analysis.statistics import inference
 from railkd.benchmark.config import load
 from railkd.benchmark.paths import Layout
@@ -36,14 +35,14 @@ def scores(layout, method, split, seeds):
     return [100 * record["scores"][split][SPLITS[split]] for record in found]
 
 
-def side(values):
+def mean_of(values):
     """A cell of a table."""
-    return Side(statistics.mean(values), statistics.stdev(values), len(values), "mean", "percent")
+    return inference.Mean(statistics.mean(values), statistics.stdev(values), len(values))
 
 
 def differ(ours, theirs):
     """The (method, split) whose means over seeds differ by more than chance: ours and theirs map it to its scores."""
-    p = np.array([welch(side(ours[key]), side(theirs[key]))[2] for key in ours])
+    p = np.array([inference.welch(mean_of(ours[key]), mean_of(theirs[key]))[2] for key in ours])
     return [key for key, adjusted in zip(ours, inference.holm(p), strict=True) if adjusted <= LEVEL]
 
 

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from scipy.special import stdtr, stdtrit
 
 from analysis.figures import inline_svg
 from analysis.report.templates import render
@@ -25,19 +24,16 @@ from railkd.benchmark.paths import Layout
 from railkd.errors import UserError
 from railkd.records.sealed_files import require
 
-LEVEL = 0.05
+SIGNIFICANCE = 0.05  # of Welch's tests, after Holm's correction
 # same: no difference beyond chance or tolerance; untested: a single run, or no mean over runs; *_only: on one side
 Verdict = Literal["same", "differs", "untested", "first_only", "second_only"]
 Key = tuple[int, str, str, str, str]  # table, pair, block, row, column
 
 
 @dataclass(frozen=True)
-class Side:
+class Side(inference.Mean):
     """One folder's number of a cell, in the unit shown; NaN: does not apply."""
 
-    value: float
-    sd: float
-    n: int
     statistic: str
     unit: str
 
@@ -53,21 +49,6 @@ class Compared:
     difference: float = math.nan
     half: float = math.nan  # of the 95 % interval of the difference
     p: float = math.nan  # Welch's test, before Holm's correction
-
-
-def welch(ours: Side, theirs: Side) -> tuple[float, float, float]:
-    """Difference of two means over n ≥ 2 runs, half its 95 % interval, and p (Welch, 1947: unequal variances).
-
-    Without any spread on either side, equal means have p = 1 and others 0.
-    """
-    difference = ours.value - theirs.value
-    a, b = ours.sd**2 / ours.n, theirs.sd**2 / theirs.n
-    if a + b < 1e-18:
-        return difference, 0.0, 1.0 if abs(difference) < 1e-9 else 0.0
-    degrees = (a + b) ** 2 / (a**2 / (ours.n - 1) + b**2 / (theirs.n - 1))
-    error = math.sqrt(a + b)
-    p = 2 * float(stdtr(degrees, -abs(difference) / error))
-    return difference, float(stdtrit(degrees, 1 - LEVEL / 2)) * error, p
 
 
 def read(results: Path) -> dict[Key, Side]:
@@ -114,14 +95,14 @@ def compare(results: Path, against: Path, tolerance: float = 0.0) -> list[Compar
         if key[3] == BASELINE:
             cell = replace(cell, verdict="same" if abs(cell.difference) < 0.005 else "differs")
         elif ours.statistic == theirs.statistic == "mean" and min(ours.n, theirs.n) > 1:
-            difference, half, p = welch(ours, theirs)
+            difference, half, p = inference.welch(ours, theirs)
             cell = replace(cell, verdict="same", difference=difference, half=half, p=p)
         cells.append(cell)
     tested = {cell.key[1:]: cell.p for cell in cells if not math.isnan(cell.p)}
     adjusted = dict(zip(tested, inference.holm(np.array(list(tested.values()))), strict=True))
     return [
         replace(cell, verdict="differs")
-        if not math.isnan(cell.p) and adjusted[cell.key[1:]] <= LEVEL and abs(cell.difference) > tolerance
+        if not math.isnan(cell.p) and adjusted[cell.key[1:]] <= SIGNIFICANCE and abs(cell.difference) > tolerance
         else cell
         for cell in cells
     ]
@@ -165,8 +146,8 @@ def rule(cells: list[Compared], tolerance: float) -> str:
     """How a difference was judged, as a sentence."""
     tested = len({cell.key[1:] for cell in cells if not math.isnan(cell.p)})
     text = (
-        f"{tested:,} means over seeds tested by Welch's test, Holm-corrected together at {100 * LEVEL:.0f} %. With few "
-        "seeds only large differences are found: “same” means that none was shown, not that there is none."
+        f"{tested:,} means over seeds tested by Welch's test, Holm-corrected together at {100 * SIGNIFICANCE:.0f} %. "
+        "With few seeds only large differences are found: “same” means that none was shown, not that there is none."
     )
     return text + (f" Differences up to {tolerance:g} points count as none." if tolerance else "")
 

@@ -63,6 +63,30 @@ class Estimate:
         return np.minimum(sides * np.minimum(1 - self.p_above(lower), self.p_above(upper)), 1.0)
 
 
+@dataclass(frozen=True)
+class Mean:
+    """A mean over runs, with their standard deviation and number."""
+
+    value: float
+    sd: float
+    n: int
+
+
+def welch(first: Mean, second: Mean) -> tuple[float, float, float]:
+    """Difference of two means over n ≥ 2 runs, half its 95 % interval, and p (Welch, 1947: unequal variances).
+
+    Without any spread on either side, equal means have p = 1 and others 0.
+    """
+    difference = first.value - second.value
+    a, b = first.sd**2 / first.n, second.sd**2 / second.n
+    if a + b < 1e-18:
+        return difference, 0.0, 1.0 if abs(difference) < 1e-9 else 0.0
+    degrees = (a + b) ** 2 / (a**2 / (first.n - 1) + b**2 / (second.n - 1))
+    error = math.sqrt(a + b)
+    p = 2 * float(stdtr(degrees, -abs(difference) / error))
+    return difference, float(stdtrit(degrees, (1 + LEVEL) / 2)) * error, p
+
+
 def contrast(strata: Sequence[Array], weights: Sequence[float], examples: Any = 0.0) -> Estimate:
     """Σ wₖ mean(strataₖ), its variance Σ wₖ² sₖ²/nₖ and Welch–Satterthwaite degrees of freedom.
 

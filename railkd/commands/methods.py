@@ -62,10 +62,10 @@ def _check(arguments: argparse.Namespace) -> None:
     if not isinstance(given, dict):
         raise UserError(f"--options: {arguments.options!r} is not valid, expected a mapping such as '{{alpha: 0.7}}'")
     sys.path.insert(0, os.getcwd())  # module:Class of the folder one works in
-    from railkd.conformance.checks import check
+    from railkd.conformance.run_checks import run_checks
 
     failed = 0
-    for result in check(arguments.method, given):
+    for result in run_checks(arguments.method, given):
         print(result, flush=True)
         failed += result.status == "FAIL"
     if failed:

@@ -1,4 +1,4 @@
-"""Checks on miniature random models what every distillation method must do: ``railkd check-method NAME``.
+"""What every distillation method must do, one check for each function, on miniature random models.
 
 A teacher of 12 layers and a student of 6, narrower where the method allows it, on a dozen random examples of three
 classes or of scores. A method may declare that something does not apply to it: ``pooling`` mean_padded (padding),
@@ -7,20 +7,18 @@ classes or of scores. A method may declare that something does not apply to it: 
 """
 
 import tempfile
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from railkd.conformance.miniature import BATCH, CPU, EPOCHS, EXAMPLES, LENGTH, Failure, Miniatures, Terms, numbers
 from railkd.devices import autocast
-from railkd.errors import MethodError, Undeclared, UserError
-from railkd.methods import build, facts_of, find
+from railkd.errors import UserError
+from railkd.methods import build, find
 from railkd.methods.base import Setting
-from railkd.methods.mistakes import backward_of, blame, check_kept, check_trains, explained, located
 from railkd.random_streams import stream
 from railkd.signals import Batch, Signals
 from railkd.teacher.cache import SignalStore, write_signals
@@ -39,18 +37,6 @@ class Example:
     student: Signals
     teacher: Signals | None
     expected: Terms
-
-
-@dataclass(frozen=True)
-class Result:
-    """One check's outcome; ``-`` where the check does not apply, with the reason."""
-
-    check: str
-    status: Literal["ok", "FAIL", "-"]
-    text: str
-
-    def __str__(self) -> str:
-        return f"{self.status:<5}{self.check}" + (f": {self.text}" if self.text else "")
 
 
 class NotApplicable(Exception):
@@ -256,62 +242,3 @@ def by_hand(bench: Miniatures) -> None:
     method.start_epoch(0, stream(0, "method", 0))
     found = numbers(method.loss(example.batch, example.student, example.teacher)[1])
     _same(found, example.expected, "here", "by hand", 1e-4)
-
-
-CHECKS: dict[str, Callable[[Miniatures], None]] = {
-    "padding invariance": padding,
-    "gradient targets": gradients,
-    "batch-split invariance": batch_split,
-    "cached = live": cached_is_live,
-    "determinism": determinism,
-    "resume": resume,
-    "regression": regression,
-    "mixed precision": mixed_precision,
-    "hand-computed value": by_hand,
-}
-
-
-def _trial(bench: Miniatures) -> None:
-    """A step in each stage and the end of its epoch: what fails here would fail in every check."""
-    for epoch in (0, EPOCHS - 1):
-        method, batch = bench.start(epoch), bench.batch(bench.rows)
-        with blame(method):
-            loss, terms = bench.loss(method, batch, bench.outputs(method, batch))
-            check_trains(method, loss)
-            with backward_of(method):
-                loss.backward()
-            bench.student.zero_grad()
-            for name, value in numbers(terms).items():
-                if value - value != 0:
-                    raise MethodError(
-                        f"{located(type(method).terms)} returned a term {name!r} that is {value} in the first step, in "
-                        "float32; is there a division by 0, or a logarithm or root of what may be 0 or less?"
-                    )
-            method.end_epoch()
-            check_kept(method, method.history, "history")
-            check_kept(method, method.record(), "record()")
-
-
-def check(name: str, options: dict[str, Any] | None = None) -> Iterator[Result]:
-    """Every check's outcome, in order.
-
-    Raises UserError when the method cannot be found or built with its options, or cannot do a step: what its own code
-    raises is told once, with file, line and remedy, as it is in training.
-    """
-    bench = Miniatures(name, options or {})
-    facts_of(find(name))
-    _trial(bench)
-    told: dict[str, str] = {}  # what went wrong -> the check that said so first
-    for title, run in CHECKS.items():
-        try:
-            run(bench)
-        except NotApplicable as reason:
-            yield Result(title, "-", str(reason))
-        except Exception as error:  # a method's own code may raise anything
-            named = isinstance(error, Failure | UserError) and not isinstance(error, Undeclared)
-            text = str(error) if named else explained(error, find(name))
-            text = text or f"raises {type(error).__name__}: {' '.join(str(error).split())[:200]}"
-            first = told.setdefault(text, title)
-            yield Result(title, "FAIL", text if first == title else f"as in {first}")
-        else:
-            yield Result(title, "ok", "")

@@ -3,54 +3,13 @@
 import re
 import shutil
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
 from made_records import BERT, Folder
-from scipy import stats as scipy_stats
 
 from analysis.__main__ import main
 from analysis.report import comparison
-from analysis.report.comparison import Side, welch
 from analysis.reported_benchmark import read
-from analysis.statistics import inference
-
-
-def side(values: Any) -> Side:
-    """The runs of a cell, as a table has them: (runs,) -> mean, sd, n."""
-    return Side(float(np.mean(values)), float(np.std(values, ddof=1)), len(values), "mean", "percent")
-
-
-def holm(p: list[float]) -> list[bool]:
-    """Which of several hypotheses are rejected at 5 %."""
-    return [bool(adjusted <= 0.05) for adjusted in inference.holm(np.array(p))]
-
-
-def test_welch_is_scipys() -> None:
-    rng = np.random.default_rng(3)
-    a, b = rng.normal(70, 1, 3), rng.normal(72, 3, 5)
-    difference, half, p = welch(side(a), side(b))
-    expected = scipy_stats.ttest_ind(a, b, equal_var=False)
-    interval = expected.confidence_interval(0.95)
-    assert p == pytest.approx(expected.pvalue)
-    assert (difference - half, difference + half) == pytest.approx((interval.low, interval.high))
-    assert welch(side([5.0, 5.0]), side([5.0, 5.0])) == (0, 0, 1)
-    assert welch(side([5.0, 5.0]), side([6.0, 6.0])) == (-1, 0, 0)
-
-
-def test_holm_on_the_textbook_steps() -> None:
-    assert holm([0.01, 0.04, 0.03, 0.005]) == [True, False, False, True]  # .005 ≤ .05/4, .01 ≤ .05/3, .03 > .05/2
-    assert holm([]) == [] and holm([0.05]) == [True]
-
-
-def test_chance_is_found_in_at_most_one_comparison_of_twenty() -> None:
-    rng = np.random.default_rng(1)
-    wrong = 0
-    for _ in range(400):
-        sides = [(side(rng.normal(70, 1, 4)), side(rng.normal(70, 1, 4))) for _ in range(10)]
-        wrong += any(holm([welch(a, b)[2] for a, b in sides]))
-    assert wrong / 400 < 0.05 + 2 * (0.05 * 0.95 / 400) ** 0.5
 
 
 @pytest.fixture

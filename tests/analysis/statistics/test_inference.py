@@ -1,12 +1,14 @@
 """Error rates, coverage and power over repeated draws from a known truth; small cases by hand."""
 
 import itertools
+from typing import Any
 
 import numpy as np
 import pytest
+from scipy import stats as scipy_stats
 
 from analysis.statistics import bootstrap, inference
-from analysis.statistics.inference import ALPHA, Estimate
+from analysis.statistics.inference import ALPHA, Estimate, Mean, welch
 from railkd.metrics import METRICS
 
 DRAWS = 2000
@@ -173,3 +175,42 @@ def test_optimism_is_that_of_choosing() -> None:
 
 def test_improvement_counts_pairs() -> None:
     assert inference.improvement(np.array([1.0, 3.0]), np.array([1.0, 2.0])) == pytest.approx((0.5 + 0 + 1 + 1) / 4)
+
+
+# ---- means of two tables ----
+
+
+def mean_of(values: Any) -> Mean:
+    """The runs of a cell, as a table has them: (runs,) -> mean, sd, n."""
+    return Mean(float(np.mean(values)), float(np.std(values, ddof=1)), len(values))
+
+
+def rejected(p: list[float]) -> list[bool]:
+    """Which of several hypotheses are rejected at 5 %."""
+    return [bool(adjusted <= 0.05) for adjusted in inference.holm(np.array(p))]
+
+
+def test_welch_is_scipys() -> None:
+    rng = np.random.default_rng(3)
+    a, b = rng.normal(70, 1, 3), rng.normal(72, 3, 5)
+    difference, half, p = welch(mean_of(a), mean_of(b))
+    expected = scipy_stats.ttest_ind(a, b, equal_var=False)
+    interval = expected.confidence_interval(0.95)
+    assert p == pytest.approx(expected.pvalue)
+    assert (difference - half, difference + half) == pytest.approx((interval.low, interval.high))
+    assert welch(mean_of([5.0, 5.0]), mean_of([5.0, 5.0])) == (0, 0, 1)
+    assert welch(mean_of([5.0, 5.0]), mean_of([6.0, 6.0])) == (-1, 0, 0)
+
+
+def test_holm_on_the_textbook_steps() -> None:
+    assert rejected([0.01, 0.04, 0.03, 0.005]) == [True, False, False, True]  # .005 ≤ .05/4, .01 ≤ .05/3, .03 > .05/2
+    assert rejected([]) == [] and rejected([0.05]) == [True]
+
+
+def test_chance_is_found_in_at_most_one_comparison_of_twenty() -> None:
+    rng = np.random.default_rng(1)
+    wrong = 0
+    for _ in range(400):
+        sides = [(mean_of(rng.normal(70, 1, 4)), mean_of(rng.normal(70, 1, 4))) for _ in range(10)]
+        wrong += any(rejected([welch(a, b)[2] for a, b in sides]))
+    assert wrong / 400 < 0.05 + 2 * (0.05 * 0.95 / 400) ** 0.5

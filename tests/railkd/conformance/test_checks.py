@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from railkd import cli
-from railkd.conformance.checks import CHECKS, check
+from railkd.conformance.run_checks import CHECKS, run_checks
 from railkd.errors import UserError
 from railkd.method_sources import available, source_files
 
@@ -228,7 +228,7 @@ class Mutant(VanillaKD):  # log 2 by hand, from the bits: the class says 1
 
 @pytest.mark.parametrize(("name", "options"), [*((name, {}) for name in available()), *ALSO])
 def test_every_method_of_the_suite_conforms(name: str, options: dict[str, Any]) -> None:
-    results = list(check(name, options))
+    results = list(run_checks(name, options))
     assert [str(r) for r in results if r.status == "FAIL"] == []
     assert [r.check for r in results] == list(CHECKS)
     assert "-" not in {r.status for r in results if r.check in ("gradient targets", "determinism", "resume")}
@@ -239,7 +239,7 @@ def test_every_method_of_the_suite_conforms(name: str, options: dict[str, Any]) 
 )
 def test_only_the_check_of_a_broken_property_fails(title: str, body: str, said: str, tmp_path: Path) -> None:
     (tmp_path / "mutant.py").write_text(HEAD + body)
-    results = list(check(f"{tmp_path / 'mutant.py'}:Mutant"))
+    results = list(run_checks(f"{tmp_path / 'mutant.py'}:Mutant"))
     failed = {r.check: r.text for r in results if r.status == "FAIL"}
     assert list(failed) == [title], failed
     assert said in failed[title] and "\n" not in failed[title]
@@ -254,21 +254,21 @@ def test_declared_exceptions_are_said(tmp_path: Path) -> None:
         "Mutant(VanillaKD):", "Mutant(VanillaKD):\n    mixes_examples = True"
     )
     (tmp_path / "mutant.py").write_text(HEAD + mixing)
-    lines = [str(r) for r in check(f"{tmp_path / 'mutant.py'}:Mutant")]
+    lines = [str(r) for r in run_checks(f"{tmp_path / 'mutant.py'}:Mutant")]
     assert "-    batch-split invariance: declared: mixes a batch's examples" in lines
     assert not [line for line in lines if line.startswith("FAIL")]
     (tmp_path / "none.py").write_text(HEAD + "class Mutant(VanillaKD):\n    regression = not True\n")
-    assert "-    regression: declared: undefined for scores" in map(str, check(f"{tmp_path / 'none.py'}:Mutant"))
-    lines = [str(r) for r in check("codir")]
+    assert "-    regression: declared: undefined for scores" in map(str, run_checks(f"{tmp_path / 'none.py'}:Mutant"))
+    lines = [str(r) for r in run_checks("codir")]
     assert "-    regression: declared: undefined for scores" in lines
-    lines = [str(r) for r in check("rail_kd_l", {"pool_padding": True})]
+    lines = [str(r) for r in run_checks("rail_kd_l", {"pool_padding": True})]
     assert "-    padding invariance: declared: pooling is mean_padded" in lines
 
 
 def test_a_correct_example_by_hand_passes(tmp_path: Path) -> None:
     body = MUTANTS["hand-computed value"][0][0].replace('"ce": 1.0', '"ce": 0.69314718')
     (tmp_path / "mine.py").write_text(HEAD + body)
-    assert {r.check: r.status for r in check(f"{tmp_path / 'mine.py'}:Mutant")}["hand-computed value"] == "ok"
+    assert {r.check: r.status for r in run_checks(f"{tmp_path / 'mine.py'}:Mutant")}["hand-computed value"] == "ok"
 
 
 def test_the_tutorials_method_conforms(
@@ -311,4 +311,4 @@ def test_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsy
 
 def test_a_method_that_cannot_be_built_is_no_failed_check() -> None:
     with pytest.raises(UserError, match="methods.pkd.mapping"):
-        list(check("pkd", {"mapping": [1, 2]}))
+        list(run_checks("pkd", {"mapping": [1, 2]}))

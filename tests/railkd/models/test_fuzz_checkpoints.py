@@ -18,7 +18,7 @@ from strange import answered, fuzz, mutated
 
 from railkd.data import preparation
 from railkd.data.batches import Prepared
-from railkd.models import inspection, probe
+from railkd.models import inspection, probe, weight_headers
 from railkd.models.checkpoints import Checkpoint
 from railkd.models.classifier import load_classifier
 from railkd.tasks import TASKS
@@ -145,7 +145,7 @@ def shards(draw: Draw, folder: Path) -> None:
     index: Any = {"metadata": {"total_size": 1}, "weight_map": files}
     if draw(st.booleans()):
         index = draw(mutated(index, strange.JSON))
-    (folder / inspection.INDEX).write_bytes(json.dumps(index).encode("utf-8", "surrogatepass"))
+    (folder / weight_headers.INDEX).write_bytes(json.dumps(index).encode("utf-8", "surrogatepass"))
     if draw(st.integers(0, 4)) == 0:
         (folder / draw(st.sampled_from(sorted(set(files.values()))))).unlink()
 

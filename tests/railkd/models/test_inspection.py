@@ -14,11 +14,10 @@ from safetensors.torch import load_file, save_file
 
 from railkd import cli
 from railkd.benchmark.paths import Layout
-from railkd.benchmark.specification import Cell
 from railkd.commands.checking import check
 from railkd.errors import UserError
-from railkd.jobs import distillation, fine_tuning, preparing
-from railkd.models import classifier, inspection, probe
+from railkd.jobs import preparing
+from railkd.models import classifier, inspection, weight_headers
 from railkd.models.checkpoints import Checkpoint, load_tokenizer, read_config
 from railkd.models.classifier import load_classifier
 
@@ -61,9 +60,9 @@ def sharded(damage: Callable[[Path, dict[str, Any]], None] = lambda folder, inde
         model = classifier.classifier_class(read_config(Checkpoint(str(folder)), "m"), "m")
         model.from_pretrained(folder, trust_remote_code=False).save_pretrained(folder, max_shard_size="30KB")
         (folder / WEIGHTS).unlink(missing_ok=True)
-        index = json.loads((folder / inspection.INDEX).read_text())
+        index = json.loads((folder / weight_headers.INDEX).read_text())
         damage(folder, index)
-        (folder / inspection.INDEX).write_text(json.dumps(index))
+        (folder / weight_headers.INDEX).write_text(json.dumps(index))
 
     return edit
 
@@ -286,35 +285,6 @@ def test_layers_of_are_seen_with_their_parent(folder: Path, make_benchmark: Any,
     assert "models.bert2: config.json: num_hidden_layers of this bert is 0" in asked(make_benchmark(changes), capsys)[0]
 
 
-def test_headers_of_the_hub_are_asked_for_alone(checkpoints: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import huggingface_hub
-    from huggingface_hub.utils import SafetensorsFileMetadata, SafetensorsRepoMetadata, TensorInfo
-
-    local = Checkpoint(str(checkpoints / "bert2"))
-    config = read_config(local, "m")
-    expected = headers(local, config)
-    tensors = {name: TensorInfo(w.dtype, list(w.shape), (0, 0)) for name, w in expected.items()}
-    asked_for = []
-
-    def metadata(self: Any, repo_id: str, revision: str | None = None) -> SafetensorsRepoMetadata:
-        asked_for.append((repo_id, revision))
-        file = SafetensorsFileMetadata(metadata={}, tensors=tensors)
-        return SafetensorsRepoMetadata(None, False, {}, {WEIGHTS: file})
-
-    far = Checkpoint("made/bert2", "a" * 40)
-    with pytest.raises(UserError, match="^m: cannot load the hub checkpoint made/bert2"):
-        headers(far, config)
-    monkeypatch.setattr(huggingface_hub.HfApi, "get_safetensors_metadata", metadata)
-    assert headers(far, config) == expected and asked_for == [("made/bert2", "a" * 40)]
-    cached = str(checkpoints / "bert2" / WEIGHTS)
-    monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda *_, **__: cached)
-    assert headers(far, config) == expected and len(asked_for) == 1
-
-
-def headers(checkpoint: Checkpoint, config: Any) -> Any:
-    return inspection.headers(checkpoint, config, "m")
-
-
 def test_the_hub_is_left_alone_in_a_dry_run(make_benchmark: Any) -> None:
     """The layers of a hub's model are on the hub, too."""
     changes = {
@@ -334,7 +304,7 @@ def test_check_says_its_own_lines_alone(make_benchmark: Any) -> None:
     assert done.returncode == 0 and done.stderr == "" and done.stdout.count("\n") == 1 and "valid" in done.stdout
 
 
-def test_no_weight_is_read_and_none_kept_in_memory(folder: Path) -> None:
+def test_no_weight_is_read(folder: Path) -> None:
     """The file's data may be anything: a header and a hole of the right size are enough."""
     path = folder / WEIGHTS
     length = int.from_bytes(path.read_bytes()[:8], "little") + 8
@@ -344,94 +314,3 @@ def test_no_weight_is_read_and_none_kept_in_memory(folder: Path) -> None:
         file.truncate(size)
     seen = look(folder)
     assert seen.unreadable is None and seen.unmixable is None
-    made = inspection._stand_ins(
-        {"huge": inspection.Weight((10**6, 10**4), "F32"), "bias": inspection.Weight((7,), "F16")}
-    )
-    assert made["huge"].shape == (10**6, 10**4) and made["huge"].untyped_storage().nbytes() < 40e6
-    assert made["huge"][0, :50].std() > 0.01 and made["bias"].shape == (7,)
-
-
-# --- before training -----------------------------------------------------------------------------------------------
-
-
-class PadReader(torch.nn.Module):
-    """Adds the mean over all positions, padding included, to what the head reads."""
-
-    def __init__(self, inner: Any) -> None:
-        super().__init__()
-        self.inner = inner
-
-    def forward(self, hidden_BTD: torch.Tensor, *given: Any, **named: Any) -> Any:
-        return self.inner(hidden_BTD + hidden_BTD.mean(dim=1, keepdim=True), *given, **named)
-
-
-def test_padding_that_is_read_is_refused_before_training(pipeline: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    prepared = pipeline.prepared("mrpc")
-    model = pipeline.student("bert2").train()
-    before = torch.get_rng_state()
-    probe.require_padding_unread(model, prepared, CPU, "models.m")
-    assert model.training and torch.equal(before, torch.get_rng_state())
-    whole = classifier.load_classifier(
-        Checkpoint(str(pipeline.checkpoints / "bert2")), 2, 1, "m", whole_last_layer=True
-    )
-    bert: Any = whole
-    bert.bert.pooler = PadReader(bert.bert.pooler)
-    with pytest.raises(UserError, match="^models.m: what a BertForSequenceClassification says of a text depends on"):
-        probe.require_padding_unread(whole, prepared, CPU, "models.m")
-    broken = pipeline.student("bert2")
-    broken.bert.embeddings.LayerNorm.weight.data[3] = float("nan")
-    with pytest.raises(UserError, match="^models.m: its logits are not finite before training"):
-        probe.require_padding_unread(broken, prepared, CPU, "models.m")
-    asked_of: list[str] = []
-
-    def stop(model: Any, data: Any, device: Any, where: str) -> None:
-        asked_of.append(where)
-        raise UserError("stop")
-
-    monkeypatch.setattr(probe, "require_padding_unread", stop)
-    for action in (
-        lambda: fine_tuning.fine_tune(pipeline.benchmark, pipeline.layout, "bert4", "mrpc", CPU, print),
-        lambda: distillation.distil(
-            pipeline.benchmark, pipeline.layout, Cell("bert2", "no_kd", "mrpc"), [9], CPU, print
-        ),
-    ):
-        with pytest.raises(UserError, match="stop"):
-            action()
-    assert asked_of == ["models.bert4", "models.bert2"]
-
-
-# --- what is saved -------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(("task", "labels"), [("mrpc", ["not_equivalent", "equivalent"]), ("stsb", ["score"])])
-def test_saved_folders_are_complete_and_have_the_tasks_labels(
-    pipeline: Any, tmp_path: Path, task: str, labels: list[str]
-) -> None:
-    """`transformers` alone loads teacher and student: weights, the task's labels, the checkpoint's own tokenizer."""
-    from transformers import AutoModelForSequenceClassification, AutoTokenizer
-
-    spec = dict(pipeline.benchmark.spec)
-    own = type(pipeline.benchmark)(pipeline.benchmark.path, {**spec, "save_students": "all"})
-    distillation.distil(own, pipeline.layout, Cell("bert2", "no_kd", task), [5], CPU, lambda line: None)
-    saved = {
-        "bert4": pipeline.layout.teacher("bert4", task),
-        "bert2": pipeline.layout.run(Cell("bert2", "no_kd", task), 5).with_suffix(""),
-    }
-    for name, place in saved.items():
-        model = AutoModelForSequenceClassification.from_pretrained(place, trust_remote_code=False, use_safetensors=True)
-        assert model.config.id2label == dict(enumerate(labels)) and model.config.num_labels == len(labels)
-        assert model.config.label2id == {label: i for i, label in enumerate(labels)}
-        tokenizer = AutoTokenizer.from_pretrained(place, trust_remote_code=False)
-        first = AutoTokenizer.from_pretrained(pipeline.checkpoints / name, trust_remote_code=False)
-        assert tokenizer.get_vocab() == first.get_vocab() and len(tokenizer) > 50
-        assert tokenizer("good film", "a bad actor") == first("good film", "a bad actor")
-    assert fine_tuning.fine_tuned(pipeline.layout, "bert4", task, len(labels))[0].config.num_labels == len(labels)
-
-
-def test_labels_of_another_task_are_replaced(folder: Path, tmp_path: Path) -> None:
-    edited("config.json", id2label={"0": "yes", "1": "no"}, label2id={"yes": 0, "no": 1})(folder)
-    at = Checkpoint(str(folder))
-    model = load_classifier(at, 2, 1, "m")
-    classifier.save_classifier(model, load_tokenizer(at, "m"), ("negative", "positive"), tmp_path / "s")
-    saved = json.loads((tmp_path / "s" / "config.json").read_text())
-    assert saved["id2label"] == {"0": "negative", "1": "positive"} and saved["label2id"]["positive"] == 1
