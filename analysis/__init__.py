@@ -1,1 +1,1 @@
-"""What the runs mean: reads run records, writes the paper's tables and figures, and a report. Trains nothing."""
+"""Says what the runs mean: it reads run records, writes tables, figures and a report, and trains nothing."""

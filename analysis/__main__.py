@@ -1,4 +1,4 @@
-"""``python -m analysis tables|figures|claims|audit|report|all BENCHMARK.yaml [--results FOLDER]``;
+"""Runs the analysis: ``python -m analysis tables|figures|claims|audit|report|all BENCHMARK.yaml [--results FOLDER]``;
 ``python -m analysis compare BENCHMARK.yaml --results FOLDER --against FOLDER``.
 """
 

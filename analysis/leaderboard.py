@@ -1,4 +1,4 @@
-"""Scores that the GLUE server returned, in ``results/<benchmark>/leaderboard.csv``: they fill the TEST blocks.
+"""Reads scores that the GLUE server returned (``results/<benchmark>/leaderboard.csv``): they fill the TEST blocks.
 
 A benchmark with ``data.test: hidden`` has test sets without labels; ``railkd submission`` writes what the server
 scores.

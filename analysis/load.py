@@ -1,4 +1,4 @@
-"""Run records → one tidy table of scores, and the records themselves for costs, attention and similarity."""
+"""Loads run records into one tidy table of scores, and keeps them for costs, attention and similarity."""
 
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -33,7 +33,7 @@ class Runs:
     left_out: list[str] = field(default_factory=list)  # such runs in words, in cells that have others
 
     def note(self, record: dict[str, Any], differ: list[str]) -> None:
-        """Takes down that a cell's runs are not as asked."""
+        """Notes that a cell's runs are outdated."""
         for of, differing in ((self.outdated, set(differ) - {SOURCE}), (self.edited, SOURCE in differ)):
             if differing:
                 of.setdefault((record["pair"], record["method"]), []).append(record["task"])
@@ -100,7 +100,7 @@ def read(benchmark: ReportedBenchmark, results: Path) -> Runs:
 
     Where some runs of a cell are of another configuration than the benchmark file's, or of another version of their
     method's source, and some are not, the former are left out, by name. Raises UserError naming the file for a record
-    that is invalid, lies in the wrong place, differs so from the other seeds of its cell where none is as asked, or was
+    that is invalid, lies in the wrong place, differs so from the other seeds of its cell where all are outdated, or was
     scored on other data than the rest of its column; and for a line of ``leaderboard.csv`` that fits no run.
     """
     if not results.is_dir():
@@ -114,10 +114,10 @@ def read(benchmark: ReportedBenchmark, results: Path) -> Runs:
             path = layout.teacher(pair.teacher, task) / "record.json"
             if path.exists():
                 if (pair.teacher, task) not in runs.teachers:
-                    expected = {"benchmark": benchmark.name, "stage": "teacher", "teacher": pair.teacher, "task": task}
-                    record = runs.teachers[pair.teacher, task] = _record(path, expected)
-                    asked = run_record.expected_teacher_config(benchmark.file, pair.teacher, task)
-                    runs.note(record, differences(record, asked))
+                    identity = {"benchmark": benchmark.name, "stage": "teacher", "teacher": pair.teacher, "task": task}
+                    record = runs.teachers[pair.teacher, task] = _record(path, identity)
+                    expected = run_record.expected_teacher_config(benchmark.file, pair.teacher, task)
+                    runs.note(record, differences(record, expected))
                 rows += _scores(benchmark, runs.teachers[pair.teacher, task], path, pair.name, "teacher", columns)
             for method in pair.methods:
                 cell = Cell(pair.name, method, task)

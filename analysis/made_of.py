@@ -1,4 +1,4 @@
-"""What tables, figures, claims and report are made of, in a digest: another digest, and they are made again."""
+"""Digests what tables, figures, claims and report are made of: with another digest they are made again."""
 
 from collections.abc import Iterable
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The benchmark file as the analysis sees it: which pairs, methods, tasks and seeds fill which table.
+"""Reads what the analysis needs of a benchmark file: which pairs, methods, tasks and seeds fill which table.
 
 Imports neither torch nor pandas, so that a Snakefile can ask ``outputs`` which files to expect.
 """

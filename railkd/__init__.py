@@ -1,4 +1,4 @@
-"""Knowledge distillation of Transformer encoders: how one run is done, and the same from Python (docs/python.md)."""
+"""Distils Transformer encoders: the library does one run of a benchmark, or the same from Python (docs/python.md)."""
 
 from typing import TYPE_CHECKING, Any
 

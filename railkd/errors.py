@@ -1,4 +1,4 @@
-"""The one exception for a user's mistake: it is shown as one line, without a traceback. And warnings, a line too."""
+"""Defines the one exception for a user's mistake, which is shown as one line without a traceback, and warnings."""
 
 import difflib
 import functools

@@ -1,4 +1,4 @@
-"""``railkd export``: a trained student out of a results folder, as a folder that `transformers` loads by itself."""
+"""Writes a trained student out of a results folder, as a folder that `transformers` loads: ``railkd export``."""
 
 import importlib
 import importlib.util
@@ -56,7 +56,7 @@ def export(results: Path, cell: Cell, folder: Path, seed: int | None = None, onn
 
 
 def _seeds(layout: Layout, cell: Cell) -> list[int]:
-    """The seeds of a cell whose records are there; UserError names the first of results, pair, method, task missing."""
+    """The seeds of a cell that have a record; UserError names the first of results, pair, method, task missing."""
     place = layout.root / "runs"
     if not place.is_dir():
         raise UserError(f"{layout.root}: has no folder 'runs'; expected a results folder, such as results/mini")

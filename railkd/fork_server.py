@@ -1,4 +1,4 @@
-"""A process that has imported the libraries and forks a copy of itself for each step of the workflow.
+"""Runs a process that has imported the libraries and forks a copy of itself for each job of the workflow.
 
 Importing torch and transformers costs several seconds, more than a miniature run; a fork costs milliseconds. The
 workflow starts one such process for its own lifetime (``python -m railkd.fork_server ADDRESS``) and names its socket in
@@ -30,7 +30,7 @@ def _receive(channel: socket.socket) -> tuple[dict[str, object], list[int]]:
 
 
 def _step(request: dict[str, object], descriptors: list[int]) -> int:
-    """The forked child: becomes the process that asked."""
+    """The forked child: becomes the process that called."""
     from railkd.cli import main
 
     for place, descriptor in enumerate(descriptors, start=1):
@@ -55,7 +55,7 @@ def _step(request: dict[str, object], descriptors: list[int]) -> int:
 
 
 def serve(address: str) -> None:
-    """Listens until the process that started it is gone."""
+    """Listens until the process that started it has ended."""
     parent = os.getppid()
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     with socket_name(address) as name:
@@ -94,7 +94,7 @@ def serve(address: str) -> None:
                     selector.register(channel, selectors.EVENT_READ)
                     with suppress(OSError):
                         channel.sendall(BEGUN)
-                elif key.fileobj in running:  # the asker is gone: so is its step
+                elif key.fileobj in running:  # the caller has ended: so must its job
                     with suppress(ProcessLookupError):
                         os.kill(running[key.fileobj], signal.SIGKILL)
             for channel, child in list(running.items()):

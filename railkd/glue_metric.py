@@ -1,4 +1,4 @@
-"""GLUE's metrics as an `evaluate` module that needs no network:
+"""Offers GLUE's metrics as an `evaluate` module that needs no network:
 ``evaluate.load("railkd/glue_metric.py", "mrpc")``."""
 
 import datasets

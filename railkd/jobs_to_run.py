@@ -32,13 +32,13 @@ class JobsToRun:
         return {str(path): str(p.why) for p in changed for path in p.outputs if os.path.lexists(path)}
 
     def complete(self, cell: Cell, point: str | None, seeds: Iterable[str]) -> bool:
-        """Whether these runs of a cell, or this point of its search, are there and stay as they are."""
+        """Whether these runs of a cell, or this point of its search, are present and stay as they are."""
         layout = self.layout
         places = [layout.run(cell, int(seed)) for seed in seeds] if point is None else [layout.point(cell, int(point))]
         return self._renewed.isdisjoint(places)
 
     def valid(self, path: Path) -> bool:
-        """Whether this run record is there and as asked."""
+        """Whether this run record is present and up to date."""
         return self._runs.get(path, MISSING) is None
 
     def lines(self) -> Iterator[str]:
@@ -55,7 +55,7 @@ class JobsToRun:
     def align_times(self) -> None:
         """Makes no result older than what it was made of: a copy of a folder may have any times.
 
-        Only of results that are as asked; content is not touched.
+        Only of results that are up to date; content is not touched.
         """
         for product in self.products:
             if product.why is None:

@@ -1,4 +1,4 @@
-"""A GLUE leaderboard file: one zip with the predictions of one method and seed on GLUE's hidden test sets.
+"""Writes a GLUE leaderboard file: one zip with one method's and seed's predictions on GLUE's hidden test sets.
 
 The predictions are those beside the run records of a benchmark with ``data.test: hidden``. The format is that of the
 benchmark's site (gluebenchmark.com; Wang et al., 2019): eleven files ``<task>.tsv`` with the header
@@ -149,7 +149,7 @@ def check(path: Path) -> None:
     expected = [file.name for file in SUBMISSION_FILES]
     for name in expected:
         if names.count(name) != 1:
-            raise UserError(f"{path}: {name} is there {names.count(name)} times, expected once, at the top of the zip")
+            raise UserError(f"{path}: has {names.count(name)} files {name}, expected one, at the top of the zip")
     for name in names:
         if name not in expected:
             raise UserError(f"{path}: {name} is no file of a submission; expected {', '.join(expected)}")

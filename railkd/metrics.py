@@ -1,4 +1,4 @@
-"""GLUE's metrics and macro F1 as plain functions, and the baseline that needs no model: one class for every example.
+"""Computes GLUE's metrics and macro F1, and the baseline that needs no model: one class for every example.
 
 ``glue_metric.py`` wraps them for `evaluate`.
 

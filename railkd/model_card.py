@@ -1,4 +1,4 @@
-"""The model card of a trained student: README.md with the front matter that the Hugging Face hub reads.
+"""Writes the model card of a trained student: README.md with the front matter that the Hugging Face hub reads.
 
 Everything on it comes from run records, so that a card can be written again at any time.
 """

@@ -63,7 +63,7 @@ def scores_of_points(
 
 
 def misjudged(benchmark: Benchmark, layout: Layout, cell: Cell) -> str | None:
-    """Why ``best.json`` of a cell's search does not hold; None where it names the best of the points that are there."""
+    """Why ``best.json`` of a cell's search does not hold; None where it names the best of the present points."""
     grid = benchmark.grid()
     try:
         best = read_sealed(layout.best(cell))

@@ -27,7 +27,7 @@ from railkd.teacher.cache import lacks
 
 @dataclass(frozen=True)
 class Product:
-    """What one job of the workflow writes, what it reads, and why it has to be made again (None: it is as asked)."""
+    """What one job of the workflow writes, what it reads, and why it has to be made again (None: it is up to date)."""
 
     job: str  # the job in words, for a message
     outputs: tuple[Path, ...]
@@ -53,7 +53,7 @@ class Products:
         self._facts: dict[tuple[str, str], dict[str, Any]] = {}
         self._teachers: dict[tuple[str, str], dict[str, Any]] = {}
         self._readers: dict[tuple[str, str], list[Path]] = {}  # (teacher, task) -> runs, and points, that read signals
-        self.runs: dict[Path, str | None] = {}  # record of a run or of a point -> why it is not as asked; None: it is
+        self.runs: dict[Path, str | None] = {}  # record of a run or of a point -> why it is outdated, if it is
         self.judged: list[Product] = []
         self.renewed: set[Path] = set()  # outputs that will be written: outdated, missing, or behind such an input
         for product in self._all():  # which looks at what is renewed so far
@@ -200,7 +200,7 @@ class Products:
         return Product(job, (path, path.with_suffix(".safetensors")), inputs, why)
 
     def _signals(self, teacher: str, task: str) -> Product:
-        """A store is as asked when it is of this teacher and holds all that is read by runs still to be trained."""
+        """A store is up to date when it is of this teacher and holds all that is read by runs still to be trained."""
         folder = self.layout.signals(teacher, task)
         place = self.layout.teacher(teacher, task)
         prepared = self.layout.prepared(teacher, task).with_suffix(".json")

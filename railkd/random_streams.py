@@ -1,4 +1,4 @@
-"""Randomness: one seed, independent named streams.
+"""Makes independent, named streams of random numbers from one seed.
 
 A stream is seeded by (seed, name, position) alone, so two methods with one seed see the same batches, a layer draw
 does not depend on the batch size, and a run resumed at an epoch continues exactly where it was.

@@ -1,4 +1,4 @@
-"""What a model says about a batch of examples: the types that models, teachers and methods share.
+"""Defines the types by which models, teachers and methods share what a model outputs for a batch of examples.
 
 Dimensions: ``B`` batch, ``T`` tokens, ``D`` width, ``C`` classes.
 """

@@ -1,4 +1,4 @@
-"""What a task and an out-of-domain set declare: columns, labels, metrics. The eight GLUE tasks and their sets.
+"""Declares tasks and out-of-domain sets: columns, labels, metrics. Holds GLUE's eight tasks and their sets.
 
 A task is data, not code. A benchmark file declares tasks and sets of its own in the same two classes
 (``railkd/benchmark/own_tasks.py``). The built-in ones have the column names, label encodings and label order of the hub

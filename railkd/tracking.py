@@ -1,4 +1,4 @@
-"""Curves of a run in TensorBoard or Weights & Biases: losses, dev scores and learning rate by epoch, and by step.
+"""Writes a run's curves for TensorBoard or Weights & Biases: losses, dev scores, learning rate, by epoch and step.
 
 A tracker is told what the training loop logs; what goes wrong with it is a warning and ends the tracking, not the run.
 """

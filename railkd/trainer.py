@@ -1,4 +1,4 @@
-"""Distillation in a `transformers.Trainer`, by any method of the suite. Trainer needs the package accelerate."""
+"""Distils in a `transformers.Trainer`, by any method of the suite. Trainer needs the package accelerate."""
 
 import math
 from collections.abc import Callable, Sequence

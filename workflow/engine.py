@@ -1,4 +1,4 @@
-"""All that touches the inside of Snakemake, in one file: which jobs have to run, and what its plugins leave undone.
+"""Holds all that touches the inside of Snakemake: which jobs have to run, and what its plugins leave undone.
 
 Written for Snakemake 9.27 and later 9.x; ``require`` refuses a version in which a part that is used here is missing.
 """

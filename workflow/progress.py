@@ -1,4 +1,4 @@
-"""What Snakemake's log records say of a run: jobs done and left, what runs now, what failed, and the time left.
+"""Reads from Snakemake's log records how a run goes: jobs done and left, what runs now, what failed, the time left.
 
 Reads the attributes of the records (``event``, ``jobid``, ``rule_name`` …), never their text; terminal.py shows it.
 """

@@ -1,7 +1,8 @@
-"""What a run of the workflow shows: one bar with what runs now on a terminal, a line now and then in a file.
+"""Shows a run of the workflow: one bar with what runs now on a terminal, a line now and then in a file.
 
-A log handler on Snakemake's interface for logger plugins. engine.py puts it in the place of Snakemake's own lines; it
-cannot be chosen with ``--logger``, because Snakemake finds no plugin in a package that is installed in editable mode.
+It is a log handler on Snakemake's interface for logger plugins. engine.py puts it in the place of Snakemake's own
+lines; it cannot be chosen with ``--logger``, because Snakemake finds no plugin in a package that is installed in
+editable mode.
 """
 
 import logging

@@ -1,4 +1,4 @@
-"""The paper's audit: averages and statements recomputed from its printed tables (``benchmarks/reference/*.csv``).
+"""Audits the paper: recomputes averages and statements from its printed tables (``benchmarks/reference/*.csv``).
 
 Writes ``audit.json`` and ``audit.md``. Shape of ``audit.json``:
 

@@ -1,4 +1,4 @@
-"""The tables behind the verdicts, from the content of ``claims.json``: the same in claims.md and on the HTML report."""
+"""Makes the tables behind the verdicts from ``claims.json``: claims.md and the HTML report show the same."""
 
 from statistics import median_low
 from typing import Any

@@ -1,4 +1,4 @@
-"""The comparisons of a claim: the runs of its cells, their estimates, and the paper's own figure."""
+"""Makes the comparisons of a claim: takes the runs of its cells, estimates, and adds the paper's own figure."""
 
 import functools
 import math

@@ -1,4 +1,4 @@
-"""From a claim to what it compares: the pairs, the two sides of methods with their weights, the tasks."""
+"""Turns a claim into what it compares: the pairs, the two sides of methods with their weights, the tasks."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""The claims ledger: ``benchmarks/claims.yaml`` against run records, with an estimate and a verdict for each claim.
+"""Decides the claims of ``benchmarks/claims.yaml`` by run records, with an estimate and a verdict for each claim.
 
 Writes ``claims.json`` and, for reading, ``claims.md``. Shape of ``claims.json`` (every number may be null):
 
@@ -93,8 +93,8 @@ Shown = dict[str, Any]  # an entry of claims.json
 def evaluate(benchmark: ReportedBenchmark, runs: Runs, results: Path, path: Path = ledger.LEDGER) -> dict[str, Any]:
     """The content of claims.json. Raises UserError for a bad ledger and for predictions that contradict a record."""
     examples, evidence = Examples(benchmark, runs, results), Evidence(benchmark, runs, results)
-    asked = ledger.read(path).claims if benchmark.of_paper else ()
-    judged = [_judged(examples, evidence, claim) for claim in asked]
+    listed = ledger.read(path).claims if benchmark.of_paper else ()
+    judged = [_judged(examples, evidence, claim) for claim in listed]
     tested = [(j.claim, part) for j in judged for part in j.parts if part.estimate is not None]
     adjusted = corrected(tested)
     claims = [_claim(benchmark, runs, j, adjusted) for j in judged]

@@ -1,4 +1,4 @@
-"""Why a claim has its verdict: what decided it, or what keeps it open, in sentences."""
+"""Explains why a claim has its verdict: what decided it, or what keeps it open, in sentences."""
 
 from dataclasses import dataclass
 from typing import Any

@@ -1,4 +1,4 @@
-"""``benchmarks/claims.yaml``: the paper's claims as data, read and checked against ``claims.schema.json``.
+"""Reads the paper's claims from ``benchmarks/claims.yaml`` and checks them against ``claims.schema.json``.
 
 ``claims`` are decided by run records. Keys: id, words, section, table or figure, reading (what ``claims.json`` says of
 them); ``measure`` and ``relation``; ``setting``, the table or figure whose pair is meant; ``block`` (dev, test, ood);

@@ -1,4 +1,4 @@
-"""Checks of the paper's printed tables by themselves: averages, the order of rows, repeated rows, least spreads.
+"""Checks the paper's printed tables by themselves: averages, the order of rows, repeated rows, least spreads.
 
 A printed number stands for all that round to it: a check fails only if no choice of unrounded numbers makes it hold.
 """

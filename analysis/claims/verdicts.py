@@ -1,4 +1,4 @@
-"""``claims.json`` and ``audit.json`` for reading: claims.md, audit.md, and their short tables in the report."""
+"""Writes ``claims.json`` and ``audit.json`` out for reading: claims.md, audit.md, and short tables for the report."""
 
 from typing import Any
 
@@ -57,8 +57,8 @@ def claims_summary(data: dict[str, Any]) -> str:
 def claims_terminal(data: dict[str, Any]) -> str:
     """Whether these runs can decide, and how many claims have which verdict, as plain lines for a terminal."""
     counts = ", ".join(f"{n} {verdict}" for verdict, n in data["counts"].items())
-    said = f"{len(data['claims'])} claims: {counts}." if data["claims"] else UNASKED
-    return f"{section.terminal(data)}\n\n{said}"
+    counted = f"{len(data['claims'])} claims: {counts}." if data["claims"] else UNASKED
+    return f"{section.terminal(data)}\n\n{counted}"
 
 
 def claims_markdown(data: dict[str, Any]) -> str:

@@ -1,1 +1,1 @@
-"""The paper's figures, the ablation, the survey of layer maps and the report's plots, in one style."""
+"""Draws the paper's figures, the ablation, the survey of layer maps and the report's plots, in one style."""

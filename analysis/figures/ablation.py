@@ -1,4 +1,4 @@
-"""The ablation figure: what each option of a varied method does, as the difference to vanilla KD, with intervals."""
+"""Draws what each option of a varied method does, as the difference to vanilla KD, with intervals."""
 
 import math
 from dataclasses import dataclass

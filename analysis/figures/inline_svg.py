@@ -1,4 +1,4 @@
-"""Figures and marks as <svg> elements of an HTML page.
+"""Turns figures and marks into <svg> elements of an HTML page.
 
 Text stays text and takes the page's colour, so that one drawing serves light and dark, screen and print.
 """
@@ -25,7 +25,7 @@ _THEME = {style.INK: "currentColor", "#000000": "currentColor"}
 _THEME |= {style.GRID: "var(--grid)", style.EDGE: "var(--line)", style.PAPER: "var(--page)"}
 ON_SCREEN = 1.5  # letters of 7 points are small on a screen
 _FONT_DRAWN = "font-size: 7px; font-family: 'DejaVu Sans', sans-serif; "
-_FONT = "font:7px 'DejaVu Sans',sans-serif"  # said once for a drawing
+_FONT = "font:7px 'DejaVu Sans',sans-serif"  # named once for a drawing
 
 
 def svg(figure: Figure, name: str, label: str) -> str:

@@ -1,4 +1,4 @@
-"""The layer-map survey: the scores of all fixed layer maps, and where a map drawn at random lies among them."""
+"""Draws the layer-map survey: the scores of all fixed layer maps, and where a random map lies among them."""
 
 import math
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Figures 2 and 3: layer similarity of student and teacher, and ALP-KD's attention over teacher layers."""
+"""Draws Figures 2 and 3: layer similarity of student and teacher, and ALP-KD's attention over teacher layers."""
 
 import numpy as np
 import pandas as pd

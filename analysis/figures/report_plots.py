@@ -1,4 +1,4 @@
-"""The HTML report's own figures: averages, learning curves, cost against quality, the teacher layers drawn."""
+"""Draws the HTML report's own figures: averages, learning curves, cost against quality, the teacher layers drawn."""
 
 import math
 from collections.abc import Sequence

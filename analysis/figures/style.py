@@ -1,4 +1,4 @@
-"""The one style of every figure: sizes, fonts, and a colour and a marker for each method, the same everywhere.
+"""Gives every figure one style: sizes, fonts, and a colour and a marker for each method, the same everywhere.
 
 Figures for a paper are drawn at one column's width with letters of 7 points, so that nobody has to scale them. Seaborn
 is imported where something is drawn and not before: it takes a second.

@@ -1,1 +1,1 @@
-"""The report as Markdown and HTML, where its runs came from, and the comparison of two results."""
+"""Writes the report as Markdown and HTML, says where its runs came from, and compares two results."""

@@ -1,4 +1,4 @@
-"""Which tables and figures a benchmark asks for, and how each is built from its runs."""
+"""Lists which tables and figures a benchmark asks for, and how each is built from its runs."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""The verdicts and the audit for the HTML report, from the contents of ``claims.json`` and ``audit.json``.
+"""Shows the verdicts and the audit on the HTML report, from ``claims.json`` and ``audit.json``.
 
 Their shapes are documented in ``evaluation.py`` and ``audit.py``; this module decides how they look.
 """

@@ -1,4 +1,4 @@
-"""The common axis on which the page draws the estimates of all claims of one kind, so that their sizes compare."""
+"""Draws the estimates of all claims of one kind on a common axis, so that their sizes compare."""
 
 import math
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Two results folders of one benchmark, cell by cell: mine against a published reference, or before against after.
+"""Compares two results folders of one benchmark cell by cell: mine with a published one, or before with after.
 
 Both sides are read from their tables (``tables/table*.csv``), which a published reference has even without records.
 """

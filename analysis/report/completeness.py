@@ -1,4 +1,4 @@
-"""Which runs a benchmark asks for, which of them are present, and why the others are not."""
+"""Lists which runs a benchmark asks for, which of them are present, and why the others are not."""
 
 from collections import Counter
 from dataclasses import dataclass

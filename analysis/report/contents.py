@@ -1,4 +1,4 @@
-"""The contents of a report, gathered once: report.md and report.html show the same and differ in layout alone."""
+"""Gathers the contents of a report once: report.md and report.html show the same and differ in layout alone."""
 
 from dataclasses import dataclass
 from pathlib import Path

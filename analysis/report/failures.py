@@ -1,4 +1,4 @@
-"""Why a run is missing: the last lines of the log of the job that should have made it, or of one that it needs.
+"""Tells why a run is missing: by the last lines of the log of its job, or of a job that it needs.
 
 A job's log ends with "done"; a run that failed ends it with one line of why (``railkd: error: ...``).
 """

@@ -1,4 +1,4 @@
-"""report.html: the whole result on one page that needs no network, no server and no other file."""
+"""Writes report.html: the whole result on one page that needs no network, no server and no other file."""
 
 from typing import Any
 

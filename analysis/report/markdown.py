@@ -1,4 +1,4 @@
-"""report.md: the report as Markdown, for reading beside the files that it refers to."""
+"""Writes report.md: the report as Markdown, for reading beside the files that it refers to."""
 
 from collections import Counter
 

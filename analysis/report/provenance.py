@@ -1,4 +1,4 @@
-"""Where every run came from: hardware, versions, commit, fingerprints and hyper-parameters, run by run."""
+"""Tells where every run came from: hardware, versions, commit, fingerprints and hyper-parameters, run by run."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""What a run ends with on a terminal: the verdicts that ``claims.json`` holds, and where the report is.
+"""Ends a run on a terminal: prints the verdicts that ``claims.json`` holds, and where the report is.
 
 Imports nothing that takes time to load: the workflow shows this in its own process.
 """

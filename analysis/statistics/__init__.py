@@ -1,1 +1,1 @@
-"""Means, intervals, contrasts, corrections, power and bootstrap."""
+"""Computes means, intervals, contrasts, corrections, power and bootstrap."""

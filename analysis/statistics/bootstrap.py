@@ -1,4 +1,4 @@
-"""Bootstrap over examples and seeds, from the predictions kept beside each record.
+"""Resamples examples and seeds (bootstrap), from the predictions kept beside each record.
 
 Every metric here is a function of means over examples (a correlation of five of them), so a resample of the examples is
 one matrix product. The rank correlation keeps the ranks of the full set, as is usual.
@@ -105,7 +105,7 @@ class Examples:
         return {pair.name: pair.teacher for pair in self.benchmark.pairs}
 
     def scores(self, pair: str, method: str, block: str, column: str) -> dict[int, Array] | None:
-        """seed -> (draws,) scores; None unless every run of the cell has its predictions and the labels are there.
+        """seed -> (draws,) scores; None unless every run of the cell has its predictions and the labels are present.
 
         The same column is resampled alike for every method and pair: examples are paired.
         Raises UserError naming the file whose predictions are not what was written or do not give the record's score.

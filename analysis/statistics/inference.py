@@ -1,4 +1,4 @@
-"""Estimates with their errors, and what they decide: paired contrasts, ratios of spread, equivalence, Holm, power.
+"""Estimates with errors, and decides by them: paired contrasts, ratios of spread, equivalence, Holm, power.
 
 A contrast is compared over seeds within strata (a task of a pair), which are independent of each other: the same seed
 on another task is another run. Functions take arrays with any leading axes, so that a test can run many draws at once;

@@ -1,4 +1,4 @@
-"""The numbers of a cell: mean, spread, and whether it is better than the majority-class baseline."""
+"""Sums up a cell in numbers: mean, spread, and whether it is better than the majority-class baseline."""
 
 import math
 from collections.abc import Mapping, Sequence

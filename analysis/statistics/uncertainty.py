@@ -1,4 +1,4 @@
-"""What else stands between a score and an answer: the sample of examples, the chosen epoch, the tuning budget."""
+"""Measures what else makes a score uncertain: the sample of examples, the chosen epoch, the tuning budget."""
 
 import math
 from pathlib import Path

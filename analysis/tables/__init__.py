@@ -1,1 +1,1 @@
-"""Tables 1 to 6 of the paper, their cells and captions, and their formats."""
+"""Builds Tables 1 to 6 of the paper, their cells and captions, and writes them in their formats."""

@@ -1,4 +1,4 @@
-"""Sentences of captions and notes: where the numbers come from, what is missing, and what the marks mean."""
+"""Writes sentences of captions and notes: where the numbers come from, what is missing, what the marks mean."""
 
 from collections.abc import Iterable, Sequence
 

@@ -1,4 +1,4 @@
-"""Tables before any markup: cells, each a number (or text) with all that is known about it, in rows and sections."""
+"""Holds tables before any markup: cells, each a number (or text) with all that is known about it, in rows."""
 
 import math
 from collections.abc import Sequence

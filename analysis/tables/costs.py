@@ -1,4 +1,4 @@
-"""Tables 1 and 4: what each method is, and what it costs, measured here."""
+"""Builds Tables 1 and 4: what each method is, and what it costs, measured here."""
 
 import math
 from collections.abc import Callable

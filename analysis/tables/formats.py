@@ -1,4 +1,4 @@
-"""Numbers and tables as text: CSV, Markdown, LaTeX, HTML. Everything from data is escaped."""
+"""Writes numbers and tables as text: CSV, Markdown, LaTeX, HTML. It escapes everything that comes from data."""
 
 import csv
 import io

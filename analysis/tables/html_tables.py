@@ -1,4 +1,4 @@
-"""A table as the report shows it: sortable, with all that is known about a cell on hover and on focus."""
+"""Shows a table on the HTML report: sortable, with all that is known about a cell on hover and on focus."""
 
 import base64
 import gzip

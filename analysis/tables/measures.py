@@ -1,4 +1,4 @@
-"""What a claim compares: one number for each run, from records, on a scale where differences mean something."""
+"""Computes what a claim compares: one number for each run, on a scale where differences mean something."""
 
 import math
 from dataclasses import dataclass

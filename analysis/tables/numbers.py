@@ -1,4 +1,4 @@
-"""Numbers as text: a fixed number of decimals, a sign, a unit. Imports nothing, so that a terminal has it at once."""
+"""Writes numbers as text: decimals, a sign, a unit. It imports nothing, so that a terminal has it at once."""
 
 from typing import Any
 

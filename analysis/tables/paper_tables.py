@@ -1,4 +1,4 @@
-"""Tables 2, 3, 5 and 6 of the paper, and the scores of Table 4, from run records."""
+"""Builds Tables 2, 3, 5 and 6 of the paper, and the scores of Table 4, from run records."""
 
 import math
 from collections.abc import Collection

@@ -1,4 +1,4 @@
-"""Table 4's speed-up from ``speed.json``, which ``python -m benchmarks.speed`` writes."""
+"""Reads Table 4's speed-up from ``speed.json``, which ``python -m benchmarks.speed`` writes."""
 
 from dataclasses import replace
 from pathlib import Path

@@ -1,1 +1,1 @@
-"""Whether runs can decide a claim at all, judged from their records before any verdict (docs/validity.md)."""
+"""Judges whether runs can decide a claim at all, from their records and before any verdict (docs/validity.md)."""

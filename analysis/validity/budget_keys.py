@@ -1,4 +1,4 @@
-"""Which key of the benchmark file holds a setting, and what to raise it to: what a person has to change."""
+"""Finds which key of the benchmark file holds a setting, and what to raise it to: what a person has to change."""
 
 from collections.abc import Iterable
 from typing import Any

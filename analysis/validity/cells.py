@@ -1,4 +1,4 @@
-"""What else a cell must satisfy: it has learned something, its projection has not collapsed, its tuning was equal."""
+"""Judges what else a cell must satisfy: it has learned something, its projection holds, its tuning was equal."""
 
 from collections.abc import Sequence
 from pathlib import Path

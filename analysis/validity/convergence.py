@@ -1,4 +1,4 @@
-"""Whether runs had converged when they ended: where the best epoch lies, and whether dev still rose at the end."""
+"""Judges whether runs had converged: where the best epoch lies, and whether dev still rose at the end."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence

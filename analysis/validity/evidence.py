@@ -1,4 +1,4 @@
-"""What the records of one benchmark say about convergence and gap, looked up by pair, method and task."""
+"""Looks up what a benchmark's records say about convergence and gap, by pair, method and task."""
 
 from collections.abc import Iterable
 from functools import cached_property

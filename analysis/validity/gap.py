@@ -1,4 +1,4 @@
-"""Whether there is something to gain: how far the teacher lies above the student that is trained without it."""
+"""Measures whether there is something to gain: how far the teacher lies above the student trained without it."""
 
 import math
 from collections.abc import Iterable, Mapping

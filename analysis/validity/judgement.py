@@ -1,4 +1,4 @@
-"""The judgement: which questions a claim's runs fail, which tasks count for it, and the answers for each pair."""
+"""Judges which questions a claim's runs fail, which tasks count for it, and what the answers of each pair are."""
 
 import math
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""The five questions that runs have to pass before a claim is decided by them, each with its answer in a sentence."""
+"""Asks the five questions that runs have to pass before they decide a claim, and answers each in a sentence."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -136,7 +136,7 @@ def is_there_a_gain(evidence: Evidence, of: Compared) -> Answer:
 
 
 def _more_gap(evidence: Evidence, of: Compared, found: list[Gap]) -> str:
-    """How many examples would show the gaps that are there, where that is ours to choose; else what to change."""
+    """How many examples would show gaps of these sizes, where that is ours to choose; else what to change."""
     growth = sorted((GAP_ERRORS * g.se / g.value) ** 2 for g in found if not g.clears and g.value > 0)
     needed = math.floor(MOST_TASKS * len(of.columns)) + 1 - sum(g.clears for g in found)
     if evidence.benchmark.source != "miniglue" or needed > len(growth) or growth[needed - 1] > MOST_GROWTH:
@@ -216,11 +216,11 @@ def is_tuned_alike(evidence: Evidence, of: Compared) -> Answer:
             "Train the missing points of the search.",
         )
     searched = sorted(set().union(*by_task))
-    asked = len(bench.file.grid())
+    points = len(bench.file.grid())
     if not any(searched):
-        if asked:
+        if points:
             return Answer(
-                "tuning", True, f"The file asks {asked} points of each method; their records are not kept here."
+                "tuning", True, f"The file has {points} points for each method; their records are not kept here."
             )
         return Answer("tuning", True, "Equal but untuned: every method ran one setting, and none was searched on dev.")
     each = [number for number in searched if number]

@@ -1,4 +1,4 @@
-"""The section "Can these runs decide?" as Markdown and as text for a terminal, from ``claims.json``."""
+"""Writes the section "Can these runs decide?" as Markdown and as text for a terminal, from ``claims.json``."""
 
 import textwrap
 from typing import Any

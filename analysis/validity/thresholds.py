@@ -1,4 +1,4 @@
-"""The thresholds of validity and the reason for each; ``docs/validity.md`` explains them, and a test compares the two.
+"""Holds the thresholds of validity and their reasons; ``docs/validity.md`` explains them, and a test compares both.
 
 None was chosen on the results of a method: they follow from what a standard error means and from the paper's claims.
 """

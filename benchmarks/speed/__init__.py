@@ -1,1 +1,1 @@
-"""What a step of every method costs, measured: ``python -m benchmarks.speed --help``."""
+"""Measures what a step of every method costs: ``python -m benchmarks.speed --help``."""

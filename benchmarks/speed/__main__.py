@@ -1,8 +1,8 @@
-"""``python -m benchmarks.speed``: times every method of a benchmark in both regimes, at its models' real shapes.
+"""Times every method of a benchmark in both regimes, at its models' real shapes: ``python -m benchmarks.speed``.
 
 Writes ``results/<benchmark>/speed.{json,csv,md,png,pdf}``; Table 4 takes its speed-up from the JSON file. On a CPU of
 two cores the shapes of ``paper.yaml`` take hours: ``--rounds 3 --steps 1 --warmup 1 --batch-size 8`` is a first look,
-in a quarter of one. With ``--against`` an earlier ``speed.json``, the exit status is 2 when a method has become dearer.
+in a quarter of one. With ``--against`` an earlier ``speed.json``, the exit status is 2 when a method has regressed.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""Timing a group: its jobs one after the other, round after round, each a few steps of the project's own loop.
+"""Times a group: its jobs one after the other, round after round, each a few steps of the project's own loop.
 
 Only one job's optimizer lives at a time, so memory does not grow with their number; the student, the teacher and the
 batches are the same for all. Nothing inside a step is synchronised: the clock is read after the device has finished a

@@ -1,4 +1,4 @@
-"""``python -m benchmarks.speed.peers``: the same distillation by this suite and by other tools, end to end.
+"""Times the same distillation by this suite and by other tools, end to end: ``python -m benchmarks.speed.peers``.
 
 One job: PKD's objective (cross entropy, logits, first-token vectors of matched layers) on real text, the same teacher,
 student weights, token ids, batch size, epochs, learning rate and schedule. The clock runs from loaded models and tokens

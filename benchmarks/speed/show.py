@@ -1,4 +1,4 @@
-"""What was timed, as ratios to ``no_kd``: a table for each group, a CSV of every job, and cost against n and K."""
+"""Shows what was timed as ratios to ``no_kd``: a table for each group, a CSV of every job, and cost against n and K."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""One distillation by this suite and by each other tool, from the same teacher, student and token ids.
+"""Does one distillation by this suite and by each other tool, from the same teacher, student and token ids.
 
 Peers are optional: ``pip install -e .[peers]``.
 """

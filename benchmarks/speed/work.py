@@ -1,4 +1,4 @@
-"""What is timed: groups of a teacher and a student, and the jobs of a group, which are methods in a regime."""
+"""Lists what is timed: groups of a teacher and a student, and the jobs of a group, which are methods in a regime."""
 
 import copy
 from dataclasses import dataclass

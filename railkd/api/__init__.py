@@ -1,1 +1,1 @@
-"""The library's calls for Python: models and examples in memory, no benchmark file and no results folder."""
+"""Offers the calls for Python: models and examples in memory, no benchmark file and no results folder."""

@@ -1,4 +1,4 @@
-"""``distil`` and ``evaluate``: the suite's training and scoring of models in memory. No file is read or written."""
+"""Trains and scores models in memory (``distil``, ``evaluate``). It reads and writes no file."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence

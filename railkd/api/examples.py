@@ -1,4 +1,4 @@
-"""Examples in memory, a `datasets.Dataset` or a list, as tokenised splits: what a run on a prepared task reads."""
+"""Tokenises examples in memory, a `datasets.Dataset` or a list, into the splits that a run on a prepared task reads."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

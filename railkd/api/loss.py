@@ -1,4 +1,4 @@
-"""A method's loss for a training loop of one's own."""
+"""Gives a method's loss to a training loop of one's own."""
 
 import dataclasses
 from collections.abc import Mapping

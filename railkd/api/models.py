@@ -1,4 +1,4 @@
-"""A teacher and a student that are given as models: what they must be, and what a method may know of them."""
+"""Checks a teacher and a student that are given as models, and says what a method may know of them."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager

@@ -1,4 +1,4 @@
-"""A method's options as they come from a call."""
+"""Checks a method's options as they come from a call."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any

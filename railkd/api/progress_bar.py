@@ -1,4 +1,4 @@
-"""A progress bar of a run's steps, in a terminal or a notebook."""
+"""Shows a progress bar of a run's steps, in a terminal or a notebook."""
 
 from collections.abc import Mapping
 

@@ -1,1 +1,1 @@
-"""A benchmark file: read, checked, resolved into what each job needs, and where its results lie."""
+"""Reads and checks a benchmark file, resolves it into what each job needs, and knows where its results lie."""

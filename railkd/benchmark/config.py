@@ -1,4 +1,4 @@
-"""The benchmark file: read, checked, and resolved into what each step needs. Imports nothing heavy."""
+"""Reads the benchmark file, checks it, and resolves it into what each job needs. It imports nothing heavy."""
 
 import os
 import re

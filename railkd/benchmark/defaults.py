@@ -1,4 +1,4 @@
-"""Every setting that a benchmark file may leave out, at the value that it then has: run records hold them all."""
+"""Holds every setting that a benchmark file may leave out, at its default: run records hold them all."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""The keys of a benchmark file with type, default and meaning, as Markdown: ``railkd keys`` and docs/benchmark-file.md.
+"""Lists the keys of a benchmark file with type, default and meaning: ``railkd keys`` and docs/benchmark-file.md.
 
 What a key is for and what it may hold stands in schema.json, what it is when it is left out in defaults.py.
 """

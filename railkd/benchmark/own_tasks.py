@@ -1,4 +1,4 @@
-"""Tasks and out-of-domain sets that a benchmark file declares with files of its own; the keys are in schema.json.
+"""Declares the tasks and out-of-domain sets that a benchmark file brings along; the keys are in schema.json.
 
     data:
       tasks:
@@ -190,7 +190,7 @@ def _collapse(given: Mapping[str, Any] | None, where: str, task: Task, names: tu
     for label in task.labels:
         target = label_text(given.get(label, ""))
         if target not in names:
-            said = f"'{target}'" if target else "is missing"
-            raise UserError(f"{where}.{label}: {said}, expected one of {', '.join(names)}")
+            given_target = f"'{target}'" if target else "is missing"
+            raise UserError(f"{where}.{label}: {given_target}, expected one of {', '.join(names)}")
         found.append(names.index(target))
     return tuple(found)

@@ -1,4 +1,4 @@
-"""Where everything of a benchmark lies: its results, and the local mirrors of data and of checkpoints."""
+"""Knows where everything of a benchmark lies: its results, and the local mirrors of data and of checkpoints."""
 
 import os
 from pathlib import Path
@@ -82,7 +82,7 @@ class Layout:
         return self.root / "runs" / cell.pair / cell.method / cell.task / f"seed-{seed}.json"
 
     def present(self) -> list[Path]:
-        """The records of runs and teachers that are there, whoever asked for them."""
+        """The records of runs and teachers that are present, also those that no benchmark file names."""
         places = (*self.root.glob("runs/*/*/*/*.json"), *self.root.glob("teachers/*/*/record.json"))
         return sorted(places)
 
@@ -90,7 +90,7 @@ class Layout:
         return self.root / "search" / cell.pair / cell.method / cell.task / f"point-{point}.json"
 
     def points(self, cell: Cell) -> list[Path]:
-        """The records of a cell's search that are there."""
+        """The records of a cell's search that are present."""
         return sorted(self.point(cell, 0).parent.glob("point-*.json"))
 
     def best(self, cell: Cell) -> Path:
@@ -120,7 +120,7 @@ class Layout:
         return self.root / "checksums" / f"{step}.json"
 
     def log(self, step: str, *names: str) -> Path:
-        """Where the workflow puts what a job said."""
+        """Where the workflow puts the output of a job."""
         *folders, last = (step, *names)
         return self.root.joinpath("logs", *folders, f"{last}.log")
 

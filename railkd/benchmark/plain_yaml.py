@@ -1,4 +1,4 @@
-"""YAML as benchmark files are written: plain data, which JSON has too, and every mistake one line."""
+"""Reads YAML as benchmark files are written: plain data, which JSON has too. It tells a mistake in one line."""
 
 import math
 import re

@@ -1,4 +1,4 @@
-"""A benchmark file against its JSON schema; each mistake in words."""
+"""Checks a benchmark file against its JSON schema, and puts each mistake in words."""
 
 import json
 import math

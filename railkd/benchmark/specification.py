@@ -1,4 +1,4 @@
-"""A checked benchmark file and what follows from it: cells, seeds of a job, and the configuration of every run."""
+"""Derives from a checked benchmark file its cells, the seeds of a job, and the configuration of every run."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""Method entries that stand for several: ``vary:`` and ``cross:`` of a benchmark file, written out as entries.
+"""Writes out method entries that stand for several: ``vary:`` and ``cross:`` of a benchmark file.
 
     rail_kd_l:
       mapping: random_sorted    # an option that is varied states its own value

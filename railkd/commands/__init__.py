@@ -1,1 +1,1 @@
-"""What the command line offers, one file for each group of commands; ``railkd/cli.py`` puts them together."""
+"""Defines the commands, one file for each group of them; ``railkd/cli.py`` puts them together."""

@@ -1,4 +1,4 @@
-"""What a command of the command line is, and the arguments that several commands share.
+"""Defines what a command is, and the arguments that several commands share.
 
 The modules of the commands import what a command works with inside the function that runs it: every start of ``railkd``
 reads all of them.

@@ -1,4 +1,4 @@
-"""The commands about benchmark files: a first one of your own, its check, its cost, its data, and the list of keys."""
+"""Defines the commands about benchmark files: a first one, its check, its cost, its data, and the list of keys."""
 
 import argparse
 import os

@@ -1,4 +1,4 @@
-"""What can be known of a benchmark before its first job: asked by ``railkd check`` and by the workflow."""
+"""Checks what can be known of a benchmark before its first job, for ``railkd check`` and for the workflow."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The commands that the workflow's rules call, one for each kind of job; each can be run by hand."""
+"""Defines the commands that the workflow's rules call, one for each kind of job; each can be run by hand."""
 
 import argparse
 from collections.abc import Callable

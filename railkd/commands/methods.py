@@ -1,4 +1,4 @@
-"""The commands about methods: which there are, and whether one does what all must do."""
+"""Defines the commands about methods: one lists them, one checks that a method does what all must do."""
 
 import argparse
 import inspect

@@ -1,4 +1,4 @@
-"""Whether the names and numbers on a command line are in the benchmark file: asked before anything is computed."""
+"""Checks, before any compute, that the names and numbers on a command line are in the benchmark file."""
 
 import argparse
 from collections.abc import Iterable

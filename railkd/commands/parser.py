@@ -1,4 +1,4 @@
-"""The parser of the command line: every command with its help, and a mistake as one line that says what was meant."""
+"""Builds the parser of the command line: every command has help, and a mistake is one line with a suggestion."""
 
 import argparse
 import difflib

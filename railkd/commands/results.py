@@ -1,4 +1,4 @@
-"""The commands about results: verification, the report, comparison of two folders, records and submissions."""
+"""Defines the commands about results: verification, the report, comparison of two folders, records, submissions."""
 
 import argparse
 import importlib
@@ -21,7 +21,7 @@ def _verify(arguments: argparse.Namespace) -> None:
         found += 1
         print(line)
     if found:
-        raise UserError(f"{layout.root}: {found} things do not hold; {verifier.checked} records were there")
+        raise UserError(f"{layout.root}: {found} things do not hold; {verifier.checked} records were checked")
     print(f"{layout.root}: {verifier.checked} records, every score recomputed from its predictions: all hold")
 
 

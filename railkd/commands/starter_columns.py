@@ -1,4 +1,4 @@
-"""What the columns of a user's file of examples may be: the defaults that ``railkd init`` offers."""
+"""Guesses the columns of a user's file of examples: the defaults that ``railkd init`` offers."""
 
 import functools
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The text of a first benchmark file: plain YAML with a comment beside what a reader will want to change."""
+"""Writes the text of a first benchmark file: plain YAML with a comment beside what a reader will want to change."""
 
 import json
 import re
@@ -38,7 +38,7 @@ class Starter:
 
 
 def compose(starter: Starter) -> str:
-    """The whole file. ``railkd check`` accepts it when its data and checkpoints are there."""
+    """The whole file. ``railkd check`` accepts it when its data and checkpoints are present."""
     head = f"""\
 # {_plain(starter.name)}: written by `railkd init`, yours to change. docs/benchmark-file.md explains every key.
 #   railkd check {_plain(starter.file)}    says what is wrong with it, before anything is computed

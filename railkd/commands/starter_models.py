@@ -1,4 +1,4 @@
-"""Teacher and student of a first benchmark file: what a word on the command line names, as an entry of ``models:``."""
+"""Turns a word on the command line into an entry of ``models:``, for the teacher and student of a first file."""
 
 import contextlib
 import importlib.util

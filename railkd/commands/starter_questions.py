@@ -1,4 +1,4 @@
-"""The questions of ``railkd init``, with a default for each and a check of its answer."""
+"""Holds the questions of ``railkd init``, with a default for each and a check of its answer."""
 
 import importlib.util
 import shlex

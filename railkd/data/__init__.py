@@ -1,1 +1,1 @@
-"""From a task's files to token ids and length-bucketed batches."""
+"""Turns a task's files into token ids and length-bucketed batches."""

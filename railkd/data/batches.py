@@ -1,4 +1,4 @@
-"""Tokenised splits and their batches: length-bucketed, every batch with its examples' rows.
+"""Holds tokenised splits and makes their batches: length-bucketed, every batch with its examples' rows.
 
 Dimensions: ``B`` batch, ``T`` tokens.
 """

@@ -44,9 +44,9 @@ def texts_of(frame: "pd.DataFrame", columns: tuple[str, ...], place: str, empty:
         values = frame[column].tolist()
         for row, value in enumerate(values):
             if not isinstance(value, str) or not (empty or value.strip()):
-                said = repr(value)[:SHOWN]
+                shown = repr(value)[:SHOWN]
                 raise UserError(
-                    f"{place}: {_where(frame, row)}: column '{column}' is {said}, expected a non-empty text"
+                    f"{place}: {_where(frame, row)}: column '{column}' is {shown}, expected a non-empty text"
                 )
         texts.append(values)
     return texts
@@ -60,10 +60,10 @@ def labels_of(frame: "pd.DataFrame", source: Source, place: str) -> NDArray[Any]
         readable = isinstance(value, int | float | str)
         label = _score(value, *source.score_range) if source.regression else classes.get(label_text(value))
         if label is None or not readable:
-            said = "label" if source.label_column == "label" else f"column '{source.label_column}' is"
+            what = "label" if source.label_column == "label" else f"column '{source.label_column}' is"
             low, high = source.score_range
             expected = f"a score from {low:g} to {high:g}" if source.regression else f"one of {', '.join(classes)}"
-            raise UserError(f"{place}: {_where(frame, row)}: {said} {repr(value)[:SHOWN]}, expected {expected[:SHOWN]}")
+            raise UserError(f"{place}: {_where(frame, row)}: {what} {repr(value)[:SHOWN]}, expected {expected[:SHOWN]}")
         found[row] = label
     return found
 

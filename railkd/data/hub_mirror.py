@@ -1,9 +1,9 @@
-"""``railkd mirror DIR``: a benchmark's data sets and checkpoints from the hub, once, for machines without a network.
+"""Copies a benchmark's data sets and checkpoints from the hub once, for machines without a network (``railkd mirror``).
 
-``DIR/data/<task>/<split>.parquet`` and ``DIR/models/<hub id>/…``, as RAILKD_DATA and RAILKD_MODELS read them. Beside
-them ``mirror.json`` says of which commit each is, with the SHA-256 of its files: what is there and whole is not fetched
-again, what is not is fetched anew, and a run's record names the commit. What lies there without an entry was put there
-by someone else and is left alone.
+``railkd mirror DIR`` writes ``DIR/data/<task>/<split>.parquet`` and ``DIR/models/<hub id>/…``, as RAILKD_DATA and
+RAILKD_MODELS read them. Beside them ``mirror.json`` says of which commit each is, with the SHA-256 of its files: what
+is present and whole is not fetched again, anything else is fetched anew, and a run's record names the commit. What lies
+there without an entry was put there by someone else and is left alone.
 """
 
 import os
@@ -37,7 +37,7 @@ class _Shelf:
         self.partial = root / ".partial"  # what was begun, and goes on at the next call
 
     def get(self, name: str, revision: str | None, fetch: Callable[[Path], str]) -> None:
-        """Puts ``name`` (a file or a folder) in its place, unless it is there at this commit (None: at any).
+        """Puts ``name`` (a file or a folder) in its place, unless it is present at this commit (None: at any).
 
         ``fetch`` writes it to the path it is given and returns its commit.
         """

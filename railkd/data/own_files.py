@@ -50,7 +50,7 @@ def read(path: Path, source: Source) -> "pd.DataFrame":
 
 
 def _load(path: Path, kind: str, options: dict[str, Any]) -> "pd.DataFrame":
-    """What `datasets` reads; its cache is a temporary folder that is gone afterwards."""
+    """What `datasets` reads; its cache is a temporary folder, deleted afterwards."""
     import datasets
 
     load = getattr(datasets.Dataset, f"from_{kind}")

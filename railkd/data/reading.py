@@ -1,5 +1,4 @@
-"""Reads a task's splits, from a local mirror, the hub or files of one's own, and checks every row before anything is
-trained on it."""
+"""Reads a task's splits from a local mirror, the hub or files of one's own, and checks every row before training."""
 
 from collections.abc import Callable, Iterable
 from pathlib import Path

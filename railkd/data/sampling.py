@@ -1,4 +1,4 @@
-"""Parts of a labelled set in which every class has its share: a file may be sorted by label."""
+"""Draws rows of a labelled set so that every class has its share: a file may be sorted by label."""
 
 from typing import Any
 

@@ -1,6 +1,6 @@
 """Measures what a trained student has in common with its teacher: similar layers and the same predictions.
 
-Taken once a run, after training, on what is there anyway: one forward pass on the probe examples of dev, the logits
+Taken once a run, after training, on what a run has anyway: one forward pass on the probe examples of dev, the logits
 that were scored, and the teacher's predictions. Dimensions: ``P`` probe examples, ``M`` and ``N`` intermediate layers
 of student and teacher, ``D`` width, ``C`` classes.
 """

@@ -130,7 +130,7 @@ def _signal_fingerprints(layout: Layout, teacher: str, task: str, prepared: Prep
 def open_store(
     benchmark: Benchmark, layout: Layout, teacher: str, task: str, prepared: Prepared, device: torch.device, log: Log
 ) -> SignalStore:
-    """A teacher's signals; computed when they are not there, or were of other data, tokenizer or teacher.
+    """A teacher's signals; computed when they are missing, or were of other data, tokenizer or teacher.
 
     One job at a time looks: of several that start together, the first fills what ``railkd release`` has emptied.
     """

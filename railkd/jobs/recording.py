@@ -55,12 +55,12 @@ def epoch_lines(say: Log, epochs: int, shown: str) -> MetricsLog:
 
 def step_lines(say: Log, epochs: int, every: float = 30.0) -> AfterStep:
     """What the training loop calls after a step, as a line after so many seconds: an epoch may take an hour."""
-    said = time.monotonic()
+    last_line = time.monotonic()
 
     def after_step(steps: Steps, _: torch.Tensor) -> None:
-        nonlocal said
-        if time.monotonic() - said >= every:
-            said = time.monotonic()
+        nonlocal last_line
+        if time.monotonic() - last_line >= every:
+            last_line = time.monotonic()
             epoch, step = divmod(steps.done - 1, steps.per_epoch)
             say(f"epoch {epoch + 1}/{epochs} step {step + 1}/{steps.per_epoch}")
 

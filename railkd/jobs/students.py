@@ -1,4 +1,4 @@
-"""Which trained students keep their weights, beside their records: ``save_students: best | all | none``.
+"""Decides which trained students keep their weights, beside their records: ``save_students: best | all | none``.
 
 A student's folder is ``runs/<pair>/<method>/<task>/seed-<seed>/``. Its seal names the predictions of the run whose
 weights it holds, so that weights of another run are never taken for those of a record. ``best`` keeps one folder for
@@ -39,7 +39,7 @@ def folder_of(path: Path) -> Path:
 
 
 def kept(path: Path, record: Record) -> bool:
-    """Whether the weights of this very run are there, by the names of the folder's files."""
+    """Whether the weights of this very run are present, by the names of the folder's files."""
     folder = folder_of(path)
     try:
         seal = sealed_files.read_sealed(folder / sealed_files.SEAL)
@@ -50,7 +50,7 @@ def kept(path: Path, record: Record) -> bool:
 
 
 def finished(layout: Layout, cell: Cell, seeds: Iterable[int]) -> dict[int, dict[str, Any]]:
-    """Seed -> record of the runs of a cell that are there and valid."""
+    """Seed -> record of the runs of a cell that are present and valid."""
     found = {}
     for seed in seeds:
         try:
@@ -66,17 +66,17 @@ def best(records: Mapping[int, Record]) -> int:
 
 
 def lacking(benchmark: Benchmark, layout: Layout, cell: Cell) -> dict[int, str]:
-    """Seeds of finished runs whose weights the file asks for in so many words and that are not there, and why.
+    """Seeds of finished runs whose weights the file asks for in so many words and that are missing, and why.
 
     Without the key the weights of finished runs are not asked for: another default trains nothing again. ``best`` asks
     for those of one seed, once every seed of the cell has finished.
     """
-    asked = benchmark.spec.get("save_students", "none")
-    records = finished(layout, cell, benchmark.seeds) if asked != "none" else {}
+    stated = benchmark.spec.get("save_students", "none")
+    records = finished(layout, cell, benchmark.seeds) if stated != "none" else {}
     wanted = list(records)
-    if asked == "best":
+    if stated == "best":
         wanted = [best(records)] if len(records) == len(benchmark.seeds) else []
-    why = f"its weights were not kept, save_students: {asked} asks for them"
+    why = f"its weights were not kept, save_students: {stated} asks for them"
     return {seed: why for seed in wanted if not kept(layout.run(cell, seed), records[seed])}
 
 

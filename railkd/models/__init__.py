@@ -1,1 +1,1 @@
-"""Encoders: where their weights are, whether they fit, how they are loaded, run and made cheaper."""
+"""Finds the weights of encoders, checks that they fit, loads and runs the encoders, and makes them cheaper."""

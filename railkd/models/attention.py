@@ -1,4 +1,4 @@
-"""Queries, keys and values of an encoder's layers, read by hooks on the projections that make them."""
+"""Reads queries, keys and values of an encoder's layers, by hooks on the projections that make them."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager

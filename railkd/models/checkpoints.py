@@ -1,4 +1,4 @@
-"""Where a model's weights and tokenizer are, and which of its layers are taken; nothing here reads a weight.
+"""Finds where a model's weights and tokenizer are, and which of its layers are taken. It reads no weight.
 
 Only safetensors are read (no pickled weights), and never code that comes with a checkpoint.
 """
@@ -34,7 +34,7 @@ class Checkpoint:
 
 
 def locate(benchmark: Benchmark, layout: Layout, name: str) -> Checkpoint:
-    """The checkpoint behind a model of the benchmark file; raises UserError when a local one is not there."""
+    """The checkpoint behind a model of the benchmark file; raises UserError when a local one is missing."""
     entry = benchmark.models[name]
     fine_tuned = bool(entry.get("fine_tuned"))
     if "pretrain" in entry:
@@ -115,9 +115,9 @@ def positive(config: Any, key: str, where: str, most: int = 10**6) -> int:
     value = getattr(config, key, None)
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
         kind = str(getattr(config, "model_type", ""))[:40]
-        said = repr(value)[:40]
+        shown = repr(value)[:40]
         raise UserError(
-            f"{where}: config.json: {key} of this {kind} is {said}, expected a whole number from 1 to {most}"
+            f"{where}: config.json: {key} of this {kind} is {shown}, expected a whole number from 1 to {most}"
         )
     return value
 

@@ -1,4 +1,4 @@
-"""Dropout on a CPU whose random bits come four to a word: torch draws them one by one, a sixth of a real step."""
+"""Draws four dropout decisions from each random word on a CPU: torch draws them one by one, a sixth of a real step."""
 
 from typing import TYPE_CHECKING, Any
 

@@ -1,4 +1,4 @@
-"""A checkpoint that is fine-tuned already: which output of its head stands for which label of a task.
+"""Says which output of a checkpoint that is fine-tuned already stands for which label of a task.
 
 Dimensions: ``C`` classes of the task, which are the outputs of the head.
 """

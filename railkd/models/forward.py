@@ -1,4 +1,4 @@
-"""One forward pass of a classifier, and what a method may read of it."""
+"""Does one forward pass of a classifier, and gives what a method may read of it."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING

@@ -1,4 +1,4 @@
-"""What a checkpoint's files show before any compute: configuration, tokenizer, and the headers of its weights.
+"""Checks what a checkpoint's files show before any compute: configuration, tokenizer, and headers of the weights.
 
 The weights stay on disk: a model is assembled from stand-ins (see ``stand_ins``), and the encoder is run on them (see
 ``probe``).

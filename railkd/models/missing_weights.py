@@ -1,4 +1,4 @@
-"""Whether the weights of a file are those that an architecture needs: no weight of an encoder is drawn at random.
+"""Checks that a file has the weights that an architecture needs: no weight of an encoder is drawn at random.
 
 `transformers` draws what a file lacks and drops what the architecture lacks, with a warning at most. Here a head or a
 pooler alone may be drawn; everything else is refused by name.

@@ -1,4 +1,4 @@
-"""Mixed inputs: each example's word embeddings interpolated with those of another example of its batch (mixup)."""
+"""Mixes inputs: interpolates each example's word embeddings with those of another one of its batch (mixup)."""
 
 import torch
 from torch import Tensor, nn

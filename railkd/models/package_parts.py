@@ -1,4 +1,4 @@
-"""A checkpoint whose archive comes in parts, one part in each of several installed packages, assembled once.
+"""Assembles, once, a checkpoint whose archive comes in parts, each in another installed package.
 
 Package indices limit the size of a file, so large checkpoints are published as ``NAME-part-001``, ``NAME-part-002`` and
 so on, each with one part of a zip archive. The parts are read one after the other as if they were one file; only the

@@ -1,7 +1,7 @@
-"""What an encoder's answers show: whether the suite can read it, and whether they depend on padding.
+"""Checks, by an encoder's outputs, that the suite can read it and that they do not depend on padding.
 
 Everything here rests on three things: hidden states of every layer, a first position that has read the whole text, and
-answers that padding on the right does not change. Dimensions: ``B`` batch, ``T`` tokens, ``D`` width.
+outputs that padding on the right does not change. Dimensions: ``B`` batch, ``T`` tokens, ``D`` width.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -77,13 +77,13 @@ def readable(model: "PreTrainedModel", vocabulary: int, pad_id: int, length: int
     _require_used_rows(model, _inputs(model, [short], pad_id), alone.logits_BC, where)
 
 
-def _require_used_rows(model: "PreTrainedModel", inputs: dict[str, Tensor], said_BC: Tensor, where: str) -> None:
+def _require_used_rows(model: "PreTrainedModel", inputs: dict[str, Tensor], logits_BC: Tensor, where: str) -> None:
     """Training gives a model the rows alone that its tokens need: it must read its word embedding by calling it."""
     full = embedding_of(model, where)
     try:
         model.set_input_embeddings(UsedRows(full, (inputs["input_ids"],)))
         with torch.inference_mode():
-            same = not _differ(said_BC, _run(model, inputs, where).logits_BC)
+            same = not _differ(logits_BC, _run(model, inputs, where).logits_BC)
     finally:
         model.set_input_embeddings(full)
     if not same:
@@ -92,8 +92,8 @@ def _require_used_rows(model: "PreTrainedModel", inputs: dict[str, Tensor], said
 
 def _padding(model: "PreTrainedModel", where: str) -> str:
     return (
-        f"{where}: what a {type(model).__name__} says of a text depends on the padding to its right, so on the batch; "
-        "expected an encoder that leaves masked positions out and classifies by the first"
+        f"{where}: the outputs of a {type(model).__name__} depend on the padding to the right of a text, so on the "
+        "batch; expected an encoder that leaves masked positions out and classifies by the first"
     )
 
 
@@ -124,11 +124,11 @@ class _Entered:
 
 
 def _require_hidden(
-    model: "PreTrainedModel", said: Forward, entered: dict[int, Tensor], length: int, where: str
+    model: "PreTrainedModel", outputs: Forward, entered: dict[int, Tensor], length: int, where: str
 ) -> None:
     """Hidden states of the embedding and of every layer, (1, T, D), in the layers' order."""
     kind, depth, width = type(model).__name__, model.config.num_hidden_layers, model.config.hidden_size
-    shapes = [tuple(h.shape) for h in said.hidden]
+    shapes = [tuple(h.shape) for h in outputs.hidden]
     if shapes != [(1, length, width)] * (depth + 1):
         odd = next((s for s in shapes if s != (1, length, width)), "none")
         raise UserError(
@@ -136,12 +136,12 @@ def _require_hidden(
             f"{depth + 1} of shape (1, {length}, {width}): of the embedding and of each layer"
         )
     for number, states in entered.items():
-        hidden = said.hidden[number]
+        hidden = outputs.hidden[number]
         if states.shape == hidden.shape and not torch.equal(states.nan_to_num(), hidden.nan_to_num()):
             raise UserError(f"{where}: hidden state {number} of a {kind} is not what layer {number + 1} reads")
-    outputs = (1, model.config.num_labels)
-    if tuple(said.logits_BC.shape) != outputs:
-        raise UserError(f"{where}: the logits of a {kind} are {tuple(said.logits_BC.shape)}, expected {outputs}")
+    expected = (1, model.config.num_labels)
+    if tuple(outputs.logits_BC.shape) != expected:
+        raise UserError(f"{where}: the logits of a {kind} are {tuple(outputs.logits_BC.shape)}, expected {expected}")
 
 
 def unmixable(model: "PreTrainedModel", vocabulary: int, pad_id: int) -> str | None:
@@ -149,29 +149,29 @@ def unmixable(model: "PreTrainedModel", vocabulary: int, pad_id: int) -> str | N
     rows = [[(pad_id + 1 + i) % vocabulary for i in range(6)], [(pad_id + 2 + i) % vocabulary for i in range(6)]]
     try:
         with torch.inference_mode():
-            said = forward(model, _inputs(model, rows, pad_id))
-            mixed = said.mixed(torch.tensor([1, 0]), 1.0)
+            outputs = forward(model, _inputs(model, rows, pad_id))
+            mixed = outputs.mixed(torch.tensor([1, 0]), 1.0)
     except Exception as error:  # no inputs_embeds, or shapes that follow from token ids
         return f"a {type(model).__name__} cannot be run on word embeddings ({' '.join(str(error).split())[:160]})"
-    if _differ(said.logits_BC, mixed.logits_BC):
-        return f"a {type(model).__name__} says another thing of word embeddings than of their tokens"
+    if _differ(outputs.logits_BC, mixed.logits_BC):
+        return f"a {type(model).__name__} gives other outputs for word embeddings than for their tokens"
     return None
 
 
 def unreadable(model: "PreTrainedModel", vocabulary: int, pad_id: int) -> str | None:
     """Why methods cannot read an encoder's queries, keys and values; None when its attention is softmax(q·k/√d).
 
-    By its answers, for RoFormer and others have three maps of those names and do more with what these give.
+    By its outputs, for RoFormer and others have three maps of those names and do more with what these give.
     """
     depth, heads = model.config.num_hidden_layers, model.config.num_attention_heads
     inputs = _inputs(model, [[(pad_id + 1 + i) % vocabulary for i in range(6)]], pad_id)
     try:
         with torch.inference_mode():
-            said = forward(model, inputs, attention=range(1, depth + 1))
+            outputs = forward(model, inputs, attention=range(1, depth + 1))
             attentions = model(**inputs, output_attentions=True).attentions
             same = bool(attentions)
             for layer, found_1HTT in enumerate(attentions or (), 1):
-                query_1TD, key_1TD = said.vectors("query", layer), said.vectors("key", layer)
+                query_1TD, key_1TD = outputs.vectors("query", layer), outputs.vectors("key", layer)
                 query_1HTd, key_1HTd = (x.unflatten(-1, (heads, -1)).transpose(1, 2) for x in (query_1TD, key_1TD))
                 score_1HTT = query_1HTd @ key_1HTd.transpose(-1, -2) * query_1HTd.shape[-1] ** -0.5
                 made_1HTT = score_1HTT.softmax(dim=-1)
@@ -184,7 +184,7 @@ def unreadable(model: "PreTrainedModel", vocabulary: int, pad_id: int) -> str | 
 
 
 def require_padding_unread(model: "PreTrainedModel", data: Prepared, device: torch.device, where: str) -> None:
-    """Raises UserError when what a model says of a text depends on padding, or is not finite.
+    """Raises UserError when a model's outputs depend on padding, or are not finite.
 
     Asks for the training set's shortest text alone, and padded to the longest it may be. Leaves the model on the
     device, in the mode it was in, and draws nothing at random.
@@ -193,13 +193,13 @@ def require_padding_unread(model: "PreTrainedModel", data: Prepared, device: tor
     was_training = model.training
     place(model, device).eval()
     row_1 = split.lengths.argmin()[None]
-    said = []
+    logits = []
     with torch.inference_mode():
         for pad_to in (None, data.facts["max_length"]):
             inputs = {k: v.to(device) for k, v in split.collate(row_1, pad_id, type_ids, pad_to).items()}
-            said.append(forward(model, inputs, hidden=False).logits_BC.float())
+            logits.append(forward(model, inputs, hidden=False).logits_BC.float())
     model.train(was_training)
-    if not bool(said[0].isfinite().all()):
+    if not bool(logits[0].isfinite().all()):
         raise UserError(f"{where}: its logits are not finite before training; the weights are damaged")
-    if _differ(*said):
+    if _differ(*logits):
         raise UserError(_padding(model, where))

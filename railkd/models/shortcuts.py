@@ -1,4 +1,4 @@
-"""Work that a step can leave out without changing what it computes: positions and rows that nothing reads."""
+"""Leaves out work of a step without changing what it computes: positions and rows that nothing reads."""
 
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from contextlib import contextmanager

@@ -74,9 +74,9 @@ def _on_hub(checkpoint: Checkpoint) -> dict[str, Weight]:
         cached = try_to_load_from_cache(checkpoint.place, name, revision=checkpoint.revision)
         if isinstance(cached, str):
             return _local(Path(cached).parent, name)
-    said = HfApi().get_safetensors_metadata(checkpoint.place, revision=checkpoint.revision)
+    metadata = HfApi().get_safetensors_metadata(checkpoint.place, revision=checkpoint.revision)
     return {
         name: Weight(tuple(tensor.shape), str(tensor.dtype))
-        for file in said.files_metadata.values()
+        for file in metadata.files_metadata.values()
         for name, tensor in file.tensors.items()
     }

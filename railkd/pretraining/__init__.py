@@ -1,1 +1,1 @@
-"""Masked-language-model pre-training of the miniature backbones."""
+"""Pre-trains the miniature backbones as masked language models."""

@@ -1,1 +1,1 @@
-"""Run records and the files that hold them: written whole or not at all, with the digests of their content."""
+"""Keeps run records and the files that hold them: written whole or not at all, with digests of their content."""

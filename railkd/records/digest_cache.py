@@ -1,4 +1,4 @@
-"""Digests of large files, remembered as long as the files look the same."""
+"""Remembers the digests of large files as long as the files look the same."""
 
 from contextlib import suppress
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What a run record holds: its keys and what they mean, and the shape of the parts that tables and figures read."""
+"""Defines what a run record holds: its keys, what they mean, and the shape of what tables and figures read."""
 
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -90,7 +90,7 @@ def _text(value: Any) -> bool:
     return value is None or isinstance(value, str)
 
 
-# a part of a record, or each of its values (/*) -> what it must be, where it is there
+# a part of a record, or each of its values (/*) -> what it must be, where it is present
 SHAPES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "scores/*": (_numbers, "metric -> score"),
     "baselines/*": (_numbers, "metric -> score"),
@@ -118,7 +118,7 @@ SHAPES: dict[str, tuple[Callable[[Any], bool], str]] = {
 
 
 def misshapen(record: Mapping[str, Any]) -> Iterator[str]:
-    """A line for each part that is there and not what the suite or a table reads there."""
+    """A line for each part that is present and not what the suite or a table expects."""
     for place, (fits, expected) in SHAPES.items():
         key, _, name = place.partition("/")
         value = record.get(key, {})

@@ -1,4 +1,4 @@
-"""Files written whole or not at all, links, and locks, also where a file system can do less than others.
+"""Writes files whole or not at all, and makes links and locks, also where a file system can do less than others.
 
 Network and user-space file systems may refuse hard links, locks, or to wait until the names in a folder are on disk. A
 refused link is a copy; a refused lock is a warning, once; a refused wait is left out, for there is nothing to wait for.
@@ -57,7 +57,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def _taking_the_place_of(path: Path) -> Iterator[Path]:
-    """A name beside the path, gone afterwards; UserError names the path when the disk is full or not to be written."""
+    """A name beside the path, deleted afterwards; UserError names the path when the disk is full or read-only."""
     try:
         new = [folder for folder in path.parents if not folder.exists()]
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Digests of files and of values."""
+"""Computes digests of files and of values."""
 
 import functools
 import hashlib

@@ -1,4 +1,4 @@
-"""What a record says of the code, the libraries and the machine that made it."""
+"""Gathers what a record says of the code, the libraries and the machine that made it."""
 
 import functools
 import os

@@ -1,4 +1,4 @@
-"""The run record: one JSON file for each trained model, and beside it the predictions it was scored on.
+"""Reads and checks the run record: one JSON file for each trained model, and its predictions beside it.
 
 A record is written whole or not at all, and carries what is needed to trust it: the resolved configuration and its
 hash, the fingerprints of data and models, the versions, the hardware, the times. ``analysis`` reads nothing else. A
@@ -110,7 +110,7 @@ def predictions(path: Path, record: Mapping[str, Any]) -> "dict[str, NDArray[np.
 
 def expected_config(benchmark: "Benchmark", layout: "Layout", cell: "Cell") -> dict[str, Any] | None:
     """The configuration that a benchmark file asks of a cell's runs; None for another repository's method, and after a
-    search whose outcome is not there."""
+    search whose outcome is missing."""
     if benchmark.external(cell.method):
         return None
     chosen: dict[str, Any] = {}

@@ -1,4 +1,4 @@
-"""JSON files and folders that carry the checksums of their content."""
+"""Reads and writes JSON files and folders that carry the checksums of their content."""
 
 import json
 from collections.abc import Iterable, Iterator, Mapping

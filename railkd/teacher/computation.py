@@ -1,4 +1,4 @@
-"""A teacher's signals on its training set, computed in batches and checked: what a cache keeps."""
+"""Computes a teacher's signals on its training set, in batches, and checks them: what a cache keeps."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path

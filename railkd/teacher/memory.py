@@ -1,4 +1,4 @@
-"""A teacher's signals held in memory: those of ``cache.py`` without a folder, for a call that writes no file."""
+"""Holds a teacher's signals in memory: those of ``cache.py`` without a folder, for a call that writes no file."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any

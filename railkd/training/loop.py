@@ -1,4 +1,4 @@
-"""The training loop: one loop for every method and for the teachers; it knows no method by name.
+"""Runs the training loop, one for every method and for the teachers; it knows no method by name.
 
 Dimensions: ``B`` batch, ``C`` classes.
 """

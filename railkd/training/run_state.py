@@ -1,4 +1,4 @@
-"""The state of an unfinished run at the end of an epoch, so that a killed run goes on where it was.
+"""Stores the state of an unfinished run at the end of an epoch, so that a killed run goes on where it was.
 
 Streams of random numbers are seeded by (seed, name, epoch), so no generator is part of the state: model, method,
 optimizer and what the loop has counted are all there is, and a resumed run ends with the bytes of an undisturbed one

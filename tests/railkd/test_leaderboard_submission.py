@@ -192,7 +192,7 @@ def test_checker_accepts_the_real_row_counts(tmp_path: Path, capsys: pytest.Capt
 
 HEAD = b"index\tprediction\n"
 FAULTS: dict[str, tuple[dict[str, bytes | None], str]] = {
-    "file missing": ({"AX": None}, "AX.tsv is there 0 times, expected once"),
+    "file missing": ({"AX": None}, "has 0 files AX.tsv, expected one"),
     "another file": ({"README.txt": b"hello"}, "README.txt is no file of a submission"),
     "rows": ({"WNLI": HEAD + b"0\t0\n"}, "WNLI.tsv: 1 rows, expected 2"),
     "header": ({"WNLI": b"id\tlabel\n0\t0\n1\t0\n"}, "WNLI.tsv: the header is 'id\\tlabel', expected"),

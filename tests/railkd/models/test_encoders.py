@@ -16,7 +16,7 @@ from railkd.models.forward import forward
 from railkd.models.shortcuts import UsedRows
 
 DEPTH, WIDTH = 4, 32
-PADDING = "says of a text depends on the padding to its right"
+PADDING = "depend on the padding to the right of a text"
 CAUSAL = "does not read what follows it, expected an encoder"
 EMBEDDING = "expected a plain table of rows"
 GEMMA = {"head_dim": 16, "num_key_value_heads": 2}

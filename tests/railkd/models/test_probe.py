@@ -36,7 +36,7 @@ def test_padding_that_is_read_is_refused_before_training(pipeline: Any, monkeypa
     )
     bert: Any = whole
     bert.bert.pooler = PadReader(bert.bert.pooler)
-    with pytest.raises(UserError, match="^models.m: what a BertForSequenceClassification says of a text depends on"):
+    with pytest.raises(UserError, match="^models.m: the outputs of a BertForSequenceClassification depend on"):
         probe.require_padding_unread(whole, prepared, CPU, "models.m")
     broken = pipeline.student("bert2")
     broken.bert.embeddings.LayerNorm.weight.data[3] = float("nan")
