@@ -15,7 +15,7 @@ from railkd.tasks import OUT_OF_DOMAIN, TASKS, Task
 
 ROOT = Path(__file__).parent.parent
 TABLES = (1, 2, 3, 4, 5, 6)
-FIGURES = ("figure2", "figure3", "ablation", "census")
+FIGURES = ("figure2", "figure3", "ablation", "census", "budget")
 PAPER_ORDER = ("no_kd", "vanilla_kd", "pkd", "alp_kd", "rail_kd_l", "rail_kd_c")
 METRICS = {
     "matthews": "Matthews correlation",
@@ -86,6 +86,22 @@ class ReportedBenchmark:
     def drawn_from(self, what: int | str) -> list[Pair]:
         """The pairs that name a table or a figure."""
         return [pair for pair in self.pairs if what in pair.draws]
+
+    def budgets(self) -> list[tuple[Pair, ...]]:
+        """The pairs of the training-budget figure, those of one teacher and student together, the shortest first."""
+        models: dict[tuple[str, str], list[Pair]] = {}
+        for pair in self.drawn_from("budget"):
+            models.setdefault((pair.teacher, pair.student), []).append(pair)
+        return [tuple(sorted(pairs, key=self._steps)) for pairs in models.values()]
+
+    def _steps(self, pair: Pair) -> float:
+        """Planned steps of the pair's students for each training example, mean over tasks."""
+        settings = [self.file.student_training(pair.name, task) for task in pair.tasks]
+        return sum(s["epochs"] / s["batch_size"] for s in settings) / len(settings)
+
+    def stopped_early(self, pair: Pair) -> bool:
+        """Whether the pair's students are trained for less than others of the same figure, on purpose."""
+        return any(pair in pairs[:-1] for pairs in self.budgets())
 
     def families(self, pair: Pair) -> dict[str, list[str]]:
         """The entries of a pair that vary -> their variants in the pair, both in the file's order."""

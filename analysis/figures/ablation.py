@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
@@ -36,12 +37,16 @@ def compared_with(benchmark: ReportedBenchmark, pair: Pair, entry: str) -> str:
     return next((m for m in pair.methods if benchmark.base(m) == "vanilla_kd"), entry)
 
 
-def effect(benchmark: ReportedBenchmark, runs: Runs, pair: Pair, method: str, other: str) -> Effect:
-    """Method − other, paired over seeds and tasks, mean over the pair's tasks, in points."""
+def differences(benchmark: ReportedBenchmark, runs: Runs, pair: Pair, method: str, other: str) -> np.ndarray:
+    """Method − other in points: (runs × tasks), paired by seed; NaN where one of the two is missing."""
     columns = list(pair.tasks)
     a, b = (summaries.matrix(runs.row(pair.name, m, compared_block(benchmark, runs)), columns) for m in (method, other))
-    difference = 100 * (a - b)  # pairs by seed; NaN where one of the two is missing
-    return summaries.stratified_interval(difference.to_numpy(dtype=float))
+    return (100 * (a - b)).to_numpy(dtype=float)
+
+
+def effect(benchmark: ReportedBenchmark, runs: Runs, pair: Pair, method: str, other: str) -> Effect:
+    """Method − other, paired over seeds and tasks, mean over the pair's tasks, in points."""
+    return summaries.stratified_interval(differences(benchmark, runs, pair, method, other))
 
 
 def rows(benchmark: ReportedBenchmark, pair: Pair, entry: str) -> list[Row]:
@@ -55,7 +60,7 @@ def rows(benchmark: ReportedBenchmark, pair: Pair, entry: str) -> list[Row]:
     entries = {_key(change): v for v, change in changed.items()} | {_key({}): entry}
     own = benchmark.methods[entry]
     values: dict[str, list[Any]] = {}
-    for change in changed.values():
+    for change in sorted(changed.values(), key=len, reverse=True):  # the block's values before others
         for option, value in change.items():
             seen = values.setdefault(option, [own[option]])
             if value not in seen:
@@ -77,25 +82,6 @@ def rows(benchmark: ReportedBenchmark, pair: Pair, entry: str) -> list[Row]:
 
 def _key(change: dict[str, Any]) -> frozenset[tuple[str, str]]:
     return frozenset((key, repr(value)) for key, value in change.items())
-
-
-def contrasts(benchmark: ReportedBenchmark, runs: Runs, pair: Pair, entry: str) -> list[tuple[str, Effect]]:
-    """The entry, which draws its layer map at random, minus the same loss with other maps: (map, effect)."""
-    if not str(benchmark.methods[entry].get("mapping", "")).startswith("random"):
-        return []
-    alone = {benchmark.variants[v].changed.get("mapping"): v for v in benchmark.families(pair)[entry]
-             if list(benchmark.variants[v].changed) == ["mapping"]
-             and isinstance(benchmark.variants[v].changed["mapping"], str)}  # fmt: skip
-    names = {"skip": "evenly spaced and fixed", "last": "the last layers, fixed", "random_once": "drawn once a run"}
-    return [(says, effect(benchmark, runs, pair, entry, alone[m])) for m, says in names.items() if m in alone]
-
-
-def verdict(difference: Effect) -> str:
-    """An effect in words: estimate, interval, and what it establishes."""
-    if math.isnan(difference[0]):
-        return "missing"
-    limits = interval(difference)
-    return f"{signed(difference[0])} points{' ' * bool(limits)}{limits}, {established(difference)}"
 
 
 def interval(difference: Effect) -> str:
@@ -123,17 +109,6 @@ def unlearned(benchmark: ReportedBenchmark, runs: Runs, pair: Pair, methods: lis
     if not count:
         return ""
     return f"{count} of {len(cells)} cells do not exceed the majority-class baseline by two standard errors."
-
-
-def findings(benchmark: ReportedBenchmark, runs: Runs) -> list[str]:
-    """What the figure shows of random mapping, a sentence for each entry that draws its map."""
-    sentences = []
-    for pair in benchmark.drawn_from("ablation"):
-        for entry in benchmark.families(pair):
-            differences = [f"{what}: {verdict(e)}" for what, e in contrasts(benchmark, runs, pair, entry)]
-            if differences:
-                sentences.append(f"{benchmark.title_of(entry)}, a map drawn anew minus one {'; '.join(differences)}.")
-    return [f"Does random mapping help here? {text}" if k == 0 else text for k, text in enumerate(sentences)]
 
 
 def about(benchmark: ReportedBenchmark, runs: Runs) -> str:

@@ -100,23 +100,34 @@ def summary(benchmark: ReportedBenchmark, survey: Survey) -> str:
     if np.ptp(survey.maps_MRT.mean(axis=2), axis=0).max() < 1e-9:
         level = float(survey.scores_M.mean())
         return f"{title}: all {maps} fixed maps score {level:.1f}% alike, a map drawn anew {survey.own:.1f}%."
+    return " ".join([_random(survey, title), _spread(survey)])
+
+
+def _random(survey: Survey, title: str) -> str:
+    """Whether a map drawn anew scores other than a fixed map does on average, and where it falls among them."""
     mean, low, high = survey.difference
-    text = f"{title}, a map drawn anew in each epoch: {survey.own:.1f}%, {signed(mean)} points from the mean map"
+    text = f"{title}, a map drawn anew in each epoch, scores {survey.own:.1f}%: {signed(mean)} points from the mean map"
     if math.isnan(low):
         text += ", one run, so no interval"
+    elif low > 0 or high < 0:
+        side = "better" if low > 0 else "worse"
+        text += f" {interval(survey.difference)}, decided: {side} than a fixed map is on average"
     else:
-        sign = "better than a fixed map is on average" if low > 0 else "worse than a fixed map is on average"
-        text += f" [{signed(low)}, {signed(high)}], {sign if low > 0 or high < 0 else 'no difference established'}"
-    text += f"; {survey.rank(survey.own):.0f}% of the {maps} fixed maps score lower"
+        text += f" {interval(survey.difference)}, no difference is decided"
     others = [f"{MARKED[name]} {survey.rank(float(values.mean())):.0f}%" for name, values in survey.marked.items()]
-    text += f" ({', '.join(others)})" if others else ""
-    text += f". The maps' scores spread with a standard deviation of {survey.scores_M.std(ddof=1):.2f} points"
+    listed = f" ({', '.join(others)})" if others else ""
+    return f"{text}. Of the {len(survey.maps_MRT)} fixed maps {survey.rank(survey.own):.0f}% score lower{listed}."
+
+
+def _spread(survey: Survey) -> str:
+    """Whether it matters which map is fixed: how far the maps' scores lie apart, and how far noise alone does."""
+    maps, runs, _ = survey.maps_MRT.shape
+    text = f"The maps' scores spread with a standard deviation of {survey.scores_M.std(ddof=1):.2f} points"
     if survey.variance is not None:
-        runs = survey.maps_MRT.shape[1]
         v = survey.variance
-        text += f"; the noise of a mean of {runs} runs alone gives {v.noise_sd / math.sqrt(runs):.2f}, and the map "
-        text += f"explains {100 * v.share:.0f}% [{100 * v.low:.0f}, {100 * v.high:.0f}] of a run's variance"
-        text += ", which may be nothing" if v.low <= 0 else ""
+        text += f"; the noise of a mean of {runs} runs alone gives {v.noise_sd / math.sqrt(runs):.2f}. "
+        text += f"The map explains {100 * v.share:.0f}% [{100 * v.low:.0f}, {100 * v.high:.0f}] of a run's variance, "
+        text += "so that it is decided: the map matters" if v.low > 0 else "which may be nothing: not decided"
     return text + (f". {survey.planned - maps} maps lack a run." if maps < survey.planned else ".")
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from analysis.figures import ablation, layer_map_survey, paper_figures, style
+from analysis.figures import ablation, ablation_findings, layer_map_survey, paper_figures, style, training_budget
 from analysis.figures.style import Sheet
 from analysis.load import Runs
 from analysis.reported_benchmark import ReportedBenchmark
@@ -63,7 +63,7 @@ DRAWINGS = {
         ablation.figure,
         ablation.frame,
         ablation.about,
-        ablation.findings,
+        ablation_findings.findings,
         ablation.page_tables,
     ),
     "census": Drawing(
@@ -74,6 +74,15 @@ DRAWINGS = {
         layer_map_survey.about,
         layer_map_survey.findings,
         layer_map_survey.page_tables,
+    ),
+    "budget": Drawing(
+        "Training budget",
+        "the order of methods as students train for longer",
+        training_budget.figure,
+        training_budget.frame,
+        training_budget.about,
+        training_budget.findings,
+        training_budget.page_tables,
     ),
 }
 

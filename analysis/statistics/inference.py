@@ -53,6 +53,11 @@ class Estimate:
             t = np.where(self.se > 0, away / self.se, np.sign(away) * np.inf)
         return stdtr(np.minimum(self.total_df, 1e9), np.where(away == 0, 0.0, -t))
 
+    def p_differs(self) -> Any:
+        """Two-sided p that the true value is 0."""
+        above = self.p_above(0.0)
+        return np.minimum(2 * np.minimum(above, 1 - above), 1.0)
+
     def p_within(self, lower: float, upper: float) -> Any:
         """p that the true value lies outside (lower, upper); with two finite bounds TOST, two one-sided tests."""
         return np.maximum(self.p_above(lower), 1 - self.p_above(upper))
@@ -99,6 +104,30 @@ def contrast(strata: Sequence[Array], weights: Sequence[float], examples: Any = 
     with np.errstate(divide="ignore", invalid="ignore"):
         df = np.where(np.asarray(squares) > 0, np.square(variance) / squares, 1.0)
     return Estimate(values, variance, df, min(s.shape[-1] for s in strata), examples)
+
+
+def paired(differences: Array) -> Estimate | None:
+    """The mean over tasks of differences in points: (runs × tasks), NaN where a run is missing.
+
+    None where a task has fewer than two runs.
+    """
+    rounded = np.round(differences, 9)  # equal but for rounding is equal
+    strata = [column[~np.isnan(column)] for column in rounded.T]
+    if not strata or min(map(len, strata)) < 2:
+        return None
+    return contrast(strata, [1 / len(strata)] * len(strata))
+
+
+def decided(estimates: Sequence[Estimate | None]) -> list[int]:
+    """The sign of each difference that is decided, two-sided at 1 − LEVEL after Holm's correction over all of them; 0
+    for one that is not, or that has no estimate."""
+    known = [estimate for estimate in estimates if estimate is not None]
+    if not known:
+        return [0] * len(estimates)
+    adjusted = iter(holm(np.array([float(e.p_differs()) for e in known])))
+    return [
+        0 if estimate is None or next(adjusted) >= 1 - LEVEL else int(np.sign(estimate.value)) for estimate in estimates
+    ]
 
 
 def spread_ratio(first: Sequence[Array], second: Sequence[Array]) -> Estimate:

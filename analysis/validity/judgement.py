@@ -18,6 +18,8 @@ FAILED = {  # question -> what its failing means, in a few words
     "collapse": "a projection collapsed",
     "tuning": "the methods were not tuned alike",
 }
+EARLY = ("converged", "gain", "baseline")  # questions that are not asked of students that are stopped early on purpose
+ON_PURPOSE = "Not asked of this pair: its students are stopped early on purpose, beside others that train for longer."
 
 
 def failures(evidence: Evidence, measure: str, compared: Sequence[Compared]) -> list[tuple[Pair, Answer]]:
@@ -95,7 +97,7 @@ def _of_pair(evidence: Evidence, pair: Pair) -> dict[str, Any]:
     scored = evidence.runs.by_cell
     block = "test" if any((pair.name, m, "test", t) in scored for m in pair.methods for t in pair.tasks) else "dev"
     of = Compared(pair, block, tuple(pair.methods), pair.tasks, {task: task for task in pair.tasks})
-    answers = [ask(evidence, of) for _, ask in QUESTIONS.values()]
+    answers = [_early(evidence, pair, ask(evidence, of)) for _, ask in QUESTIONS.values()]
     gaps = [
         g
         for b, columns in (("dev", pair.tasks), ("test", pair.tasks), ("ood", evidence.benchmark.out_of_domain))
@@ -121,6 +123,20 @@ def _of_pair(evidence: Evidence, pair: Pair) -> dict[str, Any]:
             for g in gaps
         ],
     }  # fmt: skip
+
+
+def _early(evidence: Evidence, pair: Pair, answer: Answer) -> Answer:
+    """The answer as the section shows it: students that are stopped early on purpose need not have converged.
+
+    A claim that rests on them is judged by the answer as it is.
+    """
+    early = evidence.benchmark.stopped_early(pair)
+    if not early or answer.question not in EARLY or answer.holds is None:
+        return answer
+    teacher = evidence.convergence(pair, "teacher", pair.tasks)
+    if answer.question == "converged" and teacher is not None and not teacher.holds:
+        return answer  # the teacher of all budgets
+    return replace(answer, holds=None, reason=f"{ON_PURPOSE} {answer.reason}", remedy="")
 
 
 def _number(value: float) -> float | None:

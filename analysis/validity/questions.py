@@ -165,8 +165,11 @@ def is_above_baseline(evidence: Evidence, of: Compared) -> Answer:
     )
     if all(len(columns) <= BASELINE_SHARE * len(of.columns) for columns in below.values()):
         return Answer("baseline", True, reason)
-    key = budget_keys.key_of(evidence.benchmark, "student", of.pair.student, of.tasks[0], "learning_rate")
-    return Answer("baseline", False, reason, f"Training failed there: search {key} on dev (search.grid.learning_rate).")
+    key = budget_keys.key_of(evidence.benchmark, of.pair, "student", of.tasks[0], "learning_rate")
+    remedy = f"search {key} on dev (search.grid.learning_rate)"
+    if key.startswith("search."):
+        remedy = f"widen {key}"
+    return Answer("baseline", False, reason, f"Training failed there: {remedy}.")
 
 
 def is_spread_out(evidence: Evidence, of: Compared) -> Answer:

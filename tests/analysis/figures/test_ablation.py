@@ -2,6 +2,7 @@
 
 import io
 import math
+import re
 import statistics
 from pathlib import Path
 from typing import Any
@@ -17,14 +18,15 @@ from scipy import stats as reference
 
 from analysis import load
 from analysis.__main__ import main
-from analysis.figures import ablation, layer_map_survey, style
+from analysis.figures import ablation, ablation_findings, layer_map_survey, style
 from analysis.load import Runs
 from analysis.report import contents, markdown
 from analysis.report.catalogue import DRAWINGS
 from analysis.reported_benchmark import ReportedBenchmark, read
-from analysis.statistics import summaries
+from analysis.statistics import inference, summaries
 from railkd.benchmark.variants import expand
 
+ROOT = Path(__file__).parents[3]
 PAIR = "bert12-distilbert6"
 TASKS = ["cola", "mrpc"]
 ENTRIES = {
@@ -137,6 +139,18 @@ def test_rows_show_the_block_then_each_option_alone(varied: Folder) -> None:
     assert benchmark.title_of("rail_kd_l.skip.none") == "RAIL-KD^l, skip, none"
 
 
+def test_the_control_stands_beside_what_it_controls() -> None:
+    """In the suite's own ablation the block's maps come before those that are varied alone."""
+    benchmark = read(ROOT / "benchmarks" / "ablation.yaml")
+    rows = ablation.rows(benchmark, benchmark.pairs[0], "rail_kd_c")
+    assert [row.value for row in rows if row.option == "mapping"] == [
+        "random_sorted", "skip", "last", "random_sorted_step", "random_once", "random_unsorted", "reverse",
+        "all_to_one",
+    ]  # fmt: skip
+    assert [second for second, _ in rows[0].dots] == ["learned", "none", "learned_student", "frozen_random"]
+    assert [second for second, _ in rows[1].dots] == ["learned", "none"]
+
+
 def test_effects_are_paired_differences(varied: Folder) -> None:
     benchmark, runs = loaded(varied)
     found = ablation.effect(benchmark, runs, benchmark.pairs[0], "rail_kd_l.skip", "vanilla_kd")
@@ -171,7 +185,9 @@ def test_the_figure_plots_the_effects(varied: Folder) -> None:
     assert len(data) == len(learned) + len(none) + 3 + math.comb(8, 5)
 
 
-@pytest.mark.parametrize(("gain", "said"), [(0.0, "no difference established"), (0.2, "higher"), (-0.2, "lower")])
+@pytest.mark.parametrize(
+    ("gain", "said"), [(0.0, "(not decided; detectable: "), (0.2, "(decided: higher)"), (-0.2, "(decided: lower)")]
+)
 def test_the_caption_says_whether_random_mapping_helps(varied: Folder, gain: float, said: str) -> None:
     noise = [[0.01, -0.01], [-0.02, 0.0], [0.01, 0.01]]
     set_scores(varied, "rail_kd_l.skip", [[0.5, 0.6]] * 3)
@@ -179,9 +195,13 @@ def test_the_caption_says_whether_random_mapping_helps(varied: Folder, gain: flo
     benchmark, runs = loaded(varied)
     text = DRAWINGS["ablation"].caption(benchmark, runs)
     mean = f"{100 * gain:+.1f}".replace("-", "−")
-    assert "Does random mapping help here? RAIL-KD^l, a map drawn anew minus one evenly spaced and fixed: " in text
-    first = text.partition("fixed: ")[2].partition(";")[0]
-    assert first.startswith(f"{mean} points [") and first.endswith(said)
+    decided = re.search(
+        r"Does drawing the layer map anew help\? (\d) of 6 differences are decided\. RAIL-KD\^l less itself with ", text
+    )
+    assert decided and (int(decided[1]) > 0 or not gain)
+    first = text.partition(" RAIL-KD^l less itself with its mean map held fixed: ")[2].partition("; with ")[0]
+    assert re.fullmatch(rf"{re.escape(mean)} points \[.\d+\.\d, .\d+\.\d\] {re.escape(said)}.*", first)
+    assert "Holm's correction over the differences of a question" in text
     assert "says nothing about English" in text
 
 
@@ -216,12 +236,54 @@ def test_cells_that_learned_nothing_are_counted(varied: Folder) -> None:
     assert "cells do not exceed the majority-class baseline" in DRAWINGS["ablation"].caption(benchmark, runs)
 
 
+def test_what_is_asked_are_the_choices_against_what_could_stand_in_their_place(varied: Folder) -> None:
+    benchmark, runs = loaded(varied)
+    found = {
+        entry: list(ablation_findings.contrasts(benchmark, runs, benchmark.pairs[0], entry))
+        for entry in ("rail_kd_l", "rail_kd_c")
+    }
+    assert [c.instead for c in found["rail_kd_l"]] == [
+        "its mean map held fixed", "its mean map held fixed, both without projections", "the last layers held fixed",
+        "a map drawn once a run", "no projection", "the first token instead of the mean",
+    ]  # fmt: skip
+    assert [c.instead for c in found["rail_kd_c"]] == ["its mean map held fixed", "the last layers held fixed"]
+    pair = benchmark.pairs[0]
+    sides = [("", ".skip"), (".none", ".skip.none"), ("", ".last"), ("", ".random_once"), ("", ".none"), ("", ".cls")]
+    for contrast, (method, other) in zip(found["rail_kd_l"], sides, strict=True):
+        expected = ablation.effect(benchmark, runs, pair, f"rail_kd_l{method}", f"rail_kd_l{other}")
+        assert contrast.effect == expected
+        assert contrast.estimate is not None and contrast.estimate.interval() == pytest.approx(contrast.effect[1:])
+    text = " ".join(ablation_findings.findings(benchmark, runs))
+    assert text.index("layer map anew help?") < text.index("learned projection help?") < text.index("pooling matter?")
+
+
+def test_a_difference_that_is_clear_by_itself_is_not_decided_among_many(varied: Folder) -> None:
+    """Holm's correction: as many differences as a question asks are taken together."""
+    rng = np.random.default_rng(0)
+    benchmark = read(varied.file)
+    for method in ("rail_kd_l", "rail_kd_c", *benchmark.variants):
+        set_scores(varied, method, 0.7 + 0.001 * rng.standard_normal((3, 2)))
+    set_scores(varied, "rail_kd_l", [[0.710, 0.712], [0.702, 0.703], [0.715, 0.709]])
+    found = list(ablation_findings.contrasts(*loaded(varied), benchmark.pairs[0], "rail_kd_l"))
+    p = float(found[0].estimate.p_differs())  # type: ignore[union-attr]
+    assert found[0].effect[1] > 0 and p < 0.05 < 6 * p
+    first = " ".join(ablation_findings.findings(*loaded(varied))).partition("fixed: ")[2].partition(";")[0]
+    assert first.startswith(f"+{found[0].effect[0]:.1f} points [+") and first.endswith("(not decided")
+
+
 def test_verdicts() -> None:
-    assert ablation.verdict((1.25, -0.5, 3.0)) == "+1.2 points [−0.5, +3.0], no difference established"
-    assert ablation.verdict((-0.04, -0.04, -0.04)) == "+0.0 points, the same in every run"
-    assert ablation.verdict((-2.0, -3.0, -1.0)) == "−2.0 points [−3.0, −1.0], lower"
-    assert ablation.verdict((2.0, math.nan, math.nan)) == "+2.0 points, one run, so no interval"
-    assert ablation.verdict((math.nan, math.nan, math.nan)) == "missing"
+    estimate = inference.paired(np.array([[0.0], [1.0], [2.0]]))
+
+    def said(effect: ablation.Effect, sign: int = 0, of: Any = estimate) -> str:
+        return ablation_findings.verdict(ablation_findings.Contrast("", "", "none", effect, of), sign)
+
+    assert said((1.25, -0.5, 3.0)) == "with none: +1.2 points [−0.5, +3.0] (not decided; detectable: 3.1)"
+    assert said((-0.04, -0.04, -0.04)) == "with none: +0.0 points (the same in every run)"
+    assert said((-2.0, -3.0, -1.0), -1) == "with none: −2.0 points [−3.0, −1.0] (decided: lower)"
+    assert said((2.0, 1.0, 3.0), 1) == "with none: +2.0 points [+1.0, +3.0] (decided: higher)"
+    assert said((2.0, math.nan, math.nan), of=None) == "with none: +2.0 points (one run, so no interval)"
+    assert said((math.nan, math.nan, math.nan), of=None) == "with none: missing"
+    assert ablation.established((1.25, -0.5, 3.0)) == "no difference established"
 
 
 # ---- layer-map survey ----
@@ -285,7 +347,11 @@ def test_the_survey_table_places_the_named_maps(varied: Folder) -> None:
 
 @pytest.mark.parametrize(
     ("level", "said"),
-    [(0.9, "better than a fixed map is on average"), (0.1, "worse than a fixed"), (None, "no difference established")],
+    [
+        (0.9, "decided: better than a fixed map is"),
+        (0.1, "decided: worse than a fixed"),
+        (None, "no difference is decided"),
+    ],
 )
 def test_the_survey_says_so(varied: Folder, level: float | None, said: str) -> None:
     benchmark, found = one_survey(varied)
@@ -293,8 +359,10 @@ def test_the_survey_says_so(varied: Folder, level: float | None, said: str) -> N
     set_scores(varied, "rail_kd_c", [[at, at]] * 3)
     benchmark, found = one_survey(varied)
     text = layer_map_survey.summary(benchmark, found)
-    assert said in text and f"{100 * at:.1f}%" in text and "of the 56 fixed maps score lower (evenly spaced " in text
+    assert said in text and f"scores {100 * at:.1f}%" in text
+    assert re.search(r"Of the 56 fixed maps \d+% score lower \(evenly spaced ", text)
     assert "the noise of a mean of 3 runs alone gives" in text
+    assert found.variance is not None and ("the map matters" in text) == (found.variance.low > 0)
 
 
 def test_maps_that_do_not_differ_are_said_to(varied: Folder) -> None:
@@ -371,4 +439,4 @@ def test_both_figures_are_in_the_report(varied: Folder) -> None:
         "## Ablation: which part does the work" in text
         and "![Layer-map survey: every fixed layer map](figures/census.png)" in text
     )
-    assert "Does random mapping help here?" in text
+    assert "Does drawing the layer map anew help?" in text

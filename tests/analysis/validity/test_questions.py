@@ -128,6 +128,37 @@ def test_the_key_that_decides_is_named(sound: Folder) -> None:
     )
 
 
+def test_students_that_are_stopped_early_on_purpose_are_not_asked_whether_they_converged(sound: Folder) -> None:
+    """The shorter of two budgets of one figure; a claim that rested on it would be judged all the same."""
+    own = {**sound.spec["pairs"][BERT], "tables": [2, "budget"], "training": {"epochs": 3}}
+    sound.spec["pairs"] = {BERT: own, "longer": {**own, "tables": ["budget"], "training": {"epochs": 12}}}
+    sound.save()
+    sound.fill().predict(skill)
+    for pair in (BERT, "longer"):
+        for method in METHODS:
+            for task in TASKS:
+                for seed in (1, 2, 3):
+                    sound.edit(course(RISING), pair, method, task, seed)
+    benchmark = read(sound.file)
+    data = evaluation.evaluate(benchmark, load.read(benchmark, sound.results), sound.results)
+    short, longer = ({a["question"]: a for a in pair["answers"]} for pair in data["validity"]["pairs"])
+    titles = [pair["title"] for pair in data["validity"]["pairs"]]
+    assert titles == ["bert12 → distilbert6, epochs 3", "bert12 → distilbert6, epochs 12"]
+    for question in ("converged", "gain", "baseline"):
+        assert short[question]["holds"] is None and not short[question]["remedy"]
+        assert short[question]["reason"].startswith("Not asked of this pair: its students are stopped early on purpose")
+    assert "72 of 72 student runs" in short["converged"]["reason"]  # the numbers are shown
+    assert short["tuning"]["holds"] is True and longer["gain"]["holds"] is True
+    assert longer["converged"]["holds"] is False
+    assert longer["converged"]["remedy"] == "Raise pairs.longer.training.epochs: 12 -> 24."
+    (claim,) = (claim for claim in data["claims"] if claim["id"] == CLAIM)
+    assert failed(claim) == ["converged"] and f"pairs.{BERT}.training.epochs: 3 -> 6" in claim["why"]
+    for task in TASKS:
+        sound.edit(course(RISING), BERT, "teacher", task)
+    data = evaluation.evaluate(benchmark, load.read(benchmark, sound.results), sound.results)
+    assert data["validity"]["pairs"][0]["answers"][0]["holds"] is False  # the teacher of both
+
+
 def test_one_unlucky_seed_and_runs_that_patience_ended_condemn_nothing(sound: Folder) -> None:
     change(sound, course(RISING), ["pkd"], seeds=(2,))
     change(sound, course([0.98, 1.0, 0.999]), ["pkd"], seeds=(1, 3))
