@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-BEGUN = b"\xff"  # what an asker hears first: from here on the step is the process's
+BEGUN = b"\xff"  # what a caller hears first: from here on the fork server runs the job
 
 
 @contextmanager
@@ -31,7 +31,7 @@ def socket_name(address: str) -> Iterator[str]:
 
 
 def ask(address: str, argv: list[str]) -> int | None:
-    """Runs a step in a fork of the warm process and returns its exit status; None when there is no such process."""
+    """Runs a job in a fork of the fork server and returns its exit status; None when there is no fork server."""
     facts = {"folder": os.getcwd(), "environment": dict(os.environ), "encoding": sys.stdout.encoding}
     request = json.dumps({"argv": argv, **facts}).encode()
     sys.stdout.flush()
@@ -52,14 +52,14 @@ def ask(address: str, argv: list[str]) -> int | None:
         answer = b""
     if not answer or answer[0] > 128:
         killed = f"by signal {answer[0] - 128}" if answer else "with the workflow"
-        print(f"railkd: error: the step was killed {killed} (9: by hand, or out of memory)", file=sys.stderr)
+        print(f"railkd: error: the job was killed {killed} (9: by hand, or out of memory)", file=sys.stderr)
     return answer[0] if answer else 1
 
 
 def start() -> None:
     """Starts the process, names its socket in RAILKD_WARM, and ends it when this process ends.
 
-    Where it cannot begin (no folder for temporary files, no sockets), steps run without it.
+    Where it cannot begin (no folder for temporary files, no sockets), jobs run without it.
     """
     try:
         folder = tempfile.mkdtemp(prefix="railkd-")

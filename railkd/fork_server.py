@@ -3,8 +3,8 @@
 Importing torch and transformers costs several seconds, more than a miniature run; a fork costs milliseconds. The
 workflow starts one such process for its own lifetime (``python -m railkd.fork_server ADDRESS``) and names its socket in
 RAILKD_WARM; ``railkd`` then hands its arguments, folder, environment and standard streams over and waits. Nothing is
-computed before the fork, so a step does exactly what it does in a process of its own. Without the process (another
-node of a cluster, one that died or could not begin) ``railkd`` runs the step itself.
+computed before the fork, so a job does exactly what it does in a process of its own. Without the process (another
+node of a cluster, one that died or could not begin) ``railkd`` runs the job itself.
 """
 
 import json
@@ -29,7 +29,7 @@ def _receive(channel: socket.socket) -> tuple[dict[str, object], list[int]]:
     return json.loads(body), descriptors
 
 
-def _step(request: dict[str, object], descriptors: list[int]) -> int:
+def _job(request: dict[str, object], descriptors: list[int]) -> int:
     """The forked child: becomes the process that called."""
     from railkd.cli import main
 
@@ -60,7 +60,7 @@ def serve(address: str) -> None:
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     with socket_name(address) as name:
         listener.bind(name)
-    listener.listen(64)  # from here on askers wait for the imports instead of repeating them
+    listener.listen(64)  # from here on callers wait for the imports instead of repeating them
     import pandas  # noqa: F401
     import tokenizers  # noqa: F401
     from transformers.models.auto import modeling_auto, tokenization_auto  # noqa: F401
@@ -82,12 +82,12 @@ def serve(address: str) -> None:
                     try:
                         request, descriptors = _receive(channel)
                         child = os.fork()
-                    except (OSError, ValueError):  # no room for another process: the asker runs its step itself
+                    except (OSError, ValueError):  # no room for another process: the caller runs its job itself
                         channel.close()
                         continue
                     if child == 0:
                         listener.close()
-                        os._exit(_step(request, descriptors))
+                        os._exit(_job(request, descriptors))
                     for descriptor in descriptors:
                         os.close(descriptor)
                     running[channel] = child
@@ -115,5 +115,5 @@ if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the workflow decides when its jobs end
     try:
         serve(sys.argv[1])
-    except Exception:  # every step then runs by itself, and says what is wrong if it is wrong for it too
+    except Exception:  # every job then runs by itself, and says what is wrong if it is wrong for it too
         sys.exit(1)

@@ -63,7 +63,7 @@ def _logs(file: Benchmark, layout: Layout, key: Key) -> Iterator[Path]:
         yield layout.log(step, teacher, task)
     yield from sorted(layout.log(f"search_{method}", pair, task).parent.glob(f"{task}-*.log"))
     yield layout.log(f"select_{method}", pair, task)
-    first = next(s.seeds[0] for s in file.shards() if s.cell == (pair, method, task) and seed in s.seeds)
+    first = next(s.seeds[0] for s in file.seed_groups() if s.cell == (pair, method, task) and seed in s.seeds)
     yield layout.log(f"distil_{method}", pair, f"{task}-{first}")
 
 

@@ -199,16 +199,16 @@ def is_spread_out(evidence: Evidence, of: Compared) -> Answer:
 
 def is_tuned_alike(evidence: Evidence, of: Compared) -> Answer:
     """Whether each compared method was tuned on the same number of points of the search, on each task."""
-    bench = evidence.benchmark
-    own = [m for m in dict.fromkeys(of.methods) if not bench.file.external(m)]
+    benchmark = evidence.benchmark
+    own = [m for m in dict.fromkeys(of.methods) if not benchmark.file.external(m)]
     counts = {
-        m: {t: cells.points(evidence.results, of.pair.name, m, t) for t in of.tasks if not bench.undefined(m, t)}
+        m: {t: cells.points(evidence.results, of.pair.name, m, t) for t in of.tasks if not benchmark.undefined(m, t)}
         for m in own
     }
     by_task = [{c[t] for c in counts.values() if t in c} for t in of.tasks]
     if any(len(numbers) > 1 for numbers in by_task):
         listed = "; ".join(
-            f"{bench.title_of(m)} {min(c.values())}" + (f" to {max(c.values())}" * (len(set(c.values())) > 1))
+            f"{benchmark.title_of(m)} {min(c.values())}" + (f" to {max(c.values())}" * (len(set(c.values())) > 1))
             for m, c in counts.items()
             if c
         )
@@ -219,7 +219,7 @@ def is_tuned_alike(evidence: Evidence, of: Compared) -> Answer:
             "Train the missing points of the search.",
         )
     searched = sorted(set().union(*by_task))
-    points = len(bench.file.grid())
+    points = len(benchmark.file.grid())
     if not any(searched):
         if points:
             return Answer(

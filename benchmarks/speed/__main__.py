@@ -38,10 +38,10 @@ def parser() -> argparse.ArgumentParser:
     add("--mean-length", type=float, default=40.0, help="tokens of an example (default: %(default)s)")
     add("--max-length", type=int, default=128)
     add("--rounds", type=int, default=7, help="(default: %(default)s)")
-    add("--steps", type=int, default=5, help="timed steps of a job in a round (default: %(default)s)")
+    add("--steps", type=int, default=5, help="timed steps of a method in a round (default: %(default)s)")
     add("--warmup", type=int, default=2, help="steps before the clock starts (default: %(default)s)")
     add("--groups", nargs="+", help="only these pairs or depths, by name")
-    add("--against", type=Path, metavar="FILE", help="an earlier speed.json: name the jobs whose ratio has grown")
+    add("--against", type=Path, metavar="FILE", help="an earlier speed.json: name the methods whose ratio has grown")
     add("--tolerance", type=float, default=0.1, help="growth that --against lets pass (default: %(default)s)")
     return made
 
@@ -57,7 +57,7 @@ def _check(options: argparse.Namespace) -> None:
 
 
 def run(options: argparse.Namespace, command: str) -> list[str]:
-    """Measures and writes; returns a line for each job that has become dearer than ``--against`` says."""
+    """Measures and writes; returns a line for each method that has regressed against ``--against``."""
     _check(options)
     before = _earlier(options.against)
     benchmark = config.load(options.benchmark)
@@ -83,22 +83,22 @@ def run(options: argparse.Namespace, command: str) -> list[str]:
         device, options.precision, options.batch_size, options.mean_length, options.max_length,
         options.batch_size * max(64, options.steps + 2), options.rounds, options.steps, options.warmup,
     )  # fmt: skip
-    jobs = work.jobs(benchmark)
+    methods = work.timed_methods(benchmark)
     groups = work.groups(benchmark, Layout(folder), options.shapes, say)
     for name in options.groups or []:
         if name not in [group.name for group in groups]:
             raise UserError(f"--groups: unknown group '{name}'; available: {', '.join(g.name for g in groups)}")
-    say(f"{len(groups)} groups of {len(jobs)} jobs on {device}")
+    say(f"{len(groups)} groups of {len(methods)} timed methods on {device}")
     shown = {k: v for k, v in vars(settings).items() if k != "device"}
     result = _head(benchmark, options.shapes, command, shown, device)
-    result["complexity"] = {job.method: work.table_1(benchmark, job.method) for job in jobs}
+    result["complexity"] = {timed.method: work.table_1(benchmark, timed.method) for timed in methods}
     result["groups"] = found = []
     if before:
         show.check_alike(result, before)  # before the time is spent
     for group in groups:
         if options.groups is None or group.name in options.groups:
             with tempfile.TemporaryDirectory(prefix="railkd-speed-") as temporary:
-                found.append(measure.measure(benchmark, group, jobs, settings, Path(temporary) / "signals", say))
+                found.append(measure.measure(benchmark, group, methods, settings, Path(temporary) / "signals", say))
     sealed_files.write_json(folder / "speed.json", result)
     show.write(result, folder, titles.read(benchmark.path).title_of)
     say(f"wrote {folder}/speed.{{json,csv,md,png,pdf}}")

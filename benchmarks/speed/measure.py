@@ -1,8 +1,8 @@
-"""Times a group: its jobs one after the other, round after round, each a few steps of the project's own loop.
+"""Times a group: its methods one after the other, round after round, each a few steps of the project's own loop.
 
-Only one job's optimizer lives at a time, so memory does not grow with their number; the student, the teacher and the
+Only one method's optimizer lives at a time, so memory does not grow with their number; the student, the teacher and the
 batches are the same for all. Nothing inside a step is synchronised: the clock is read after the device has finished a
-job's steps. What a job needs to start (optimizer, first allocations) happens in steps outside the clock.
+method's steps. What a method needs to start (optimizer, first allocations) happens in steps outside the clock.
 """
 
 import gc
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.speed.work import Group, Job, objective, store
+from benchmarks.speed.work import Group, TimedMethod, objective, store
 from railkd.benchmark.specification import Benchmark
 from railkd.data.batches import Prepared, epoch_batches
 from railkd.devices import precision, to_device
@@ -31,7 +31,7 @@ from railkd.training.steps import Steps, Teacher
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-TEACHER = Job("teacher", "forward", None, True)  # the teacher's forward pass alone, with its hidden states
+TEACHER = TimedMethod("teacher", "forward", None, True)  # the teacher's forward pass alone, with its hidden states
 
 
 @dataclass(frozen=True)
@@ -45,14 +45,14 @@ class Settings:
     max_length: int
     examples: int
     rounds: int
-    steps: int  # a job and round
+    steps: int  # a method and round
     warmup: int  # steps before the clock starts
 
 
 class Memory:
-    """The most memory that a job takes, weights of the models it uses included, in bytes; None where unknown.
+    """The most memory that a method takes, weights of the models it uses included, in bytes; None where unknown.
 
-    On a GPU: the allocator's peak. On a CPU: the growth of the resident set over what it was before the job, whose
+    On a GPU: the allocator's peak. On a CPU: the growth of the resident set over what it was before the method, whose
     high-water mark Linux can reset, and the weights, which were there before.
     """
 
@@ -90,10 +90,12 @@ def _weights(model: "PreTrainedModel") -> int:
     return sum(p.numel() * p.element_size() for p in model.parameters())
 
 
-class Bench:
+class TimedGroup:
     """One group, ready to be timed."""
 
-    def __init__(self, benchmark: Benchmark, group: Group, jobs: list[Job], settings: Settings, folder: Path) -> None:
+    def __init__(
+        self, benchmark: Benchmark, group: Group, methods: list[TimedMethod], settings: Settings, folder: Path
+    ) -> None:
         self.benchmark, self.group, self.settings = benchmark, group, settings
         config = group.student
         self.data: Prepared = made_up(
@@ -107,47 +109,49 @@ class Bench:
         self.teacher = untrained(group.teacher, 2)
         self.dtype = precision(settings.precision, settings.device, config.hidden_size)
         poolings: set[Pooling] = set()
-        for job in jobs:
-            pooling = objective(benchmark, group, job, self.data).pooling
+        for timed in methods:
+            pooling = objective(benchmark, group, timed, self.data).pooling
             if pooling is not None:
                 poolings.add(pooling)
         self.store = store(group, self.data, sorted(poolings), folder, settings.device)
         batches = epoch_batches(self.data.splits["train"].lengths, settings.batch_size, stream(0, "order", 0))
         full = [rows for rows in batches if len(rows) == settings.batch_size]
-        self.batches = full[: settings.steps]  # the same in every round and for every job
+        self.batches = full[: settings.steps]  # the same in every round and for every method
         lengths = self.data.splits["train"].lengths
         self.tokens = [len(rows) * int(lengths[rows].max()) for rows in self.batches]  # padded
         self.warm_batches = [max(self.batches, key=lambda rows: int(lengths[rows].max()))] * settings.warmup
 
-    def _steps(self, job: Job) -> Steps:
+    def _steps(self, timed: TimedMethod) -> Steps:
         settings = self.settings
         seed_global(0, "method")
-        method = objective(self.benchmark, self.group, job, self.data)
+        method = objective(self.benchmark, self.group, timed, self.data)
         method.start_training(stream(0, "method"))
         method.start_epoch(0, stream(0, "method", 0))
         source: Teacher | None = None
-        live = job.regime == "live"
+        live = timed.regime == "live"
         place(self.teacher, settings.device if live else torch.device("cpu"))
         if live:
             source = LiveTeacher.for_method(method, self.teacher, self.data, settings.device, settings.precision)
-        elif job.regime == "cached":
+        elif timed.regime == "cached":
             source = self.store
         training = {"batch_size": settings.batch_size, "precision": settings.precision, "epochs": 1000}
         return Steps(self.student, method, source, self.data, TrainingSettings.of(training, 0, settings.device))
 
-    def time(self, job: Job) -> tuple[float, int | None]:
+    def time(self, timed: TimedMethod) -> tuple[float, int | None]:
         """Seconds of a step, and bytes of memory at most."""
-        if job == TEACHER:
+        if timed == TEACHER:
             return self._time_teacher(), None
-        live = job.regime == "live"
+        live = timed.regime == "live"
         memory = Memory(self.settings.device, _weights(self.student) + (_weights(self.teacher) if live else 0))
-        steps = self._steps(job)
+        steps = self._steps(timed)
         try:
             seconds, last = self._clock(lambda rows: steps(rows))
         finally:
             steps.finish(1.0)
         if not bool(torch.isfinite(last).all()):
-            raise RuntimeError(f"{self.group.name}: the loss of {job.method} is not finite, so its time means nothing")
+            raise RuntimeError(
+                f"{self.group.name}: the loss of {timed.method} is not finite, so its time means nothing"
+            )
         return seconds, memory.peak()
 
     def _time_teacher(self) -> float:
@@ -172,7 +176,7 @@ class Bench:
 
     def operations(self) -> dict[str, float]:
         """Floating-point operations of a step's matrix products: the student's step, the teacher's forward pass."""
-        steps = self._steps(Job("no_kd", "none", None, True))
+        steps = self._steps(TimedMethod("no_kd", "none", None, True))
         with FlopCounterMode(display=False) as student:
             for rows in self.batches:
                 steps(rows)
@@ -210,23 +214,28 @@ class Bench:
 
 
 def measure(
-    benchmark: Benchmark, group: Group, jobs: list[Job], settings: Settings, folder: Path, say: Callable[[str], None]
+    benchmark: Benchmark,
+    group: Group,
+    methods: list[TimedMethod],
+    settings: Settings,
+    folder: Path,
+    say: Callable[[str], None],
 ) -> dict[str, Any]:
-    """Times every job of a group in every round, A B C … A B C …; a round begins one job further than the last."""
-    bench = Bench(benchmark, group, jobs, settings, folder)
-    operations = bench.operations()
-    order = [*jobs, TEACHER]
-    seconds: dict[Job, list[float]] = {job: [] for job in order}
-    memory: dict[Job, list[int | None]] = {job: [] for job in order}
+    """Times every method of a group in every round, A B C … A B C …; each round begins with the next one."""
+    timed_group = TimedGroup(benchmark, group, methods, settings, folder)
+    operations = timed_group.operations()
+    order = [*methods, TEACHER]
+    seconds: dict[TimedMethod, list[float]] = {timed: [] for timed in order}
+    memory: dict[TimedMethod, list[int | None]] = {timed: [] for timed in order}
     rates: list[float] = []
     for turn in range(settings.rounds):
-        rates.append(bench.matrix_rate())
+        rates.append(timed_group.matrix_rate())
         first = turn % len(order)
-        for job in [*order[first:], *order[:first]]:
-            took, peak = bench.time(job)
-            seconds[job].append(took)
-            memory[job].append(peak)
-        say(f"{group.name}: round {turn + 1} of {settings.rounds}, no_kd {seconds[jobs[0]][-1]:.4f} s a step")
+        for timed in [*order[first:], *order[:first]]:
+            took, peak = timed_group.time(timed)
+            seconds[timed].append(took)
+            memory[timed].append(peak)
+        say(f"{group.name}: round {turn + 1} of {settings.rounds}, no_kd {seconds[methods[0]][-1]:.4f} s a step")
     return {
         "group": group.name,
         "pair": group.pair,
@@ -235,16 +244,16 @@ def measure(
         "teacher_width": group.teacher.hidden_size,
         "student_layers": group.student.num_hidden_layers,
         "student_width": group.student.hidden_size,
-        "precision": str(bench.dtype).removeprefix("torch."),
-        "tokens": bench.tokens,
+        "precision": str(timed_group.dtype).removeprefix("torch."),
+        "tokens": timed_group.tokens,
         "operations": operations,
         "matrix_rate": rates,
         "jobs": [
             {
-                **vars(job),
-                "seconds": seconds[job],
-                "peak_memory_bytes": max((m for m in memory[job] if m), default=None),
+                **vars(timed),
+                "seconds": seconds[timed],
+                "peak_memory_bytes": max((m for m in memory[timed] if m), default=None),
             }
-            for job in order
+            for timed in order
         ],
     }

@@ -1,6 +1,6 @@
 """Times the same distillation by this suite and by other tools, end to end: ``python -m benchmarks.speed.peers``.
 
-One job: PKD's objective (cross entropy, logits, first-token vectors of matched layers) on real text, the same teacher,
+The objective is PKD's (cross entropy, logits, first-token vectors of matched layers) on real text, with one teacher,
 student weights, token ids, batch size, epochs, learning rate and schedule. The clock runs from loaded models and tokens
 in memory to a trained student: for this suite it includes computing the teacher's signals, reading them, and a dev
 evaluation each epoch; the peers are not asked to evaluate. Each is run as its documentation shows (padding to the
@@ -24,7 +24,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.speed.tools import PACKAGES, TOOLS, Job, allow_torchvision
+from benchmarks.speed.tools import PACKAGES, TOOLS, Distillation, allow_torchvision
 from railkd.benchmark import config
 from railkd.benchmark.paths import Layout
 from railkd.data import preparation
@@ -122,8 +122,10 @@ class Comparison:
             method = build(METHOD, model_sizes.setting_for(sizes[0], sizes[1], prepared.task, labels), {}).to(
                 self.device
             )
-            job = Job(prepared, models[0], models[1], method, settings, self.device, seed, best, Path(folder))
-            return _one(tool, job)
+            given = Distillation(
+                prepared, models[0], models[1], method, settings, self.device, seed, best, Path(folder)
+            )
+            return _one(tool, given)
 
 
 def run(options: argparse.Namespace, command: str) -> Path:
@@ -172,21 +174,21 @@ def run(options: argparse.Namespace, command: str) -> Path:
     return layout.root
 
 
-def _one(tool: str, job: Job) -> dict[str, Any]:
+def _one(tool: str, given: Distillation) -> dict[str, Any]:
     """One tool's run, its time and what its student scores on dev; or the error that kept it from running."""
-    package, device, settings, task = PACKAGES[tool], job.device, job.settings, job.prepared.task
-    dtype = torch.bfloat16 if job.bfloat16 and tool == "trainer" else torch.float32
-    width = job.student.config.hidden_size
+    package, device, settings, task = PACKAGES[tool], given.device, given.settings, given.prepared.task
+    dtype = torch.bfloat16 if given.bfloat16 and tool == "trainer" else torch.float32
+    width = given.student.config.hidden_size
     dtype = precision(settings["precision"], device, width) if tool == "railkd" else dtype
     row: dict[str, Any] = {
-        "tool": tool, "settings": "best" if job.best else "documented", "task": task.name, "seed": job.seed,
-        "epochs": settings["epochs"], "batch_size": settings["batch_size"], "steps": job.steps,
+        "tool": tool, "settings": "best" if given.best else "documented", "task": task.name, "seed": given.seed,
+        "epochs": settings["epochs"], "batch_size": settings["batch_size"], "steps": given.steps,
         "precision": str(dtype).removeprefix("torch."),
     }  # fmt: skip
     try:
         row["version"] = importlib.metadata.version(package) if package else provenance.provenance()["suite"]
         started = time.perf_counter()
-        extra = TOOLS[tool][0](job)
+        extra = TOOLS[tool][0](given)
         if device.type == "cuda":
             torch.cuda.synchronize(device)
         row["seconds"] = time.perf_counter() - started
@@ -194,9 +196,9 @@ def _one(tool: str, job: Job) -> dict[str, Any]:
     except Exception as error:  # another's tool, another's errors: the comparison goes on without it
         row["error"] = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
         return row
-    dev = job.prepared.splits["dev"]
-    logits = logits_of(job.student, dev, job.prepared.facts["pad_id"], device, torch.float32)
-    row["metric"], row["dev"] = task.shown, scores_of(job.prepared, "dev", logits)[task.shown]
+    dev = given.prepared.splits["dev"]
+    logits = logits_of(given.student, dev, given.prepared.facts["pad_id"], device, torch.float32)
+    row["metric"], row["dev"] = task.shown, scores_of(given.prepared, "dev", logits)[task.shown]
     return row
 
 

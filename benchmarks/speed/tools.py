@@ -34,8 +34,8 @@ PACKAGES = {"railkd": "", "trainer": "transformers", "textbrewer": "textbrewer",
 
 
 @dataclass
-class Job:
-    """What every tool is given."""
+class Distillation:
+    """One distillation, as every tool is given it."""
 
     prepared: Prepared
     teacher: "PreTrainedModel"
@@ -88,21 +88,21 @@ class Rows:
         return {"input_ids": self.split.tokens[self.split.offsets[row] : self.split.offsets[row + 1]], "index": row}
 
 
-def railkd(job: Job) -> dict[str, float]:
+def railkd(run: Distillation) -> dict[str, float]:
     """This suite, cached; seconds of the cache apart."""
     started = time.perf_counter()
-    assert job.method.pooling is not None
-    folder = job.folder / "signals"
-    teacher = classifier.place(job.teacher, job.device)
-    write_signals(teacher, job.prepared, [job.method.pooling], folder, job.settings["precision"], {})
+    assert run.method.pooling is not None
+    folder = run.folder / "signals"
+    teacher = classifier.place(run.teacher, run.device)
+    write_signals(teacher, run.prepared, [run.method.pooling], folder, run.settings["precision"], {})
     cache = time.perf_counter() - started
-    store = SignalStore(folder, job.device)
-    settings = TrainingSettings.of(job.settings, job.seed, job.device)
-    train(job.student, job.method, store, job.prepared, settings)
+    store = SignalStore(folder, run.device)
+    settings = TrainingSettings.of(run.settings, run.seed, run.device)
+    train(run.student, run.method, store, run.prepared, settings)
     return {"cache_seconds": cache}
 
 
-def trainer(job: Job) -> dict[str, float]:
+def trainer(run: Distillation) -> dict[str, float]:
     """`transformers.Trainer` with ``compute_loss`` overridden, the teacher run in it."""
     from transformers import Trainer, TrainingArguments
 
@@ -113,45 +113,45 @@ def trainer(job: Job) -> dict[str, float]:
             labels_B = inputs.pop("labels")
             student = model(**inputs, output_hidden_states=True)
             with torch.no_grad():
-                teacher = job.teacher(**inputs, output_hidden_states=True)
-            loss = job.loss(labels_B, student, teacher)
+                teacher = run.teacher(**inputs, output_hidden_states=True)
+            loss = run.loss(labels_B, student, teacher)
             return (loss, student) if return_outputs else loss
 
-    settings = job.settings
+    settings = run.settings
     arguments = TrainingArguments(
-        output_dir=str(job.folder),
+        output_dir=str(run.folder),
         per_device_train_batch_size=settings["batch_size"],
         num_train_epochs=settings["epochs"],
         learning_rate=settings["learning_rate"],
         weight_decay=settings["weight_decay"],
-        warmup_steps=math.ceil(settings["warmup"] * job.steps),
+        warmup_steps=math.ceil(settings["warmup"] * run.steps),
         max_grad_norm=settings["max_gradient_norm"],
-        train_sampling_strategy="group_by_length" if job.best else "random",
-        bf16=job.bfloat16,
-        use_cpu=job.device.type == "cpu",
-        seed=job.seed,
+        train_sampling_strategy="group_by_length" if run.best else "random",
+        bf16=run.bfloat16,
+        use_cpu=run.device.type == "cpu",
+        seed=run.seed,
         save_strategy="no",
         logging_strategy="no",
         report_to="none",
         remove_unused_columns=False,
         disable_tqdm=True,
     )
-    Distiller(job.student, arguments, data_collator=job.collate, train_dataset=Rows(job.split)).train()
+    Distiller(run.student, arguments, data_collator=run.collate, train_dataset=Rows(run.split)).train()
     return {}
 
 
-def _loader(job: Job) -> Any:
+def _loader(run: Distillation) -> Any:
     """Random batches; neither TextBrewer nor torchdistill has a sampler of its own."""
     return torch.utils.data.DataLoader(
-        Rows(job.split),  # type: ignore[arg-type]
-        batch_size=job.settings["batch_size"],
+        Rows(run.split),  # type: ignore[arg-type]
+        batch_size=run.settings["batch_size"],
         shuffle=True,
-        collate_fn=job.collate,
-        generator=torch.Generator().manual_seed(job.seed),
+        collate_fn=run.collate,
+        generator=torch.Generator().manual_seed(run.seed),
     )
 
 
-def textbrewer(job: Job) -> dict[str, float]:
+def textbrewer(run: Distillation) -> dict[str, float]:
     """TextBrewer's GeneralDistiller: its hidden-state matches are squared errors of whole layers, not of one token."""
     from textbrewer import DistillationConfig, GeneralDistiller, TrainingConfig
     from transformers import get_linear_schedule_with_warmup
@@ -160,48 +160,48 @@ def textbrewer(job: Job) -> dict[str, float]:
         mask = batch["attention_mask"]
         return {"logits": outputs.logits, "hidden": outputs.hidden_states, "losses": outputs.loss, "inputs_mask": mask}
 
-    settings, layers = job.settings, job.method.layers
-    widths = (job.student.config.hidden_size, job.teacher.config.hidden_size)
+    settings, layers = run.settings, run.method.layers
+    widths = (run.student.config.hidden_size, run.teacher.config.hidden_size)
     project = {"proj": ["linear", *widths, {}]} if widths[0] != widths[1] else {}
     matches = [
         {"layer_T": t, "layer_S": s, "feature": "hidden", "loss": "hidden_mse", "weight": 1, **project}
         for s, t in enumerate(layers, start=1)  # type: ignore[arg-type]
     ]
     distiller = GeneralDistiller(
-        TrainingConfig(output_dir=str(job.folder), device=job.device, ckpt_epoch_frequency=settings["epochs"]),
+        TrainingConfig(output_dir=str(run.folder), device=run.device, ckpt_epoch_frequency=settings["epochs"]),
         DistillationConfig(temperature=1, kd_loss_weight=0.5, hard_label_weight=0.5, intermediate_matches=matches),
-        job.teacher,
-        job.student,
+        run.teacher,
+        run.student,
         adaptor,
         adaptor,
     )
     optimizer = torch.optim.AdamW(
-        job.student.parameters(), lr=settings["learning_rate"], weight_decay=settings["weight_decay"]
+        run.student.parameters(), lr=settings["learning_rate"], weight_decay=settings["weight_decay"]
     )
-    warmup = math.ceil(settings["warmup"] * job.steps)
+    warmup = math.ceil(settings["warmup"] * run.steps)
     with distiller:
         distiller.train(
             optimizer,
-            _loader(job),
+            _loader(run),
             num_epochs=settings["epochs"],
             scheduler_class=get_linear_schedule_with_warmup,
-            scheduler_args={"num_warmup_steps": warmup, "num_training_steps": job.steps},
+            scheduler_args={"num_warmup_steps": warmup, "num_training_steps": run.steps},
             max_grad_norm=settings["max_gradient_norm"],
             output_hidden_states=True,
         )
     return {}
 
 
-def torchdistill(job: Job) -> dict[str, float]:
+def torchdistill(run: Distillation) -> dict[str, float]:
     """torchdistill's DistillationBox, its loop as in its examples; the objective is a module of ours."""
     from torchdistill.core.distillation import get_distillation_box
 
     class Objective(nn.Module):
         def forward(self, student: Any, teacher: Any, targets: Tensor) -> Tensor:
-            return job.loss(targets, student["."]["output"], teacher["."]["output"])
+            return run.loss(targets, student["."]["output"], teacher["."]["output"])
 
-    settings, steps = job.settings, job.steps
-    for model in (job.teacher, job.student):
+    settings, steps = run.settings, run.steps
+    for model in (run.teacher, run.student):
         model.config.output_hidden_states = True
     forward = {"forward_proc": "forward_batch_only_as_kwargs"}
     plan = {
@@ -223,11 +223,11 @@ def torchdistill(job: Job) -> dict[str, float]:
             "kwargs": {"sub_terms": {"distillation": {"criterion": Objective(), "weight": 1.0}}},
         },
     }
-    box = get_distillation_box(job.teacher, job.student, {}, plan, job.device, None, False, 1.0)
+    box = get_distillation_box(run.teacher, run.student, {}, plan, run.device, None, False, 1.0)
     for epoch in range(settings["epochs"]):
         box.pre_epoch_process(epoch=epoch)
-        for batch in _loader(job):
-            inputs = to_device(batch, job.device)
+        for batch in _loader(run):
+            inputs = to_device(batch, run.device)
             targets = inputs.pop("labels")
             box.post_forward_process(loss=box.forward_process(inputs, targets, None))
         box.post_epoch_process()
@@ -255,7 +255,7 @@ def allow_torchvision() -> None:
 
 _KEPT: list[Any] = []  # a library's declarations last as long as it does
 
-TOOLS: dict[str, tuple[Callable[[Job], dict[str, float]], tuple[bool, ...]]] = {
+TOOLS: dict[str, tuple[Callable[[Distillation], dict[str, float]], tuple[bool, ...]]] = {
     "railkd": (railkd, (True,)),
     "trainer": (trainer, (False, True)),
     "textbrewer": (textbrewer, (False, True)),

@@ -1,4 +1,4 @@
-"""Lists what is timed: groups of a teacher and a student, and the jobs of a group, which are methods in a regime."""
+"""Lists what is timed: groups of a teacher and a student, and for each group every method in every regime."""
 
 import copy
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ MINI_WIDTH = 64
 
 @dataclass(frozen=True)
 class Group:
-    """A teacher and a student whose jobs are timed side by side."""
+    """A teacher and a student whose methods are timed side by side."""
 
     name: str
     pair: str  # of the benchmark file, which has the methods' options
@@ -35,7 +35,7 @@ class Group:
 
 
 @dataclass(frozen=True)
-class Job:
+class TimedMethod:
     """A method in a regime."""
 
     method: str  # name in the benchmark file
@@ -71,12 +71,12 @@ def groups(benchmark: Benchmark, layout: Layout, shapes: str, say: Any) -> list[
     return found
 
 
-def jobs(benchmark: Benchmark) -> list[Job]:
+def timed_methods(benchmark: Benchmark) -> list[TimedMethod]:
     """Every method of the benchmark in both regimes; one with negatives also for each K. ``no_kd`` is the first.
 
     Methods that cannot be cached are left out: here a method is timed beside its cached self.
     """
-    found = [Job("no_kd", "none", None, True)]
+    found = [TimedMethod("no_kd", "none", None, True)]
     for method in benchmark.spec["methods"]:
         if benchmark.external(method) or benchmark.method_class(method) == "no_kd":
             continue
@@ -84,9 +84,9 @@ def jobs(benchmark: Benchmark) -> list[Job]:
             continue
         own = negatives_of(benchmark, method)
         for regime in ("cached", "live"):
-            found.append(Job(method, regime, own, True))
+            found.append(TimedMethod(method, regime, own, True))
             if own is not None:
-                found += [Job(method, regime, k, False) for k in NEGATIVES if k != own]
+                found += [TimedMethod(method, regime, k, False) for k in NEGATIVES if k != own]
     return found
 
 
@@ -96,16 +96,16 @@ def negatives_of(benchmark: Benchmark, method: str) -> int | None:
     return None if value is None else int(value)
 
 
-def objective(benchmark: Benchmark, group: Group, job: Job, data: Prepared) -> Any:
-    """The method of a job, ready for its first epoch but for its streams."""
+def objective(benchmark: Benchmark, group: Group, timed: TimedMethod, data: Prepared) -> Any:
+    """The method to be timed, ready for its first epoch but for its streams."""
     shapes = [(config.num_hidden_layers, config.hidden_size) for config in (group.teacher, group.student)]
     setting = setting_for(shapes[0], shapes[1], data.task, data.splits["train"].labels)
-    if job.method not in benchmark.spec["methods"]:  # the unit of the ratios, though no row of this benchmark
-        return build(job.method, setting, {})
-    options = benchmark.options(job.method)
-    if job.negatives is not None:
-        options["negatives"] = job.negatives
-    return build(benchmark.method_class(job.method), setting, options)
+    if timed.method not in benchmark.spec["methods"]:  # the unit of the ratios, though no row of this benchmark
+        return build(timed.method, setting, {})
+    options = benchmark.options(timed.method)
+    if timed.negatives is not None:
+        options["negatives"] = timed.negatives
+    return build(benchmark.method_class(timed.method), setting, options)
 
 
 def store(group: Group, data: Prepared, poolings: list[Pooling], folder: Path, device: torch.device) -> SignalStore:

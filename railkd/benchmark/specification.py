@@ -25,7 +25,7 @@ class Cell(NamedTuple):
     task: str
 
 
-class Shard(NamedTuple):
+class SeedGroup(NamedTuple):
     """The seeds of a cell that one job trains."""
 
     cell: Cell
@@ -158,12 +158,12 @@ class Benchmark:
         """Whether the method's class declares ``regression = False``, itself or by what it inherits."""
         return not self.external(method) and not facts(self.method_class(method)).regression
 
-    def shards(self) -> Iterator[Shard]:
+    def seed_groups(self) -> Iterator[SeedGroup]:
         """The jobs: each cell's seeds in groups of ``seeds_per_job``."""
         size = self.spec.get("seeds_per_job", len(self.seeds))
         for cell in self.cells():
             for start in range(0, len(self.seeds), size):
-                yield Shard(cell, tuple(self.seeds[start : start + size]))
+                yield SeedGroup(cell, tuple(self.seeds[start : start + size]))
 
     def training(self, role: Role, model: str, task: str) -> dict[str, Any]:
         """Training settings: defaults < training.<role> < training.<role>.tasks.<task> < models.<model>.training."""

@@ -52,14 +52,14 @@ def _same(a: Terms, b: Terms, where_a: str, where_b: str, tolerance: float) -> N
             raise Failure(f"term '{name}' is {value:.7g} {where_a} and {b[name]:.7g} {where_b}")
 
 
-def padding(bench: Miniatures) -> None:
+def padding(miniatures: Miniatures) -> None:
     """The loss does not depend on how far a batch is padded."""
-    if bench.start().pooling == "mean_padded":
+    if miniatures.start().pooling == "mean_padded":
         raise NotApplicable("declared: pooling is mean_padded")
-    longest = int(bench.split.lengths[bench.rows].max())
+    longest = int(miniatures.split.lengths[miniatures.rows].max())
     for epoch in (0, EPOCHS - 1):
-        short = bench.terms(bench.start(epoch), pad_to=longest)
-        long = bench.terms(bench.start(epoch), pad_to=LENGTH)
+        short = miniatures.terms(miniatures.start(epoch), pad_to=longest)
+        long = miniatures.terms(miniatures.start(epoch), pad_to=LENGTH)
         _same(short, long, f"in a batch of {longest} tokens", f"in the same batch padded to {LENGTH}", 1e-4)
 
 
@@ -82,10 +82,10 @@ class _Watched:
         return value
 
 
-def _reached(bench: Miniatures, epoch: int) -> tuple[set[str], set[str], list[tuple[Tensor, Tensor]]]:
+def _reached(miniatures: Miniatures, epoch: int) -> tuple[set[str], set[str], list[tuple[Tensor, Tensor]]]:
     """Terms that train the student, own parameters that any term trains, and the teacher tensors handed out."""
-    method, batch = bench.start(epoch), bench.batch(bench.rows)
-    outputs = bench.outputs(method, batch)
+    method, batch = miniatures.start(epoch), miniatures.batch(miniatures.rows)
+    outputs = miniatures.outputs(method, batch)
     handed: list[tuple[Tensor, Tensor]] = []
     captured: dict[str, Tensor] = {}
     original = method.terms
@@ -95,8 +95,8 @@ def _reached(bench: Miniatures, epoch: int) -> tuple[set[str], set[str], list[tu
         return captured
 
     vars(method)["terms"] = terms
-    bench.loss(method, batch, None if outputs is None else _Watched(outputs, handed))
-    student = list(bench.student.parameters())
+    miniatures.loss(method, batch, None if outputs is None else _Watched(outputs, handed))
+    student = list(miniatures.student.parameters())
     own = {name: p for name, p in method.named_parameters() if p.requires_grad}
     training: set[str] = set()
     trained: set[str] = set()
@@ -113,13 +113,13 @@ def _reached(bench: Miniatures, epoch: int) -> tuple[set[str], set[str], list[tu
     return training | idle, trained, handed
 
 
-def gradients(bench: Miniatures) -> None:
+def gradients(miniatures: Miniatures) -> None:
     """Each weighted term trains the student, each own parameter is trained by one, the teacher stays as it is."""
     trained: set[str] = set()
     for epoch in (0, EPOCHS - 1):
-        training, own, handed = _reached(bench, epoch)
+        training, own, handed = _reached(miniatures, epoch)
         trained |= own
-        idle = sorted(set(bench.terms(bench.start(epoch))) - training)
+        idle = sorted(set(miniatures.terms(miniatures.start(epoch))) - training)
         if idle:
             raise Failure(f"term '{idle[0]}' gives the student no gradient (is its side detached?)")
         for tensor, copy in handed:
@@ -127,117 +127,117 @@ def gradients(bench: Miniatures) -> None:
                 raise Failure("a teacher tensor gets a gradient; it is fixed")
             if not torch.equal(tensor, copy):
                 raise Failure("changes a teacher tensor in place; others read the same signals")
-    left = sorted({name for name, p in bench.start().named_parameters() if p.requires_grad} - trained)
+    left = sorted({name for name, p in miniatures.start().named_parameters() if p.requires_grad} - trained)
     if left:
         raise Failure(f"parameter '{left[0]}' gets no gradient from any term")
 
 
-def batch_split(bench: Miniatures) -> None:
+def batch_split(miniatures: Miniatures) -> None:
     """The loss of a batch is the weighted mean of the losses of its parts: every reduction is a mean over examples."""
-    if getattr(bench.start(), "mixes_examples", False):
+    if getattr(miniatures.start(), "mixes_examples", False):
         raise NotApplicable("declared: mixes a batch's examples")
     for epoch in (0, EPOCHS - 1):
-        whole = bench.terms(bench.start(epoch).eval())  # eval: a memory bank rests between the parts
-        method, mean = bench.start(epoch).eval(), dict.fromkeys(whole, 0.0)
-        for rows in bench.rows.split([3, BATCH - 3]):
-            for name, value in bench.terms(method, rows).items():
+        whole = miniatures.terms(miniatures.start(epoch).eval())  # eval: a memory bank rests between the parts
+        method, mean = miniatures.start(epoch).eval(), dict.fromkeys(whole, 0.0)
+        for rows in miniatures.rows.split([3, BATCH - 3]):
+            for name, value in miniatures.terms(method, rows).items():
                 mean[name] += value * len(rows) / BATCH
         _same(whole, mean, f"of {BATCH} examples", f"as the mean of its parts of 3 and {BATCH - 3}", 1e-4)
 
 
-def cached_is_live(bench: Miniatures) -> None:
+def cached_is_live(miniatures: Miniatures) -> None:
     """Signals from disk, in half precision, give the loss that a live teacher gives, to a thousandth."""
-    method = bench.start()
+    method = miniatures.start()
     if getattr(method, "needs_live_teacher", False):
         raise NotApplicable("declared: always live")
-    batch = bench.batch(bench.rows)
-    if bench.outputs(method, batch) is None:
+    batch = miniatures.batch(miniatures.rows)
+    if miniatures.outputs(method, batch) is None:
         raise NotApplicable("reads nothing from the teacher")
     poolings = [method.pooling] if method.pooling is not None else []
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder) / "signals"
-        write_signals(bench.teacher, bench.prepared, poolings, place, "float32", {})
+        write_signals(miniatures.teacher, miniatures.prepared, poolings, place, "float32", {})
         store = SignalStore(place, CPU)
         for epoch in (0, EPOCHS - 1):
-            live = bench.terms(bench.start(epoch))
-            cached = numbers(bench.loss(bench.start(epoch), batch, store.signals(batch))[1])
+            live = miniatures.terms(miniatures.start(epoch))
+            cached = numbers(miniatures.loss(miniatures.start(epoch), batch, store.signals(batch))[1])
             _same(live, cached, "with a live teacher", "with cached signals", 1e-3)
 
 
-def determinism(bench: Miniatures) -> None:
+def determinism(miniatures: Miniatures) -> None:
     """One seed gives the same bits, whatever others draw from the global generators."""
     for epoch in (0, EPOCHS - 1):
-        first, second = bench.start(epoch), bench.start(epoch)
+        first, second = miniatures.start(epoch), miniatures.start(epoch)
         for step, rows in enumerate(torch.arange(EXAMPLES).split(4)):
-            a, b = bench.terms(first, rows, seed=10 + step), bench.terms(second, rows, seed=20 + step)
+            a, b = miniatures.terms(first, rows, seed=10 + step), miniatures.terms(second, rows, seed=20 + step)
             _same(a, b, "in one run", f"in another of the same seed, step {step + 1} (global generator?)", 0)
 
 
-def resume(bench: Miniatures) -> None:
+def resume(miniatures: Miniatures) -> None:
     """An instance that starts at an epoch continues as one that trained until there: same draws, same state."""
-    running = bench.start()
+    running = miniatures.start()
     for epoch in range(EPOCHS):
         if epoch:
             running.end_epoch()
             state = {key: value.clone() for key, value in running.state_dict().items()}
             running.start_epoch(epoch, stream(0, "method", epoch))
-            resumed = bench.start(epoch, state)
+            resumed = miniatures.start(epoch, state)
             for rows in torch.arange(EXAMPLES).split(6):
-                a, b = bench.terms(running, rows), bench.terms(resumed, rows)
+                a, b = miniatures.terms(running, rows), miniatures.terms(resumed, rows)
                 _same(a, b, f"in epoch {epoch + 1}", "in a run resumed there", 0)
         else:
-            bench.terms(running)
+            miniatures.terms(running)
 
 
-def regression(bench: Miniatures) -> None:
+def regression(miniatures: Miniatures) -> None:
     """Scores in place of classes train the student too, or the class declares that they do not."""
-    if not find(bench.name).regression:
+    if not find(miniatures.name).regression:
         raise NotApplicable("declared: undefined for scores")
     try:
-        scores = Miniatures(bench.name, bench.options, regression=True)
+        scores = Miniatures(miniatures.name, miniatures.options, regression=True)
     except UserError as error:
         raise Failure(f"refuses scores ({error}); expected `regression = False` in the class body") from None
     for epoch in (0, EPOCHS - 1):
-        lost = sorted(_reached(bench, epoch)[0] - _reached(scores, epoch)[0])
+        lost = sorted(_reached(miniatures, epoch)[0] - _reached(scores, epoch)[0])
         if lost:
             raise Failure(f"term '{lost[0]}' trains the student on classes but not on scores")
 
 
-def mixed_precision(bench: Miniatures) -> None:
+def mixed_precision(miniatures: Miniatures) -> None:
     """Loss and gradients stay finite in bfloat16, for models as sure as trained ones are."""
-    modules = [module for model in (bench.student, bench.teacher) for module in model.modules()]
-    heads = [m for m in modules if isinstance(m, nn.Linear) and m.out_features == bench.task.outputs]
+    modules = [module for model in (miniatures.student, miniatures.teacher) for module in model.modules()]
+    heads = [m for m in modules if isinstance(m, nn.Linear) and m.out_features == miniatures.task.outputs]
     kept = [head.weight.detach().clone() for head in heads]
     try:
         with torch.no_grad():
             for head in heads:
                 head.weight.mul_(12)
         for epoch in (0, EPOCHS - 1):
-            method, batch = bench.start(epoch), bench.batch(bench.rows)
+            method, batch = miniatures.start(epoch), miniatures.batch(miniatures.rows)
             with autocast(CPU, torch.bfloat16):
-                outputs = bench.outputs(method, batch)
-            loss, terms = bench.loss(method, batch, outputs, precision=torch.bfloat16)
+                outputs = miniatures.outputs(method, batch)
+            loss, terms = miniatures.loss(method, batch, outputs, precision=torch.bfloat16)
             for name, value in numbers(terms).items():
                 if value - value != 0:
                     raise Failure(f"term '{name}' is {value} in bfloat16; compute it in float32")
             loss.backward()
-            for name, parameter in (*bench.student.named_parameters(), *method.named_parameters()):
+            for name, parameter in (*miniatures.student.named_parameters(), *method.named_parameters()):
                 if parameter.grad is not None and not parameter.grad.isfinite().all():
                     raise Failure(f"the gradient of '{name}' is not finite in bfloat16")
     finally:
         with torch.no_grad():
             for head, weight in zip(heads, kept, strict=True):
                 head.weight.copy_(weight)
-        bench.student.zero_grad()
+        miniatures.student.zero_grad()
 
 
-def by_hand(bench: Miniatures) -> None:
+def by_hand(miniatures: Miniatures) -> None:
     """The class's own example comes out as it says."""
-    given = getattr(find(bench.name), "by_hand", None)
+    given = getattr(find(miniatures.name), "by_hand", None)
     if given is None:
         raise NotApplicable("the class gives no by_hand()")
     example = given()
-    method = build(bench.name, example.setting, example.options)
+    method = build(miniatures.name, example.setting, example.options)
     method.start_training(stream(0, "method"))
     method.start_epoch(0, stream(0, "method", 0))
     found = numbers(method.loss(example.batch, example.student, example.teacher)[1])

@@ -36,16 +36,16 @@ CHECKS: dict[str, Callable[[Miniatures], None]] = {
 }
 
 
-def _trial(bench: Miniatures) -> None:
+def _trial(miniatures: Miniatures) -> None:
     """A step in each stage and the end of its epoch: what fails here would fail in every check."""
     for epoch in (0, EPOCHS - 1):
-        method, batch = bench.start(epoch), bench.batch(bench.rows)
+        method, batch = miniatures.start(epoch), miniatures.batch(miniatures.rows)
         with blame(method):
-            loss, terms = bench.loss(method, batch, bench.outputs(method, batch))
+            loss, terms = miniatures.loss(method, batch, miniatures.outputs(method, batch))
             check_trains(method, loss)
             with backward_of(method):
                 loss.backward()
-            bench.student.zero_grad()
+            miniatures.student.zero_grad()
             for name, value in numbers(terms).items():
                 if value - value != 0:
                     raise MethodError(
@@ -63,13 +63,13 @@ def run_checks(name: str, options: dict[str, Any] | None = None) -> Iterator[Res
     Raises UserError when the method cannot be found or built with its options, or cannot do a step: what its own code
     raises is told once, with file, line and remedy, as it is in training.
     """
-    bench = Miniatures(name, options or {})
+    miniatures = Miniatures(name, options or {})
     facts_of(find(name))
-    _trial(bench)
+    _trial(miniatures)
     told: dict[str, str] = {}  # what went wrong -> the check that said so first
     for title, run in CHECKS.items():
         try:
-            run(bench)
+            run(miniatures)
         except checks.NotApplicable as reason:
             yield Result(title, "-", str(reason))
         except Exception as error:  # a method's own code may raise anything

@@ -63,7 +63,7 @@ def test_negatives_are_jobs_of_their_own() -> None:
     from benchmarks.speed import work
     from railkd.benchmark import config
 
-    found = work.jobs(config.load(ROOT / "benchmarks" / "paper.yaml"))
+    found = work.timed_methods(config.load(ROOT / "benchmarks" / "paper.yaml"))
     codir = [(j.negatives, j.own) for j in found if j.method == "codir" and j.regime == "cached"]
     assert codir == [(100, True), (1000, False), (4000, False)]
     assert len(found) == 1 + 2 * (7 + 2) and len(set(found)) == len(found)

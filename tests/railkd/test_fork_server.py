@@ -1,4 +1,4 @@
-"""A step run in a fork of the warm process is the step run in a process of its own."""
+"""A job run in a fork of the fork server is the job run in a process of its own."""
 
 import os
 import subprocess
@@ -17,7 +17,7 @@ STEP = [sys.executable, "-m", "railkd"]
 
 @pytest.fixture(scope="module", params=["short", "longer than a socket's name"])
 def address(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    folder = tmp_path_factory.mktemp("warm")
+    folder = tmp_path_factory.mktemp("forked")
     if request.param != "short":
         folder = folder / ("long" * 20) / ("long" * 20)
         folder.mkdir(parents=True)
@@ -47,8 +47,8 @@ def run(address: str | None, *argv: str, folder: Path = ROOT) -> subprocess.Comp
 
 def test_same_words_and_status_as_a_process_of_its_own(address: str, tmp_path: Path) -> None:
     for argv in (["record", "none.json"], ["check", str(ROOT / "tests/micro.yaml")], ["record"]):
-        warm, cold = run(address, *argv, folder=tmp_path), run(None, *argv, folder=tmp_path)
-        assert (warm.returncode, warm.stdout, warm.stderr) == (cold.returncode, cold.stdout, cold.stderr), argv
+        forked, alone = run(address, *argv, folder=tmp_path), run(None, *argv, folder=tmp_path)
+        assert (forked.returncode, forked.stdout, forked.stderr) == (alone.returncode, alone.stdout, alone.stderr), argv
 
 
 def test_without_the_process_the_step_runs_itself(tmp_path: Path) -> None:
@@ -77,7 +77,7 @@ def test_no_folder_for_temporary_files_stops_a_workflow(tmp_path: Path, place: s
 
 
 @pytest.mark.parametrize("when", ["before it takes the step", "before it binds"])
-def test_a_process_that_ends_early_leaves_the_step_to_its_asker(tmp_path: Path, when: str) -> None:
+def test_a_process_that_ends_early_leaves_the_job_to_its_caller(tmp_path: Path, when: str) -> None:
     """Such as one whose libraries cannot be imported; it says nothing itself."""
     (tmp_path / "broken" / "transformers").mkdir(parents=True)
     (tmp_path / "broken" / "transformers" / "__init__.py").write_text("raise OSError('broken on purpose')")
@@ -99,19 +99,19 @@ def test_a_process_that_ends_early_leaves_the_step_to_its_asker(tmp_path: Path, 
     assert server.communicate(timeout=60)[1] == "" and server.returncode == 1
 
 
-def test_a_step_dies_with_its_asker(address: str, tmp_path: Path) -> None:
+def test_a_job_dies_with_its_caller(address: str, tmp_path: Path) -> None:
     """The step would go on for minutes; it is found by its results folder, and is there no more."""
     results, benchmark = tmp_path / "results", tmp_path / "long.yaml"
     spec = yaml.safe_load((ROOT / "benchmarks" / "mini.yaml").read_text())
     spec["data"]["sizes"] = {"train": 200, "corpus_sentences": 2_000_000}  # the corpus comes last
     benchmark.write_text(yaml.safe_dump(spec))
     environment = {**os.environ, "RAILKD_WARM": address, "PYTHONPATH": str(ROOT)}
-    asker = subprocess.Popen([*STEP, "data", str(benchmark), "--results", str(results)], env=environment, cwd=ROOT)
+    caller = subprocess.Popen([*STEP, "data", str(benchmark), "--results", str(results)], env=environment, cwd=ROOT)
     living = [p for p in psutil.Process().children() if p.status() != psutil.STATUS_ZOMBIE]
     (server,) = [p for p in living if address in p.cmdline()]
     until(lambda: list(results.rglob("*.parquet")), "the step's first file")
-    assert len(server.children()) == 1 and asker.poll() is None
-    asker.kill()
-    asker.wait()
+    assert len(server.children()) == 1 and caller.poll() is None
+    caller.kill()
+    caller.wait()
     until(lambda: not server.children(), "the step ends")
     assert server.is_running() and not (results / "data/corpus/corpus.parquet").exists()

@@ -42,7 +42,7 @@ def derive(path: Path, results: Path) -> None:
     """What the workflow and the analysis ask of a benchmark file before the first job."""
     benchmark = config.load(path)
     cells = list(benchmark.cells())
-    list(benchmark.shards())
+    list(benchmark.seed_groups())
     for cell in cells[:40]:
         hashes.canonical(benchmark.run_config(*cell)).encode()
     for model in benchmark.models:

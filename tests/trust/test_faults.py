@@ -288,7 +288,7 @@ def test_a_failing_run_stops_no_other_and_the_report_says_why(undisturbed: Undis
     assert there == ["no_kd", "no_kd"]
     report = (results / "report.md").read_text()
     for why in (
-        r"pair, killed: sst2 \(seed 1, 2\): the step was killed by signal 9",
+        r"pair, killed: sst2 \(seed 1, 2\): the job was killed by signal 9",
         r"pair, starved: sst2 \(seed 1, 2\): out of memory \(.*allocate",
         r"pair, exploding: sst2 \(seed 1\): loss is not finite at step 7: total nan, ce nan"
         r"; last finite values: step 6: total 0\.",

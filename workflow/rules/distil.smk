@@ -3,7 +3,7 @@
 from collections import Counter
 
 # The seeds that one job trains, so that it imports the libraries once. Where every job trains one, it is a wildcard.
-SEED_GROUPS = [[str(seed) for seed in seeds] for seeds in dict.fromkeys(group.seeds for group in B.shards())]
+SEED_GROUPS = [[str(seed) for seed in seeds] for seeds in dict.fromkeys(group.seeds for group in B.seed_groups())]
 SEED_GROUPS = [["{seed}"]] if all(len(seeds) == 1 for seeds in SEED_GROUPS) else SEED_GROUPS
 ROWS = list(dict.fromkeys((cell.pair, cell.method) for cell in CELLS))
 PAIRS_OF = Counter(method for _, method in ROWS)

@@ -351,9 +351,9 @@ def test_cells_and_shards_cover_each_seed_once(make_benchmark: Any) -> None:
         )  # fmt: skip
         cells = list(benchmark.cells())
         assert cells == [Cell("p", "no_kd", "mrpc"), Cell("p", "no_kd", "stsb"), Cell("p", "codir", "mrpc")]
-        runs = [(shard.cell, seed) for shard in benchmark.shards() for seed in shard.seeds]
+        runs = [(group.cell, seed) for group in benchmark.seed_groups() for seed in group.seeds]
         assert runs == [(cell, seed) for cell in cells for seed in (5, 3, 1, 2, 4)]
-        assert len(list(benchmark.shards())) == groups * len(cells)
+        assert len(list(benchmark.seed_groups())) == groups * len(cells)
 
 
 def test_pair_tasks_and_teacher_tasks(make_benchmark: Any) -> None:
