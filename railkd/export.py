@@ -55,16 +55,31 @@ def export(results: Path, cell: Cell, folder: Path, seed: int | None = None, onn
     return record
 
 
-def _seeds(layout: Layout, cell: Cell) -> list[int]:
-    """The seeds of a cell that have a record; UserError names the first of results, pair, method, task missing."""
-    place = layout.root / "runs"
+def cell_of(results: Path, pair: str | None, method: str | None, task: str | None) -> Cell:
+    """The cell of these names; a name that is None is the only one that the results have.
+
+    Raises UserError for the first of results folder, pair, method and task that is missing, or that has to be named.
+    """
+    place = results / "runs"
     if not place.is_dir():
-        raise UserError(f"{layout.root}: has no folder 'runs'; expected a results folder, such as results/mini")
-    for kind, name in zip(cell._fields, cell, strict=True):
+        raise UserError(f"{results}: has no folder 'runs'; expected a results folder, such as results/mini")
+    names: list[str] = []
+    for kind, name in zip(Cell._fields, (pair, method, task), strict=True):
         available = sorted(path.name for path in place.iterdir() if path.is_dir())
-        if name not in available:
+        if name is None and len(available) > 1:
+            raise UserError(f"--{kind}: the results have several, expected one of {', '.join(available)}")
+        if name is not None and name not in available:
             raise unknown(kind, name, available, f"--{kind}")
-        place /= name
+        if not available:
+            raise UserError(f"{place}: has no run record; run the benchmark first")
+        names.append(name or available[0])
+        place /= names[-1]
+    return Cell(*names)
+
+
+def _seeds(layout: Layout, cell: Cell) -> list[int]:
+    """The seeds of a cell that have a record; UserError where there is none, or what ``cell_of`` raises."""
+    place = layout.run(cell_of(layout.root, *cell), 0).parent
     numbers = (path.stem.removeprefix("seed-") for path in place.glob("seed-*.json"))
     seeds = sorted(int(number) for number in numbers if number.isdecimal())
     if not seeds:

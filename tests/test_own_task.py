@@ -1,9 +1,11 @@
 """docs/own-task.md, block by block: a CSV file of one's own from check to report, and beside a built-in task."""
 
+import ast
 import csv
 import json
 import re
 import subprocess
+import sys
 from pathlib import Path
 from random import Random
 
@@ -36,10 +38,14 @@ WORDS = [
 ]
 
 
-def block(language: str) -> str:
-    found = re.search(rf"```{language}\n(.*?)```", PAGE, re.DOTALL)
+def blocks(language: str) -> list[str]:
+    found = re.findall(rf"```{language}\n(.*?)```", PAGE, re.DOTALL)
     assert found
-    return found[1]
+    return found
+
+
+def block(language: str) -> str:
+    return blocks(language)[0]
 
 
 def rows(count: int, rng: Random, labels: dict[str, str]) -> list[dict[str, str]]:
@@ -82,7 +88,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write(folder / "hotels.csv", rows(24, rng, {"1": "awful", "2": "awful", "4": "great", "5": "great"}))
     save_models(folder, [row["review"] for row in reviews])
     (folder / "reviews.yaml").write_text(block("yaml"))
-    for line in block("sh").splitlines():
+    for line in "".join(blocks("sh")).splitlines():
         command = line.replace("--cores all", f"--snakefile {ROOT / 'Snakefile'} --cores 1").split()
         done = subprocess.run(command, cwd=folder, env=ENVIRONMENT, capture_output=True, text=True, timeout=900)
         assert done.returncode == 0, f"{line}\n{done.stdout[-1500:]}\n{done.stderr[-3000:]}"
@@ -116,6 +122,21 @@ def test_every_run_and_table_speaks_of_the_task_and_of_no_other(finished: Path) 
     for foreign in ("paper's value", "not run", "GLUE", "SST-2", "MNLI", "English"):
         assert foreign not in report.replace("benchmarks/reference", ""), foreign
     assert json.loads((layout.root / "claims.json").read_text())["claims"] == []
+
+
+@pytest.mark.slow
+def test_the_first_file_is_accepted(finished: Path) -> None:
+    assert load(finished / "first.yaml").own_tasks["reviews"].labels == ("bad", "good")
+
+
+@pytest.mark.slow
+def test_the_exported_student_answers(finished: Path) -> None:
+    """In a process that knows nothing of the suite, as the page has it."""
+    code = [sys.executable, "-I", "-c", block("python")]
+    done = subprocess.run(code, cwd=finished, env=ENVIRONMENT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-3000:]
+    (answer,) = ast.literal_eval(done.stdout.splitlines()[-1])
+    assert answer["label"] in ("bad", "good") and 0.5 <= answer["score"] <= 1
 
 
 @pytest.mark.slow

@@ -105,17 +105,16 @@ def benchmark_file(results: Path) -> Path:
 def _declare_export(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("results", type=Path, metavar="RESULTS", help="results folder, such as results/mini")
     for key in ("pair", "method", "task"):
-        parser.add_argument(f"--{key}", required=True, help=f"name of the {key} in the results folder")
+        parser.add_argument(f"--{key}", help=f"name of the {key} in the results folder (default: the only one)")
     parser.add_argument("--seed", type=int, help="the seed (default: the best on dev of those whose weights were kept)")
     parser.add_argument("--onnx", action="store_true", help="also write an ONNX model, with the package optimum-onnx")
     parser.add_argument("folder", type=Path, metavar="DIR", help="the new folder to write")
 
 
 def _export(arguments: argparse.Namespace) -> None:
-    from railkd.benchmark.specification import Cell
-    from railkd.export import export
+    from railkd.export import cell_of, export
 
-    cell = Cell(arguments.pair, arguments.method, arguments.task)
+    cell = cell_of(arguments.results, arguments.pair, arguments.method, arguments.task)
     record = export(arguments.results, cell, arguments.folder, arguments.seed, arguments.onnx)
     scores = ", ".join(f"{metric} {value:.4f}" for metric, value in record["scores"]["dev"].items())
     print(f"{arguments.folder}: seed {record['seed']}, on dev {scores}")

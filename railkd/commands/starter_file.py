@@ -39,12 +39,15 @@ class Starter:
 
 def compose(starter: Starter) -> str:
     """The whole file. ``railkd check`` accepts it when its data and checkpoints are present."""
+    task = f" --task {next(iter(starter.tasks))}" if len(starter.tasks) > 1 else ""
     head = f"""\
 # {_plain(starter.name)}: written by `railkd init`, yours to change. docs/benchmark-file.md explains every key.
 #   railkd check {_plain(starter.file)}    says what is wrong with it, before anything is computed
 #   railkd plan {_plain(starter.file)}     says how many hours and bytes it takes on this machine
 # From a checkout of the suite, this runs it; a second time it runs only what has changed:
 #   snakemake --cores all --config benchmark={_plain(starter.file)}
+# Then this takes a trained student out, a folder for transformers (docs/trained-students.md):
+#   railkd export results/{starter.name} --method {list(starter.methods)[-1]}{task} student
 name: {flow(starter.name)} # the results go to results/<name>
 title: {flow(starter.name)} # shown in captions
 seeds: {flow(starter.seeds)} # every method is trained on every task once with each

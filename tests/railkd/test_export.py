@@ -155,6 +155,14 @@ def test_what_cannot_be_exported_is_one_line(
     assert sorted(out.rglob("*")) == before
 
 
+def test_a_name_may_be_left_out_where_the_results_have_one(trained: Layout, tmp_path: Path, capsys: Any) -> None:
+    out = tmp_path / "out"
+    assert cli.main(["export", str(trained.root), str(out)]) == 1
+    assert "--task: the results have several, expected one of mrpc, stsb" in capsys.readouterr().err
+    assert cli.main(["export", str(trained.root), "--task", CELL.task, str(out)]) == 0
+    assert CELL.method in (out / model_card.FILE).read_text()
+
+
 def test_weights_of_another_run_are_not_exported(results: Layout, tmp_path: Path, capsys: Any) -> None:
     """Such as those of a folder that was copied here beside a record of another run."""
     best = students.best(students.finished(results, CELL, [1, 2]))
