@@ -44,7 +44,7 @@ def use(installed: tuple[Path, str], *lines: str) -> subprocess.CompletedProcess
 @pytest.mark.slow
 def test_the_wheel_installs_railkd_alone_and_it_runs_elsewhere(installed: tuple[Path, str]) -> None:
     lines = installed[1].splitlines()
-    assert lines[:2] == [f"railkd {__version__}", "micro.yaml: valid; 1 pairs, 4 cells, 2 seeds"]
+    assert lines[:2] == [f"railkd {__version__}", "micro.yaml: valid; 1 pair, 4 cells, 2 seeds"]
     assert any(line.startswith("ok   padding invariance") for line in lines) and "FAIL" not in installed[1]
 
 

@@ -126,7 +126,7 @@ def test_every_run_and_table_speaks_of_the_task_and_of_no_other(finished: Path) 
 
 @pytest.mark.slow
 def test_the_first_file_is_accepted(finished: Path) -> None:
-    assert load(finished / "first.yaml").own_tasks["reviews"].labels == ("bad", "good")
+    assert load(finished / "my.yaml").own_tasks["reviews"].labels == ("bad", "good")
 
 
 @pytest.mark.slow

@@ -86,7 +86,7 @@ def _plain(value: Any, known: dict[int, int], keys: tuple[type, ...], place: str
                     count += _plain(part, known, keys, f"{prefix}[{key}]", depth + 1)
                     continue
                 if not isinstance(key, keys) or not str(key).isprintable():
-                    raise UserError(f"{place}: the key {key!r:.60} is no text, expected a name; quote it")
+                    raise UserError(f"{place}: the key {key!r:.60} must be a string; quote it")
                 count += _plain(part, known, keys, f"{prefix}.{key}".lstrip("."), depth + 1)
             known[id(value)] = count
         if known[id(value)] > LARGEST:
@@ -97,7 +97,7 @@ def _plain(value: Any, known: dict[int, int], keys: tuple[type, ...], place: str
     if isinstance(value, int) and not isinstance(value, bool) and abs(value) >= 2**63:
         raise UserError(f"{place}: {str(value)[:20]}... is too large a number")
     if isinstance(value, str):
-        value.encode()  # half a surrogate pair is no text
+        value.encode()  # half a surrogate pair is refused
     elif value is not None and not isinstance(value, bool | int | float):
-        raise UserError(f"{place}: {value!r:.60} is no text and no number; quote it")
+        raise UserError(f"{place}: {value!r:.60} must be a string or a number; quote it")
     return 1

@@ -25,8 +25,9 @@ def _check(arguments: argparse.Namespace) -> None:
 
     benchmark, layout = opened(arguments)
     check(benchmark, layout)
-    cells = sum(1 for _ in benchmark.cells())
-    print(f"{benchmark.path}: valid; {len(benchmark.pairs)} pairs, {cells} cells, {len(benchmark.seeds)} seeds")
+    counts = {"pair": len(benchmark.pairs), "cell": len(list(benchmark.cells())), "seed": len(benchmark.seeds)}
+    listed = ", ".join(f"{count} {word}{'' if count == 1 else 's'}" for word, count in counts.items())
+    print(f"{benchmark.path}: valid; {listed}")
 
 
 def _declare_plan(parser: argparse.ArgumentParser) -> None:

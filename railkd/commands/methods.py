@@ -55,7 +55,7 @@ def _declare_check(parser: argparse.ArgumentParser) -> None:
 
 
 def _check(arguments: argparse.Namespace) -> None:
-    """Prints one line a check; raises UserError when one fails, or when the method cannot be had."""
+    """Prints one line a check; raises UserError when one fails, or when the method cannot be built."""
     from railkd.benchmark.plain_yaml import parse
 
     given = parse(arguments.options, "--options")

@@ -99,7 +99,7 @@ def benchmark_file(results: Path) -> Path:
         if path.is_file() and config.load(path).name == name:
             return path
     listed = ", ".join(str(place / f"{name}.yaml") for place in places)
-    raise UserError(f"{results}: its benchmark file was not seen; expected {listed}, or --benchmark FILE")
+    raise UserError(f"{results}: its benchmark file was not found; expected {listed}, or --benchmark FILE")
 
 
 def _declare_export(parser: argparse.ArgumentParser) -> None:

@@ -80,7 +80,7 @@ def _remove(path: Path) -> None:
 def mirror(benchmark: Benchmark, folder: Path, say: Say) -> None:
     """Fetches what the benchmark reads from the hub into ``folder``; says a line for each thing.
 
-    Raises UserError, one line, for what cannot be had; what was fetched before stays.
+    Raises UserError, one line, for what cannot be fetched; what was fetched before stays.
     """
     models, sets = _Shelf(folder / "models", say), _Shelf(folder / "data", say)
     for name, entry in benchmark.models.items():
@@ -129,5 +129,5 @@ def _checkpoint(benchmark: Benchmark, name: str, shelf: _Shelf, to: Path) -> str
         raise
     except Exception as error:  # offline mode, no route, no such commit, no safetensors: each a different class
         text = " ".join(str(error).split())[:200]
-        raise UserError(f"{where}: {entry['hub']} cannot be had from the Hugging Face hub ({text})") from None
+        raise UserError(f"{where}: {entry['hub']} cannot be fetched from the Hugging Face hub ({text})") from None
     return commit

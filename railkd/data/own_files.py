@@ -157,9 +157,9 @@ def _look_at_json(path: Path) -> list[int]:
         try:
             value = json.loads(line)
         except json.JSONDecodeError as error:
-            raise UserError(f"{path}: line {number}: is no JSON ({error.msg}), expected one object a line") from None
+            raise UserError(f"{path}: line {number}: is not JSON ({error.msg}), expected one object a line") from None
         if not isinstance(value, dict):
-            raise UserError(f"{path}: line {number}: {line.strip()[:SHOWN]} is no object, expected one a line")
+            raise UserError(f"{path}: line {number}: {line.strip()[:SHOWN]} is not an object, expected one a line")
         lines.append(number)
     if not lines:
         raise UserError(f"{path}: has no rows, expected one JSON object a line")

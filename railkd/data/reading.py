@@ -96,7 +96,7 @@ def _from_hub(hub: Hub, split: str, cache: Path | None) -> "tuple[pd.DataFrame, 
         loaded = datasets.load_dataset(hub.repo, hub.config, split=split, revision=hub.revision, cache_dir=kept)
     except Exception as error:  # offline mode, no route, unknown split: each a different class
         raise UserError(
-            f"{place}: cannot be had from the Hugging Face hub ({' '.join(str(error).split())[:160]}); "
+            f"{place}: cannot be fetched from the Hugging Face hub ({' '.join(str(error).split())[:160]}); "
             "without network, set data.root or RAILKD_DATA to a local mirror"
         ) from None
     return loaded.to_pandas(), place

@@ -98,7 +98,7 @@ def failed(where: str, checkpoint: Checkpoint, error: Exception) -> UserError:
 
 
 def read_config(checkpoint: Checkpoint, where: str) -> Any:
-    """The checkpoint's `transformers` configuration; raises UserError when it cannot be had."""
+    """The checkpoint's `transformers` configuration; raises UserError when it cannot be read."""
     from transformers import AutoConfig
 
     require(Path(checkpoint.place))

@@ -170,12 +170,13 @@ def require_readable(seen: dict[str, Seen], method: Method, teacher: str, studen
     for model, layers in zip((student, teacher), method.attention_layers, strict=True):
         if model not in seen:
             continue
-        if layers and seen[model].unreadable:
+        unreadable, unmixable = seen[model].unreadable, seen[model].unmixable
+        if layers and unreadable:
             raise UserError(
-                f"{where}: reads queries, keys and values, which models.{model} has not ({seen[model].unreadable})"
+                f"{where}: reads queries, keys and values, which models.{model} does not show ({unreadable})"
             )
-        if method.mixes_examples and seen[model].unmixable:
-            raise UserError(f"{where}: mixes word embeddings, for which models.{model} is not: {seen[model].unmixable}")
+        if method.mixes_examples and unmixable:
+            raise UserError(f"{where}: mixes word embeddings, which models.{model} does not take: {unmixable}")
 
 
 def require_same_tokens(
@@ -188,11 +189,13 @@ def require_same_tokens(
     texts = ("The Film's plot, naïve & 1,000% dull -- UNÜBERTROFFEN", "  a second\ttext, 映画 ")
     need = "cached and token-level signals need one tokenisation for both"
     if student.get_vocab() != teacher.get_vocab():
-        raise UserError(f"models.{student_name}: its vocabulary is not that of its teacher {teacher_name}; {need}")
+        raise UserError(
+            f"models.{student_name}: its vocabulary differs from that of its teacher {teacher_name}; {need}"
+        )
     for given in (texts[:1], texts):
         ids = [tokenizer(*given)["input_ids"] for tokenizer in (teacher, student)]
         if ids[0] != ids[1]:
             raise UserError(
-                f"models.{student_name}: its tokenizer splits {given[0]!r} otherwise than that of its teacher "
-                f"{teacher_name}, though their vocabulary is one; {need}"
+                f"models.{student_name}: its tokenizer splits {given[0]!r} differently from that of its teacher "
+                f"{teacher_name}, though their vocabulary is the same; {need}"
             )

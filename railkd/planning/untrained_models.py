@@ -48,7 +48,7 @@ def configuration(benchmark: Benchmark, layout: Layout, name: str, say: Callable
     """A model's `transformers` configuration, from the benchmark file or the checkpoint.
 
     For the published checkpoints above the hub is not asked, which ``say`` is told in a line. Raises UserError when
-    another's configuration cannot be had.
+    another's configuration cannot be read.
     """
     from transformers import AutoConfig
 

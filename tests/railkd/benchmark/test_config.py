@@ -98,7 +98,7 @@ def message(path: Path) -> str:
         ("name", "..", ["name: '..' does not match"]),
         ("pairs", {"a/b": {}}, ["pairs", "'a/b' does not match"]),
         ("methods", {"..": {}}, ["methods", "'..' does not match"]),
-        ("models", {3: {"hub": "a"}}, ["models", "the key 3 is no text"]),
+        ("models", {3: {"hub": "a"}}, ["models", "the key 3 must be a string"]),
         ("data", ..., ["top level: 'data' is a required property"]),
     ],
 )

@@ -57,7 +57,7 @@ def test_without_options_it_is_a_benchmark_that_needs_nothing(
     assert cli.main(["init", "my.yaml"]) == 0
     assert capsys.readouterr().out == "my.yaml: written; next: railkd check my.yaml\n"
     assert cli.main(["check", "my.yaml"]) == 0
-    assert capsys.readouterr().out == "my.yaml: valid; 1 pairs, 8 cells, 2 seeds\n"
+    assert capsys.readouterr().out == "my.yaml: valid; 1 pair, 8 cells, 2 seeds\n"
     benchmark = config.load("my.yaml")
     assert benchmark.synthetic and benchmark.tasks == ["sst2", "mrpc"] and benchmark.seeds == [1, 2]
     lines = Path("my.yaml").read_text().splitlines()

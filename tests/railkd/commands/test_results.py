@@ -57,7 +57,7 @@ def test_the_benchmark_file_is_looked_up_by_the_records_name(tmp_path: Path, mon
     shutil.copy(ROOT / "benchmarks" / "mini.yaml", tmp_path / "mini.yaml")
     assert benchmark_file(Path("other")) == Path("mini.yaml")
     (tmp_path / "nobody").mkdir()
-    with pytest.raises(UserError, match="^nobody: its benchmark file was not seen; expected nobody.yaml, .* or --ben"):
+    with pytest.raises(UserError, match="^nobody: its benchmark file was not found; expected nobody.yaml, .* or --ben"):
         benchmark_file(Path("nobody"))
     with pytest.raises(UserError, match="^none: no such results folder$"):
         benchmark_file(Path("none"))

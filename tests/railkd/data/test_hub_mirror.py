@@ -168,7 +168,8 @@ def test_without_network_it_is_one_line(benchmark: Path, tmp_path: Path, capsys:
     assert cli.main(["mirror", str(tmp_path / "mine"), str(benchmark)]) == 1
     said = capsys.readouterr()
     assert (
-        said.err.count("\n") == 1 and "models.bert4.hub: made/bert4 cannot be had from the Hugging Face hub" in said.err
+        said.err.count("\n") == 1
+        and "models.bert4.hub: made/bert4 cannot be fetched from the Hugging Face hub" in said.err
     )
     assert not list((tmp_path / "mine").rglob("*.safetensors"))
 

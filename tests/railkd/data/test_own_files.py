@@ -253,8 +253,8 @@ def test_a_broken_file_is_one_line_before_any_compute(
 
 
 JSON_LINES = {
-    '{"review": "a", "stars": "bad"}\n{"review": "b"\n': "line 2: is no JSON",
-    '{"review": "a", "stars": "bad"}\n["b", "good"]\n': 'line 2: ["b", "good"] is no object',
+    '{"review": "a", "stars": "bad"}\n{"review": "b"\n': "line 2: is not JSON",
+    '{"review": "a", "stars": "bad"}\n["b", "good"]\n': 'line 2: ["b", "good"] is not an object',
     '{"review": "a", "stars": "bad"}\n{"review": "b"}\n': "line 2: column 'stars' is nan, expected one of bad, good",
     '{"review": "a", "stars": "bad"}\n\n{"review": 3, "stars": "good"}\n': "JSON",
     '{"review": null, "stars": "bad"}\n{"review": "b", "stars": "good"}\n': "line 1: column 'review' is nan",

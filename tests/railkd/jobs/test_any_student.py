@@ -20,7 +20,7 @@ METHODS = available()
 CPU = torch.device("cpu")
 SIZES = {"intermediate_size": 64, "max_position_embeddings": 80, "initializer_range": 0.2}
 LAYERS = "a student of 1 layer has no intermediate layer, expected at least 2 layers"
-ATTENTION = "reads queries, keys and values, which models.student has not"
+ATTENTION = "reads queries, keys and values, which models.student does not show"
 
 
 def save(kind: str, folder: Path, layers: int, width: int, heads: int = 2) -> None:

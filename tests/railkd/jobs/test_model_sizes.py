@@ -57,5 +57,5 @@ def test_vocabularies_must_agree(make_benchmark: Any, checkpoints: Path, tmp_pat
     benchmark = make_benchmark(
         {"models.roberta3": {"path": str(checkpoints / "roberta3")}, "pairs.p.student": "roberta3"}
     )
-    with pytest.raises(UserError, match="^models.roberta3: its vocabulary is not that of its teacher bert4"):
+    with pytest.raises(UserError, match="^models.roberta3: its vocabulary differs from that of its teacher bert4"):
         preparing.prepare(benchmark, Layout(tmp_path / "r"), "bert4", "mrpc")

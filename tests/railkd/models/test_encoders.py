@@ -193,12 +193,12 @@ def test_methods_are_checked_against_what_their_models_have(tmp_path: Path, make
         (
             "minilm_v2",
             "roformer",
-            "methods.minilm_v2: reads queries, keys and values, which models.m has not (the attent",
+            "methods.minilm_v2: reads queries, keys and values, which models.m does not show (the attent",
         ),
         (
             "mixkd",
             "esm",
-            "methods.mixkd: mixes word embeddings, for which models.m is not: a EsmForSequenceClassification",
+            "methods.mixkd: mixes word embeddings, which models.m does not take: a EsmForSequenceClassification",
         ),
     ):
         changes = {
