@@ -34,7 +34,7 @@ def verdicts(data: dict[str, Any]) -> str:
     """The content of claims.json as lines: whether the runs can decide, a row for each decided claim, the counts."""
     from tabulate import tabulate
 
-    validity = data.get("validity", {}).get("headline", "")
+    validity = data.get("validity", {}).get("headline", "") if data["claims"] else ""  # it is about claims
     remarks = [line for text in (data["warning"], validity) for line in textwrap.wrap(text, WIDTH)]
     rows = [
         [c["id"], c["verdict"], interval(c, c["unit"]), quantity(c["paper"], c["unit"], signed=True)]

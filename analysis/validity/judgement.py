@@ -85,7 +85,7 @@ def of_benchmark(evidence: Evidence, claims: Sequence[dict[str, Any]]) -> dict[s
 
 def _headline(claims: int, failing: int) -> str:
     if not claims:
-        return "No claim about scores is run here. The questions are asked of the runs all the same."
+        return "No claim about scores is evaluated here; the questions below are about the runs."
     if not failing:
         return f"Yes: the runs behind all {claims} claims about scores pass every question."
     if failing == claims:

@@ -46,7 +46,7 @@ def test_where_nothing_is_decided_there_is_no_table() -> None:
     text = summary.verdicts({**CLAIMS, "claims": CLAIMS["claims"][3:], "counts": {"reproduced": 0, "not run": 1}})
     assert "Verdict" not in text and text.endswith("The paper's 1 claims: 1 not run.")
     text = summary.verdicts({**CLAIMS, "claims": [], "counts": {"reproduced": 0}})  # of tasks of one's own
-    assert "Verdict" not in text and text.endswith("none of its claims is asked here.")
+    assert "Verdict" not in text and text.endswith("so no claim is evaluated.")
 
 
 def test_the_report_of_a_folder(tmp_path: Path) -> None:
