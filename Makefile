@@ -6,6 +6,7 @@
 # make setup     only set up; a second call does nothing   make setup PYTHON=python3.12
 # make lint      ruff, mypy, deptry (imports against pyproject.toml), snakemake's own linter
 # make docs      write docs/benchmark-file.md again from the schema of benchmark files
+# make setup-base  set up and add the encoder of benchmarks/base.yaml (about 400 MB)
 # make realtext  set up, add a trained encoder (about 90 MB) and run benchmarks/minilm.yaml on real text
 #
 # `snakemake` with the environment active is the whole interface; this file only saves typing.
@@ -16,6 +17,7 @@ PYTEST_ARGS ?=
 VENV := .venv
 READY := $(VENV)/.ready
 READY_REALTEXT := $(VENV)/.ready-realtext
+READY_BASE := $(VENV)/.ready-base
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check --quiet
 LOCKED := --no-compile --no-deps --no-build-isolation --require-hashes
 # The workflow's jobs call `railkd` and `python`: they must be this environment's.
@@ -24,7 +26,7 @@ RUN := PATH="$(CURDIR)/$(VENV)/bin:$$PATH"
 export HF_HUB_DISABLE_TELEMETRY := 1
 
 .DELETE_ON_ERROR:
-.PHONY: all quick test gpu trust setup lint docs realtext setup-realtext
+.PHONY: all quick test gpu trust setup lint docs realtext setup-realtext setup-base
 
 all: setup
 	$(RUN) snakemake --cores all
@@ -47,6 +49,8 @@ trust: setup
 setup: $(READY)
 
 setup-realtext: $(READY_REALTEXT)
+
+setup-base: $(READY_BASE)
 
 lint: setup
 	$(RUN) ruff check .
@@ -82,6 +86,6 @@ $(READY): requirements.lock pyproject.toml
 	$(PIP) install --no-compile --no-build-isolation --editable .
 	@touch $@
 
-$(READY_REALTEXT): requirements-realtext.lock $(READY)
-	$(PIP) install $(LOCKED) --requirement requirements-realtext.lock
+$(READY_REALTEXT) $(READY_BASE): $(VENV)/.ready-%: requirements-%.lock $(READY)
+	$(PIP) install $(LOCKED) --requirement $<
 	@touch $@

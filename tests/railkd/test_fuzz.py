@@ -52,12 +52,12 @@ def derive(path: Path, results: Path) -> None:
         check(benchmark, Layout(results), reach=False)
 
 
-def test_the_files_as_they_are(tmp_path: Path, minilm_package: Path) -> None:
+def test_the_files_as_they_are(tmp_path: Path, trained_encoders: Path) -> None:
     for path in FILES:
         derive(path, tmp_path)
 
 
-def test_benchmark_files(examples: int, tmp_path: Path, minilm_package: Path) -> None:
+def test_benchmark_files(examples: int, tmp_path: Path, trained_encoders: Path) -> None:
     specs = [yaml.load(path.read_text(), config_loader()) for path in FILES]
     path, said = tmp_path / "strange.yaml", Counter[bool]()
 

@@ -175,7 +175,7 @@ BENCHMARKS = sorted(p for p in (ROOT / "benchmarks").glob("*.yaml") if p.stem !=
 
 
 @pytest.mark.parametrize("path", BENCHMARKS, ids=lambda p: p.stem)
-def test_the_suites_benchmarks_are_valid(path: Path, minilm_package: Path) -> None:
+def test_the_suites_benchmarks_are_valid(path: Path, trained_encoders: Path) -> None:
     benchmark = config.load(path)
     assert benchmark.name == path.stem and list(benchmark.cells())
     check(benchmark, Layout("results"), reach=False)

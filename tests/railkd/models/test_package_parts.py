@@ -1,16 +1,14 @@
 """A checkpoint whose archive comes in parts, each in an installed package of its own."""
 
-import base64
 import hashlib
-import io
 import json
 import os
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from part_packages import archive, install
 
 from railkd.benchmark.paths import Layout
 from railkd.commands.checking import check
@@ -26,33 +24,6 @@ ENTRY = {
 }
 
 
-def archive(folder: Path) -> bytes:
-    """A zip of a checkpoint in the folder ``tiny``, beside files that nobody may want to have unpacked."""
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as made:
-        for file in sorted(folder.iterdir()):
-            made.write(file, f"tiny/{file.name}")
-        made.writestr("tiny/pytorch_model.bin", b"pickle")
-        made.writestr("tiny/modeling.py", b"raise SystemExit")
-        made.writestr("tiny/onnx/model.onnx", b"onnx")
-        made.writestr("other/config.json", b"{}")
-    return buffer.getvalue()
-
-
-def install(site: Path, name: str, version: str, part: bytes, number: int, recorded: bool = True) -> Path:
-    """One part as pip leaves it: its folder, which is no importable name, and its RECORD with the file's digest."""
-    file = Path(f"{name}_x") / "input" / f"tiny.zip.{number:03}"
-    (site / file).parent.mkdir(parents=True, exist_ok=True)
-    (site / file).write_bytes(part)
-    info = site / f"{name.replace('-', '_')}-{version}.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
-    digest = base64.urlsafe_b64encode(hashlib.sha256(part).digest()).decode().rstrip("=")
-    line = f"{file.as_posix()},sha256={digest},{len(part)}" if recorded else f"{file.as_posix()},,"
-    (info / "RECORD").write_text(f"{line}\n{name}_x/__init__.py,,\n{info.name}/METADATA,,\n")
-    return site / file
-
-
 @pytest.fixture
 def site(checkpoints: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[Path]]:
     """Installs the parts into a folder of packages; the cache is in another."""
@@ -62,11 +33,11 @@ def site(checkpoints: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv(package_parts.VARIABLE, str(tmp_path / "cache"))
 
     def make(versions: tuple[str, ...] = ("1.0", "1.0", "1.0"), recorded: bool = True) -> list[Path]:
-        content = archive(checkpoints / "bert4")
+        content = archive(checkpoints / "bert4", "tiny")
         third = len(content) // 3
         cuts = [content[:third], content[third : 2 * third], content[2 * third :]]
         return [
-            install(place, f"tiny-part-{i:03}", version, part, i, recorded)
+            install(place, f"tiny-part-{i:03}", version, f"tiny.zip.{i:03}", part, recorded)
             for i, (version, part) in enumerate(zip(versions, cuts, strict=False), 1)
         ]
 
