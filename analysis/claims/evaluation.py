@@ -28,6 +28,7 @@ Writes ``claims.json`` and, for reading, ``claims.md``. Shape of ``claims.json``
         why            one sentence
         validity       not decided only: the questions that the claim's runs fail, a list: question, pair, reason,
                        remedy
+        noted          what a reader has to know of runs that can decide the claim, a list of the same shape: collapse
         not_counted    tasks or sets left out of a claim about gains, because the teacher is not above the student
                        without KD there
         estimate, low, high, paper, detectable   of the part that the claim hangs on: the one with the least evidence
@@ -120,12 +121,13 @@ def _judged(examples: Examples, evidence: Evidence, claim: Claim) -> Judged:
     """Asks whether the runs behind a claim can decide it, then compares them on the columns that count."""
     compared = compared_by(examples.benchmark, claim)
     if not compared:
-        return Judged(claim, *parts_of(examples, claim), [], ())
+        return Judged(claim, *parts_of(examples, claim), [], [], ())
     kept = judgement.counted(evidence, claim.measure, compared)
     counting = claim if kept == compared[0].columns else replace(claim, columns=kept)
     parts, missing = parts_of(examples, counting)
     failed = judgement.failures(evidence, claim.measure, compared) if parts else []
-    return Judged(claim, parts, missing, failed, tuple(c for c in compared[0].columns if c not in kept))
+    noted = judgement.noted(evidence, claim.measure, compared) if parts else []
+    return Judged(claim, parts, missing, failed, noted, tuple(c for c in compared[0].columns if c not in kept))
 
 
 Adjusted = dict[int, tuple[float, float, float, float, int]]  # id of a part -> p, Holm's p, the same against; tests
@@ -248,6 +250,7 @@ def _claim(benchmark: ReportedBenchmark, runs: Runs, judged: Judged, adjusted: A
         "upper": _shown(claim, upper),
         "verdict": _verdict(judged, parts),
         "validity": judgement.reasons(judged.failed),
+        "noted": judgement.reasons(judged.noted),
         "not_counted": list(judged.not_counted),
         **dict.fromkeys(("estimate", "low", "high", "paper", "detectable")),
         "label": "",

@@ -19,12 +19,13 @@ Shown = dict[str, Any]  # an entry of claims.json
 
 @dataclass(frozen=True)
 class Judged:
-    """A claim, its comparisons or what is missing for them, and which questions of validity its runs fail."""
+    """A claim, its comparisons or what is missing, the questions of validity that its runs fail, and what is noted."""
 
     claim: Claim
     parts: list[Comparison]
     missing: list[str]
     failed: list[tuple[Pair, Answer]]
+    noted: list[tuple[Pair, Answer]]
     not_counted: tuple[str, ...]
 
 
@@ -40,6 +41,7 @@ def of(benchmark: ReportedBenchmark, runs: Runs, judged: Judged, shown: Shown) -
     if judged.not_counted:
         names = ", ".join(column_title(claim.block, c) for c in judged.not_counted)
         sentences.append(f"not counted, because the teacher is not above the student without KD by the noise: {names}")
+    sentences += judgement.notes(judged.noted)
     if any(p["fewer"] for p in parts):
         sentences.append("some runs are missing")
     if any(p["dropped"] for p in parts):

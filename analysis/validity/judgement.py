@@ -7,7 +7,7 @@ from typing import Any
 
 from analysis.reported_benchmark import Pair
 from analysis.validity.evidence import Evidence
-from analysis.validity.questions import ASKED, QUESTIONS, Answer, Compared
+from analysis.validity.questions import ASKED, NOTED, QUESTIONS, Answer, Compared
 from analysis.validity.thresholds import MOST_TASKS
 
 NOT_DECIDED = "not decided"
@@ -15,7 +15,6 @@ FAILED = {  # question -> what its failing means, in a few words
     "converged": "training ended too early",
     "gain": "there is too little to gain",
     "baseline": "students do not clear the majority-class baseline",
-    "collapse": "a projection collapsed",
     "tuning": "the methods were not tuned alike",
 }
 EARLY = ("converged", "gain", "baseline")  # questions that are not asked of students that are stopped early on purpose
@@ -35,6 +34,15 @@ def failures(evidence: Evidence, measure: str, compared: Sequence[Compared]) -> 
         for of in compared
     ]
     return [(pair, answer) for pair, answer in answers if _fails(answer)]
+
+
+def noted(evidence: Evidence, measure: str, compared: Sequence[Compared]) -> list[tuple[Pair, Answer]]:
+    """What a reader of a claim's verdict has to know of its runs, though they can decide it."""
+    if measure not in NOTED:
+        return []
+    columns = counted(evidence, measure, compared)
+    answers = [(of.pair, QUESTIONS[NOTED[measure]][1](evidence, replace(of, columns=columns))) for of in compared]
+    return [(pair, answer) for pair, answer in answers if answer.holds is False]
 
 
 def _fails(answer: Answer) -> bool:
@@ -63,12 +71,22 @@ def reasons(failed: Sequence[tuple[Pair, Answer]]) -> list[dict[str, str]]:
 def sentences(failed: Sequence[tuple[Pair, Answer]]) -> list[str]:
     """Why a claim is not decided, and what would help: sentences without full stops, the summary first."""
     first = f"not decided: {', '.join(dict.fromkeys(FAILED[answer.question] for _, answer in failed))}"
-    several = len({pair for pair, _ in failed}) > 1
-    rest = [
+    return [first, *_each(failed)]
+
+
+def notes(answers: Sequence[tuple[Pair, Answer]]) -> list[str]:
+    """What is noted beside a verdict: sentences without full stops, the summary first."""
+    if not answers:
+        return []
+    return ["note that a projection collapsed, which is what the method does and no fault of the runs", *_each(answers)]
+
+
+def _each(answers: Sequence[tuple[Pair, Answer]]) -> list[str]:
+    several = len({pair for pair, _ in answers}) > 1
+    return [
         " ".join(filter(None, (f"{pair.title}:" if several else "", answer.reason, answer.remedy))).removesuffix(".")
-        for pair, answer in failed
+        for pair, answer in answers
     ]
-    return [first, *rest]
 
 
 def of_benchmark(evidence: Evidence, claims: Sequence[dict[str, Any]]) -> dict[str, Any]:
