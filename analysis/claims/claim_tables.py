@@ -5,7 +5,7 @@ from typing import Any
 
 from analysis.tables.cells import column_title
 from analysis.tables.formats import csv_of
-from analysis.tables.html_tables import PageCell, PageTable, data_uri, number_cell, text_cell
+from analysis.tables.html_tables import PageCell, PageTable, gzip_uri, number_cell, text_cell
 from analysis.tables.numbers import quantity
 
 COMPARISONS = [
@@ -116,8 +116,8 @@ def errors(content: dict[str, Any]) -> PageTable | None:
         ["Block", "Task or set", "SD", "SE of seeds", "SE of examples"],
         [("", rows)],
         "Pair",
-        csv=data_uri(csv_of(content["errors"])),
-        file="errors.csv",
+        csv=gzip_uri(csv_of(content["errors"])),
+        file="errors.csv.gz",
     )
 
 

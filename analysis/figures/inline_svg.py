@@ -50,12 +50,14 @@ def svg(figure: Figure, name: str, label: str) -> str:
 def _compact(drawn: str, name: str) -> str:
     """What matplotlib drew, without what a page does not need: a third of the weight, the same picture.
 
-    Ids are kept where something refers to them, behind ``name``; numbers are rounded to a fiftieth of a pixel.
+    Ids are kept where something refers to them, as ``name`` and a number; numbers are rounded, those of
+    a path to a twentieth of a pixel.
     """
     drawn = drawn.replace("xlink:href", "href")
-    used = set(re.findall(r'(?:href="#|url\(#)([^")]+)', drawn))
-    drawn = re.sub(r' id="([^"]*)"', lambda found: f' id="{name}-{found[1]}"' if found[1] in used else "", drawn)
-    drawn = re.sub(r'(href="#|url\(#)', rf"\g<1>{name}-", drawn)
+    used = dict.fromkeys(re.findall(r'(?:href="#|url\(#)([^")]+)', drawn))
+    short = {long: f"{name}-{number}" for number, long in enumerate(used)}
+    drawn = re.sub(r' id="([^"]*)"', lambda found: f' id="{short[found[1]]}"' if found[1] in short else "", drawn)
+    drawn = re.sub(r'(href="#|url\(#)([^")]+)', lambda found: found[1] + short[found[2]], drawn)
     drawn = re.sub(r"<!--.*?-->|<defs>\s*</defs>", "", drawn, flags=re.DOTALL)
     drawn = re.sub(r'<path [^>]*style="fill: none"/>', "", drawn)  # neither filled nor stroked
     drawn = re.sub(r' transform="rotate\(-?0 [^)]*\)"', "", drawn)
@@ -65,8 +67,14 @@ def _compact(drawn: str, name: str) -> str:
 
 def _compact_tag(tag: re.Match[str]) -> str:
     """A tag with short numbers, without the font that the whole drawing has; what stands between tags is text."""
-    short = re.sub(r"-?\d+\.\d{3,}", lambda n: f"{float(n[0]):.2f}".rstrip("0").rstrip("."), tag[0])
-    return re.sub(r"(?<=[:;]) ", "", short.replace(_FONT_DRAWN, ""))
+    short = re.sub(r' d="[^"]*"', lambda path: _rounded(path[0], 1), tag[0])
+    return re.sub(r"(?<=[:;]) ", "", _rounded(short, 2).replace(_FONT_DRAWN, ""))
+
+
+def _rounded(text: str, places: int) -> str:
+    """The text with every number of more decimals rounded to so many."""
+    longer = rf"-?\d+\.\d{{{places + 1},}}"
+    return re.sub(longer, lambda n: f"{float(n[0]):.{places}f}".rstrip("0").rstrip("."), text)
 
 
 def symbols(benchmark: ReportedBenchmark) -> "dict[str, Markup]":

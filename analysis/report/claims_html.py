@@ -11,7 +11,7 @@ from analysis.report import common_axis
 from analysis.report.common_axis import CommonAxis
 from analysis.reported_benchmark import ReportedBenchmark
 from analysis.tables.formats import csv_of, flat
-from analysis.tables.html_tables import PageCell, PageTable, data_uri, text_cell
+from analysis.tables.html_tables import PageCell, PageTable, data_uri, gzip_uri, text_cell
 from analysis.tables.numbers import number, quantity, signed
 from analysis.validity import section
 
@@ -69,8 +69,8 @@ def verdicts(benchmark: ReportedBenchmark, content: dict[str, Any] | None) -> di
         "groups": [_group(kind, claims) for kind, claims in kinds.items() if claims],
         "not_run": [{**claim, "where": ", ".join(_where(claim))} for claim in not_run],
         "counts": [(verdict, content["counts"].get(verdict, 0), text) for verdict, text in VERDICTS.items()],
-        "csv": data_uri(csv_of(exported)),
-        "file": f"{benchmark.name}-claims.csv",
+        "csv": gzip_uri(csv_of(exported)),
+        "file": f"{benchmark.name}-claims.csv.gz",
         "statistics": claim_tables.statistics(content),
         "width": common_axis.WIDTH,
     }

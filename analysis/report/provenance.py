@@ -113,8 +113,8 @@ def settings_table(runs: Runs) -> tuple[dict[str, str], PageTable]:
         ["Method", "Task", "Settings", *own],
         [("", rows)],
         "Pair",
-        csv=data_uri(csv_of(exported)),
-        file="settings.csv",
+        csv=gzip_uri(csv_of(exported)),
+        file="settings.csv.gz",
     )
 
 

@@ -8,6 +8,7 @@ from analysis.statistics import summaries
 from analysis.validity.thresholds import COLLAPSED_RANK, COLLAPSED_SHARE
 from railkd.benchmark.paths import Layout
 from railkd.benchmark.specification import Cell
+from railkd.records import sealed_files
 
 
 def below_baseline(runs: Runs, pair: str, method: str, block: str, columns: Sequence[str]) -> list[str]:
@@ -32,5 +33,13 @@ def collapsed(found: Sequence[float]) -> bool:
 
 
 def points(results: Path, pair: str, method: str, task: str) -> int:
-    """How many points of the search were trained for a cell; 0 where none was, or none is kept."""
-    return len(Layout(results).points(Cell(pair, method, task)))
+    """How many points of the search were trained for a cell; 0 where none was.
+
+    Where the points' records are not kept, the choice that was made among them says how many there were.
+    """
+    layout, cell = Layout(results), Cell(pair, method, task)
+    kept, best = layout.points(cell), layout.best(cell)
+    if kept or not best.is_file():
+        return len(kept)
+    choice = sealed_files.read_json(best)
+    return len(choice["scores"]) if task in choice["tasks"] else 0
