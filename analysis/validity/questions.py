@@ -195,8 +195,8 @@ def is_spread_out(evidence: Evidence, of: Compared) -> Answer:
     return Answer(
         "collapse",
         False,
-        f"{reason} Its loss then falls to zero and teaches nothing more: where the projections of both sides "
-        "are trained, one direction for all examples is a minimum.",
+        f"{reason} Its loss then falls to zero and teaches nothing more: where the projections of both sides are "
+        "trained, one direction for all examples is a minimum. This is noted beside a verdict and keeps no claim open.",
         "Compare with projections that are not trained, or with none (options projection: frozen_random, none).",
     )
 
