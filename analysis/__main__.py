@@ -24,15 +24,15 @@ def write_tables(benchmark: ReportedBenchmark, layout: Layout) -> dict[Path, byt
 
 
 def write_figures(benchmark: ReportedBenchmark, layout: Layout) -> dict[Path, bytes]:
-    """Every figure that a pair names, as PDF and PNG, and its data as CSV."""
+    """Every figure that a pair names, and the averages, as PDF and PNG, and the data of each as CSV."""
     from analysis import load
     from analysis.report import catalogue
 
     runs = load.read(benchmark, layout.root)
     return {
         layout.figure(name, kind): content
-        for name, drawing in catalogue.drawings_of(benchmark).items()
-        for kind, content in catalogue.files_of_figure(drawing, benchmark, runs).items()
+        for name, files in catalogue.figures_of(benchmark, runs).items()
+        for kind, content in files.items()
     }
 
 

@@ -54,6 +54,7 @@ def test_one_command_makes_every_record_table_and_figure(micro):
         "tables/table1.md",
         "tables/table2.csv",
         "tables/table6.tex",
+        "figures/averages.png",
         "figures/figure2.png",
         "claims.json",
         "audit.md",

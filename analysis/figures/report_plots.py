@@ -32,14 +32,20 @@ def averages_frame(tables: Sequence[Table]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["pair", "block", "method", "mean", "low", "high", "paper"])
 
 
-def averages(benchmark: ReportedBenchmark, tables: Sequence[Table]) -> Sheet | None:
-    """The averages of Tables 2 and 3, a row of panels for each pair, a dot for each method; the best on test first."""
+def averages(benchmark: ReportedBenchmark, tables: Sequence[Table], page: bool = True) -> Sheet:
+    """The averages of Tables 2 and 3, a row of panels for each pair, a dot for each method; the best on test first.
+
+    ``page``: for the HTML report, else for a file.
+    """
     data = averages_frame(tables)
     if data.empty:
-        return None
+        with style.themed(page):
+            sheet = Sheet(style.PAGE, 1.0)
+            style.missing(sheet.subplots(1, 1), "no method has a score on every task")
+        return sheet
     pairs = [p for p in benchmark.pairs if (data["pair"] == p.name).any()]
     blocks = list(data["block"].unique())  # dev before test
-    with style.themed(page=True):
+    with style.themed(page):
         orders = [_best_first(data[data["pair"] == pair.name]) for pair in pairs]
         heights = [len(order) for order in orders]
         sheet = Sheet(style.PAGE, 0.3 + sum(0.7 + 0.17 * height for height in heights))

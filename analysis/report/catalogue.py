@@ -6,7 +6,15 @@ from pathlib import Path
 
 import pandas as pd
 
-from analysis.figures import ablation, ablation_findings, layer_map_survey, paper_figures, style, training_budget
+from analysis.figures import (
+    ablation,
+    ablation_findings,
+    layer_map_survey,
+    paper_figures,
+    report_plots,
+    style,
+    training_budget,
+)
 from analysis.figures.style import Sheet
 from analysis.load import Runs
 from analysis.reported_benchmark import ReportedBenchmark
@@ -103,6 +111,17 @@ def tables_of(benchmark: ReportedBenchmark, runs: Runs, results: Path) -> list[T
 def drawings_of(benchmark: ReportedBenchmark) -> dict[str, Drawing]:
     """The figures that a pair names."""
     return {name: drawing for name, drawing in DRAWINGS.items() if benchmark.drawn_from(name)}
+
+
+def figures_of(benchmark: ReportedBenchmark, runs: Runs) -> dict[str, dict[str, bytes]]:
+    """The files of every figure: those that a pair names, and the averages where a pair names Table 2 or 3."""
+    files = {name: files_of_figure(drawing, benchmark, runs) for name, drawing in drawings_of(benchmark).items()}
+    tables = [paper_tables.glue(benchmark, runs, number) for number in (2, 3) if benchmark.drawn_from(number)]
+    if tables:
+        data = report_plots.averages_frame(tables).to_csv(index=False, lineterminator="\n")
+        drawn = style.saved(report_plots.averages(benchmark, tables, page=False))
+        files["averages"] = {"csv": str(data).encode(), **drawn}
+    return files
 
 
 def files_of(table: Table) -> dict[str, bytes]:

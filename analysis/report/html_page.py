@@ -73,9 +73,10 @@ def _filters(benchmark: ReportedBenchmark) -> list[tuple[str, list[tuple[str, st
 
 def _averages(benchmark: ReportedBenchmark, tables: list[Table]) -> dict[str, Any] | None:
     """The averages of Tables 2 and 3 as one drawing; None where no row is complete."""
-    sheet = report_plots.averages(benchmark, tables)
-    if sheet is None:
+    shown = report_plots.averages_frame(tables)
+    if shown.empty:
         return None
+    sheet = report_plots.averages(benchmark, tables)
     sections = [section for table in tables for section in table.sections]
     floors = [
         f"{section.title} {formats.cell_parts(cells[-1])[0]}"
@@ -84,7 +85,6 @@ def _averages(benchmark: ReportedBenchmark, tables: list[Table]) -> dict[str, An
         if (cells[-1].row, cells[-1].status) == (BASELINE, "complete")
     ]
     caption = [f"{row_title(benchmark, BASELINE)}: {'; '.join(dict.fromkeys(floors))}."] if floors else []
-    shown = report_plots.averages_frame(tables)
     for pair in benchmark.pairs:
         placed = set(shown.loc[shown["pair"] == pair.name, "method"])
         caption += [f"{pair.title}: {text}" for text in _not_placed(benchmark, pair, placed)] if placed else []

@@ -81,7 +81,8 @@ TEACHERS = [(teacher, task) for teacher in B.teachers for task in B.teacher_task
 TEACHER_RECORDS = [str(L.teacher(teacher, task) / "record.json") for teacher, task in TEACHERS]
 DRAWN = list(dict.fromkeys(drawn for pair in B.pairs.values() for drawn in pair.get("tables", [])))
 TABLES = [L.table(n, kind) for n in range(1, 7) if n in DRAWN for kind in L.table_kinds]
-FIGURES = [L.figure(n, kind) for n in DRAWN if isinstance(n, str) for kind in L.figure_kinds]
+DRAWINGS = [n for n in DRAWN if isinstance(n, str)] + ["averages"] * (2 in DRAWN or 3 in DRAWN)
+FIGURES = [L.figure(name, kind) for name in DRAWINGS for kind in L.figure_kinds]
 CLAIMS, AUDIT = ([L.document(name, kind) for kind in ("json", "md")] for name in ("claims", "audit"))
 # what `snakemake --report FILE.html` shows besides rules and run times
 SHOWN = [report(str(path), category="Figures") if path.suffix == ".png" else path for path in FIGURES]
