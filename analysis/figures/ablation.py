@@ -242,6 +242,7 @@ def _lines(own: pd.DataFrame) -> list[str]:
 def _panel(axis: Axes, own: pd.DataFrame, lines: list[str], benchmark: ReportedBenchmark) -> None:
     entry, other = own.iloc[0][["entry", "reference"]]
     colour = style.marks_of(benchmark)[entry].colour
+    style.tag(axis, "panel", own.iloc[0]["pair"], entry)
     axis.axvline(0, color=style.NEUTRAL, linewidth=0.8)
     for crossed in (True, False):
         marks = style.values([v for v in dict.fromkeys(own["second"]) if bool(v) == crossed], colour)

@@ -42,8 +42,8 @@ def svg(figure: Figure, name: str, label: str) -> str:
         text = text.replace(colour, themed)
     width, height = (float(side) for side in re.findall(r'(?:width|height)="([\d.]+)pt"', text)[:2])
     opening = f'<svg role="img" aria-label="{escape(label)}" viewBox="0 0 {width:g} {height:g}" style="'
-    opening += f"--own:{ON_SCREEN * width * 4 / 3:.0f}px;aspect-ratio:{width:.0f}/{height:.0f};{_FONT};"
-    opening += 'stroke-linejoin:round">'
+    opening += f"--own:{ON_SCREEN * width * 4 / 3:.0f}px;aspect-ratio:{width:g}/{height:g};{_FONT};"
+    opening += 'fill:currentColor;stroke-linejoin:round">'
     return opening + _compact(text[text.index(">") + 1 :], name)
 
 
@@ -56,19 +56,42 @@ def _compact(drawn: str, name: str) -> str:
     drawn = drawn.replace("xlink:href", "href")
     used = dict.fromkeys(re.findall(r'(?:href="#|url\(#)([^")]+)', drawn))
     short = {long: f"{name}-{number}" for number, long in enumerate(used)}
+    drawn = re.sub(r' id="~\|([^"]*)"', _shown, drawn)
     drawn = re.sub(r' id="([^"]*)"', lambda found: f' id="{short[found[1]]}"' if found[1] in short else "", drawn)
     drawn = re.sub(r'(href="#|url\(#)([^")]+)', lambda found: found[1] + short[found[2]], drawn)
     drawn = re.sub(r"<!--.*?-->|<defs>\s*</defs>", "", drawn, flags=re.DOTALL)
     drawn = re.sub(r'<path [^>]*style="fill: none"/>', "", drawn)  # neither filled nor stroked
     drawn = re.sub(r' transform="rotate\(-?0 [^)]*\)"', "", drawn)
     drawn = re.sub(r"\s+", " ", re.sub(r"<[^>]*>", _compact_tag, drawn))
-    return re.sub(r"<g/>|<g></g>", "", drawn.replace("> <", "><")).strip()
+    drawn = re.sub(r"<g/>|<g></g>", "", drawn.replace("> <", "><")).strip()
+    return re.sub(r"<g((?: clip-path=[^ >]*)?)>((?:<use [^>]*/>)+)</g>", _styled_once, drawn)
+
+
+def _styled_once(group: re.Match[str]) -> str:
+    """A group of markers, with the style on the group where all of them have the same."""
+    styles = set(re.findall(r'<use [^>]*?( style="[^"]*")?/>', group[2]))
+    if len(styles) > 1:
+        return group[0]
+    style = styles.pop()
+    return f"<g{group[1]}{style}>{group[2].replace(style, '')}</g>"
+
+
+def _shown(tag: re.Match[str]) -> str:
+    """What ``style.tag`` says of a part, as attributes, which the choices on the page read."""
+    named = zip(("class", "data-pair", "data-method", "data-task"), tag[1].split("|"), strict=True)
+    return "".join(f' {name}="{value}"' for name, value in named if value)
 
 
 def _compact_tag(tag: re.Match[str]) -> str:
     """A tag with short numbers, without the font that the whole drawing has; what stands between tags is text."""
-    short = re.sub(r' d="[^"]*"', lambda path: _rounded(path[0], 1), tag[0])
-    return re.sub(r"(?<=[:;]) ", "", _rounded(short, 2).replace(_FONT_DRAWN, ""))
+    short = re.sub(r' d="([^"]*)"', lambda path: f' d="{_path(_rounded(path[1], 1))}"', tag[0])
+    short = re.sub(r"(?<=[:;]) ", "", _rounded(short, 2).replace(_FONT_DRAWN, ""))
+    return re.sub(r"(?<=[\";])fill:currentColor(?:;|(?=\"))", "", short).replace(' style=""', "")
+
+
+def _path(drawn: str) -> str:
+    """A path without the spaces around letters."""
+    return re.sub(r"\s*([A-Za-z])\s*", r"\1", drawn)
 
 
 def _rounded(text: str, places: int) -> str:

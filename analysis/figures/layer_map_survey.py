@@ -220,6 +220,7 @@ def figure(benchmark: ReportedBenchmark, runs: Runs) -> Sheet:
         for t, task in enumerate(["", *one.pair.tasks]):
             axis = sheet.add_subplot(inner[0, :] if t == 0 else inner[(t + 1) // 2, (t + 1) % 2])
             _panel(axis, own[own["task"] == task], shown, style.marks_of(benchmark)[one.entry])
+            style.tag(axis, "panel", one.pair.name, one.entry, task)
             axis.set_title("mean over tasks" if t == 0 else benchmark.task(task).title)
             if axis.texts:
                 continue

@@ -102,6 +102,7 @@ def similarity(benchmark: ReportedBenchmark, runs: Runs) -> Sheet:
     sheet = Sheet(style.COLUMN, 0.9 + 1.45 * max(len(panels), 1))
     for axis, (pair, pooling) in zip(sheet.subplots(len(panels), squeeze=False)[:, 0], panels, strict=True):
         own = data[(data["pair"] == pair.name) & (data["pooling"] == pooling)]
+        style.tag(axis, "panel", pair.name, task=similarity_task(pair))
         if pooling == "mean":
             axis.set_title(style.plain(pair.title))
         if own.empty:
@@ -177,7 +178,7 @@ def attention_frame(benchmark: ReportedBenchmark, runs: Runs) -> pd.DataFrame:
 def attention(benchmark: ReportedBenchmark, runs: Runs) -> Sheet:
     """Figure 3: CoLA, RTE and MRPC side by side, x teacher layer, y student layer, one colour bar for all."""
     rows, tasks, data = attention_rows(benchmark, runs), _attention_tasks(benchmark), attention_frame(benchmark, runs)
-    sheet = Sheet(style.COLUMN, 0.9 + 1.0 * max(len(rows), 1))
+    sheet = Sheet(style.COLUMN, 0.5 + 1.4 * max(len(rows), 1))  # each row has its titles: a page can show it alone
     axes = sheet.subplots(max(len(rows), 1), len(tasks), squeeze=False)
     top = float(data["weight"].max()) if len(data) else 1.0
     image, widths = None, set()
@@ -186,20 +187,21 @@ def attention(benchmark: ReportedBenchmark, runs: Runs) -> Sheet:
         if rows:
             pair, method = rows[r]
             own = data[(data["pair"] == pair.name) & (data["method"] == method) & (data["task"] == tasks[c])]
+            style.tag(axis, "panel", pair.name, method, tasks[c])
         if own.empty:
             style.missing(axis)
         else:
             values = own.pivot(index="student_layer", columns="teacher_layer", values="weight").to_numpy()
             image = style.heat(axis, values, top)
             widths.add(values.shape[1])
-        axis.set(xlabel="teacher layer" if r == len(axes) - 1 else "", ylabel="")
-        if r == 0:
-            axis.set_title(benchmark.task(tasks[c]).title)
+        axis.set(xlabel="teacher layer", ylabel="", title=benchmark.task(tasks[c]).title)
         if c == 0:
-            axis.set_ylabel("\n".join([*(_names(benchmark, rows, r) if rows else []), "student layer"]))
+            label = axis.set_ylabel("\n".join([*(_names(benchmark, rows, r) if rows else []), "student layer"]))
+            style.tag(label, "row")
     if image is not None:
         bar = sheet.colorbar(image, ax=axes.ravel().tolist(), label="attention weight", aspect=15, pad=0.03)
         bar.outline.set_visible(False)
+        style.tag(bar.ax, "scale")
         equal = [1 / n for n in sorted(widths)]
         bar.ax.plot([-0.4] * len(equal), equal, ">", color=style.INK, markersize=3, clip_on=False)
     sheet.foot(captions.warnings(benchmark, runs))

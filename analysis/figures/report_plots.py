@@ -52,6 +52,7 @@ def averages(benchmark: ReportedBenchmark, tables: Sequence[Table], page: bool =
         axes = sheet.subplots(len(pairs), len(blocks), squeeze=False, sharex="row", sharey="row", height_ratios=heights)
         for (r, c), axis in np.ndenumerate(axes):
             axis.set_title(f"{style.plain(pairs[r].title)}, {blocks[c].upper()}")
+            style.tag(axis, "panel", pairs[r].name)
             own = data[(data["pair"] == pairs[r].name) & (data["block"] == blocks[c])]
             _averages_panel(axis, benchmark, own, orders[r])
         for axis in axes.flat:  # the panels of a pair share the axis, so after all are drawn
@@ -69,10 +70,13 @@ def _averages_panel(axis: Axes, benchmark: ReportedBenchmark, own: pd.DataFrame,
     """One pair on one split: the methods in their order from above, each with its interval and the paper's number."""
     marks = style.marks_of(benchmark)
     printed = own.dropna(subset="paper")
-    axis.add_line(_paper_mark(list(printed["paper"]), [order.index(m) for m in printed["method"]]))
+    for method, number in zip(printed["method"], printed["paper"], strict=True):
+        style.tag(axis.add_line(_paper_mark([number], [order.index(method)])), method=method)
     axis.update_datalim([(x, 0) for x in printed["paper"]])
     style.dots(axis, own, {m: marks[m] for m in order}, style.Dots("method", "method", order, across=True, lanes=False))
     axis.set_yticks(range(len(order)), [style.plain(benchmark.title_of(m)) for m in order])
+    for method, label in zip(order, axis.get_yticklabels(), strict=False):  # none where the panel to the left has them
+        style.tag(label, method=method)
     axis.set_ylim(len(order) - 0.5, -0.5)
     axis.autoscale_view(scaley=False)
 
@@ -140,13 +144,14 @@ def learning_curves(benchmark: ReportedBenchmark, runs: Runs, pair: Pair) -> She
             )  # fmt: skip
             style.emphasise(axis, {m: marks[m] for m in methods})
             longest = max(1, *own["epoch"]) if len(own) else 1
+            style.tag(axis, "panel", pair.name, task=task)
             axis.set_title(benchmark.task(task).title)
             axis.set(xticks=range(1, longest + 1, max(1, longest // 5)), xlabel="", ylabel="")
             sheet.measures(axis)
         for axis in axes[len(pair.tasks) :]:
             axis.set_axis_off()
-        sheet.supxlabel("epoch")
-        sheet.supylabel("dev score, %")
+        style.tag(sheet.supxlabel("epoch"), "below")
+        style.tag(sheet.supylabel("dev score, %"), "beside")
         sheet.key(keys | {benchmark.title_of(m): marks[m] for m in methods})
     return sheet
 
@@ -177,8 +182,6 @@ def trade_off(benchmark: ReportedBenchmark, runs: Runs, pair: Pair, block: str) 
 
 def pareto(benchmark: ReportedBenchmark, pair: Pair, block: str, points: list[dict[str, Any]]) -> Sheet | None:
     """Cost against quality: one point a method, a line through those that no other method beats on both."""
-    import seaborn as sns
-
     if len(points) < 2:
         return None
     marks = {p["method"]: style.marks_of(benchmark)[p["method"]] for p in points}
@@ -188,14 +191,14 @@ def pareto(benchmark: ReportedBenchmark, pair: Pair, block: str, points: list[di
         axis = sheet.subplots()
         front = data[data["front"]].sort_values("seconds")
         axis.step(front["seconds"], front["mean"], where="post", color=style.INK, linewidth=0.8, alpha=0.5)
-        colours = [mark.colour for mark in marks.values()]
-        axis.vlines(data["seconds"], data["mean"] - data["sd"], data["mean"] + data["sd"], color=colours, linewidth=0.9)
-        sns.scatterplot(
-            data, x="seconds", y="mean", hue="method", style="method", s=34, linewidth=0.5, edgecolor=style.PAPER,
-            palette={m: mark.colour for m, mark in marks.items()},
-            markers={m: mark.marker for m, mark in marks.items()},
-            legend=False, zorder=3, ax=axis,
-        )  # fmt: skip
+        for p, mark in zip(points, marks.values(), strict=True):  # one artist each, so that a page can show it alone
+            x, y = p["seconds"], p["mean"]
+            bar = axis.vlines(x, y - p["sd"], y + p["sd"], color=mark.colour, linewidth=0.9)
+            dot = axis.scatter(
+                x, y, s=34, color=mark.colour, marker=mark.marker, linewidth=0.5, edgecolor=style.PAPER, zorder=3
+            )
+            for artist in (bar, dot):
+                style.tag(artist, method=mark.method)
         sheet.measures(axis, least=2.0)  # points, and a tenth of the time: what differs by less hardly differs
         sheet.measures(axis, "x", least=0.1 * float(data["seconds"].max()))
         axis.set_xlabel("seconds of training, all tasks (left is cheaper)")
@@ -243,7 +246,7 @@ def repeated(runs: Runs, pair: Pair, method: str) -> int:
 
 def draws(benchmark: ReportedBenchmark, runs: Runs, pair: Pair) -> Sheet | None:
     """The share of draws in which a student layer was given a teacher layer; one panel for methods that drew alike."""
-    panels: list[tuple[list[str], np.ndarray, str]] = []
+    panels: list[tuple[list[str], np.ndarray, str]] = []  # methods, counts, how many draws
     for method in benchmark.entries(pair):
         drawn = drawn_layers(benchmark, runs, pair, method)
         if drawn is None:
@@ -252,10 +255,10 @@ def draws(benchmark: ReportedBenchmark, runs: Runs, pair: Pair) -> Sheet | None:
         words = f"{same} draws, the same in every task" if same else f"{drawn[1]} draws"
         for names, counts, other in panels:
             if other == words and np.array_equal(counts, drawn[0]):
-                names.append(style.plain(benchmark.title_of(method)))
+                names.append(method)
                 break
         else:
-            panels.append(([style.plain(benchmark.title_of(method))], drawn[0], words))
+            panels.append(([method], drawn[0], words))
     if not panels:
         return None
     with style.themed(page=True):
@@ -265,7 +268,10 @@ def draws(benchmark: ReportedBenchmark, runs: Runs, pair: Pair) -> Sheet | None:
         axes = sheet.subplots(1, len(panels), squeeze=False)[0]
         for axis, share, (names, _, words) in zip(axes, shares, panels, strict=True):
             image = style.heat(axis, share, top)
-            axis.set_title(f"{', '.join(names)}\n{words}")
+            axis.set_title(f"{', '.join(style.plain(benchmark.title_of(m)) for m in names)}\n{words}")
+            style.tag(axis, "panel", pair.name, " ".join(names))
             axis.set(xlabel="teacher layer", ylabel="student layer")
-        sheet.colorbar(image, ax=list(axes), label="share of draws", aspect=15, pad=0.03).outline.set_visible(False)
+        bar = sheet.colorbar(image, ax=list(axes), label="share of draws", aspect=15, pad=0.03)
+        bar.outline.set_visible(False)
+        style.tag(bar.ax, "scale")
     return sheet

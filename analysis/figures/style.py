@@ -9,11 +9,12 @@ import math
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import matplotlib
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.legend import Legend
@@ -44,6 +45,7 @@ class Mark:
     colour: str
     marker: Any  # a filled marker of matplotlib
     prominent: bool = False
+    method: str = field(default="", compare=False)  # whose it is, so that a page can show one method alone
 
 
 # Colours of seaborn's "colorblind" palette (after Okabe and Ito) for the paper's methods and greys for the baselines;
@@ -83,7 +85,8 @@ def marks(methods: Iterable[str]) -> dict[str, Mark]:
 def marks_of(benchmark: ReportedBenchmark) -> dict[str, Mark]:
     """The mark of every entry of a benchmark and of the teacher; a variant has that of its entry."""
     by_entry = marks(["teacher", *(m for m in benchmark.methods if m not in benchmark.variants)])
-    return by_entry | {name: by_entry[variant.entry] for name, variant in benchmark.variants.items()}
+    by_method = by_entry | {name: by_entry[variant.entry] for name, variant in benchmark.variants.items()}
+    return {method: replace(mark, method=method) for method, mark in by_method.items()}
 
 
 def values(names: Sequence[str], colour: str) -> dict[str, Mark]:
@@ -123,6 +126,16 @@ def theme(page: bool = False) -> dict[Any, Any]:
         "figure.dpi": 100,
     }
     return {**made, **{f"{part}.facecolor": "none" for part in ("figure", "axes", "savefig")}} if page else made
+
+
+def tag(artist: Artist, kind: str = "", pair: str = "", method: str = "", task: str = "") -> None:
+    """Says what a part of a drawing shows, for the choices on a page: names, or several of them with spaces between.
+
+    ``kind`` is "panel" for what a choice hides, "row" for the label of a row of panels, "below" and "beside" for the
+    labels of a whole figure, "scale" for its colour bar; a part without ``kind`` is dimmed where another method is
+    chosen.
+    """
+    artist.set_gid("|".join(["~", kind, pair, method, task]))
 
 
 @contextmanager
@@ -183,7 +196,7 @@ class Sheet(Figure):
         handles = [handle(e) if isinstance(e, Mark) else e for e in entries.values()]
         widest = max(len(line) for text in texts for line in text.split("\n"))
         columns = max(1, min(len(texts), int(self.get_figwidth() / (0.36 + widest / CHARACTERS))))
-        return self.legend(
+        legend = self.legend(
             handles,
             texts,
             loc="outside upper center",
@@ -194,6 +207,11 @@ class Sheet(Figure):
             columnspacing=1.2,
             borderaxespad=0.1,
         )
+        for entry, sample, text in zip(entries.values(), legend.legend_handles, legend.get_texts(), strict=True):
+            if isinstance(entry, Mark) and entry.method:
+                for artist in filter(None, (sample, text)):
+                    tag(artist, method=entry.method)
+        return legend
 
 
 def handle(mark: Mark, hollow: bool = False) -> Line2D:
@@ -251,10 +269,15 @@ def dots(axis: Axes, data: "pd.DataFrame", marks: Mapping[str, Mark], how: Dots)
 
 
 def emphasise(axis: Axes, marks: Mapping[str, Mark]) -> None:
-    """Draws the prominent methods larger and over the others."""
-    large = {(mark.colour, str(mark.marker)) for mark in marks.values() if mark.prominent}
+    """Draws the prominent methods larger and over the others, and tags each line, and the intervals after it."""
+    known = {(mark.colour, str(mark.marker)): mark for mark in marks.values()}
+    current = None
     for line in axis.lines:
-        if (str(line.get_color()).lower(), str(line.get_marker())) in large:
+        colour, marker = str(line.get_color()).lower(), str(line.get_marker())
+        current = current if marker == "None" else known.get((colour, marker))
+        if current and current.method and current.colour == colour:
+            tag(line, method=current.method)
+        if current and current.prominent and marker != "None":
             line.set(markersize=1.3 * line.get_markersize(), linewidth=1.5 * line.get_linewidth(), zorder=4)
 
 

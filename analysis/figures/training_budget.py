@@ -209,6 +209,7 @@ def figure(benchmark: ReportedBenchmark, runs: Runs) -> Sheet:
         for t, task in enumerate(["", *one.tasks]):
             axis = sheet.add_subplot(inner[0, :] if t == 0 else inner[1 + (t - 1) // width, (t - 1) % width])
             _panel(axis, own[own["task"] == task], {method: marks[method] for method in one.methods})
+            style.tag(axis, "panel", " ".join(pair.name for pair in one.pairs), task=task)
             axis.set_title("mean over tasks" if t == 0 else benchmark.task(task).title)
             if axis.texts:
                 continue

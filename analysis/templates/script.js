@@ -89,7 +89,12 @@ function choose() {
     const involves = (kind) => !choices[kind] || claim.dataset[`${kind}s`].split(" ").includes(choices[kind][0]);
     claim.hidden = !(involves("pair") && involves("method"));
   }
-  for (const part of all("figure[data-pair], details[data-pair]")) part.hidden = Boolean(choices.pair) && choices.pair[0] !== part.dataset.pair;
+  for (const part of all("details[data-pair]")) part.hidden = !isOf(part, "pair", choices);
+  for (const figure of all("figure.drawing")) figure.hidden = !(isOf(figure, "pair", choices) && chooseDrawing(figure.querySelector("svg"), choices));
+  for (const section of all("main > section")) {
+    const drawings = all("figure.drawing", section);
+    if (drawings.length) noteEmpty(section, drawings.every((figure) => figure.hidden));
+  }
   const titles = Object.values(choices).map(([, title]) => title);
   said.textContent = titles.length ? `Shown: ${titles.join(", ")}.` : "Everything is shown.";
 }
@@ -114,7 +119,74 @@ function chooseColumns(table, task) {
     group.colSpan = Math.max(1, shown);
   }
 }
+// Whether a part of a drawing, tagged with one name or several, is of what is chosen.
+function isOf(part, kind, choices) {
+  const [name] = choices[kind] ?? [];
+  return !name || !part.dataset[kind] || part.dataset[kind].split(" ").includes(name);
+}
+function noteEmpty(section, empty) {
+  const note = section.querySelector("p.empty") ?? document.createElement("p");
+  note.className = "empty small";
+  note.textContent = "No drawing of this section shows what is chosen above.";
+  note.hidden = !empty;
+  section.querySelector("h2").after(note);
+}
+// Marks of other methods are dimmed; panels of other pairs, methods and tasks leave. Says whether anything is left.
+function chooseDrawing(svg, choices) {
+  const marks = all("[data-method]:not(.panel)", svg);
+  for (const mark of marks) mark.classList.toggle("dim", !isOf(mark, "method", choices));
+  const left = arrange(svg, choices);
+  return left && (!marks.length || marks.some((mark) => !mark.matches(".dim")));
+}
+const whole = new WeakMap(); // a drawing -> where its panels stand, and its size, before anything was chosen
+// The panels that are left take the places of the first ones, and the drawing ends below them.
+function arrange(svg, choices) {
+  const panels = all("g.panel", svg);
+  if (!panels.length) return true;
+  if (!whole.has(svg)) whole.set(svg, [panels.map((panel) => panel.getBBox()), svg.viewBox.baseVal.width, svg.viewBox.baseVal.height]);
+  const [places, width, height] = whole.get(svg);
+  const ofVariant = (panel) => choices.method && (panel.dataset.method ?? "").split(" ").some((m) => choices.method[0].startsWith(`${m}.`));
+  const groups = new Map(); // panels that differ in nothing but their task
+  panels.forEach((panel, i) => {
+    const key = `${panel.dataset.pair}|${panel.dataset.method}`;
+    groups.set(key, [...(groups.get(key) ?? []), i]);
+  });
+  const group = [...groups.values()];
+  const chosenTask = (i) => isOf(panels[i], "task", choices);
+  const kept = group.filter((own) => {
+    const panel = panels[own[0]];
+    return isOf(panel, "pair", choices) && (isOf(panel, "method", choices) || ofVariant(panel)) && own.some(chosenTask);
+  });
+  const ends = places.map((place) => place.y + place.height), sides = places.map((place) => [place.x, place.x + place.width]).flat();
+  const middle = (xs) => (Math.min(...xs) + Math.max(...xs)) / 2;
+  const bottom = [], across = []; // of the panels that are left
+  for (const own of group) {
+    const slots = group[kept.indexOf(own)];
+    const shown = own.filter(chosenTask);
+    const labelled = own.some((i) => panels[i].querySelector(".row")); // the label to the left stays where it is
+    own.forEach((i, j) => {
+      const panel = panels[i], at = shown.indexOf(i);
+      panel.toggleAttribute("hidden", !slots);
+      panel.classList.toggle("off", at < 0);
+      if (!slots) return;
+      const from = places[i], to = places[slots[at < 0 ? j : at] ?? i];
+      const aside = to.x - from.x + (labelled ? to.width - from.width : 0);
+      panel.setAttribute("transform", `translate(${aside} ${to.y - from.y})`);
+      if (at < 0) return;
+      bottom.push(to.y + from.height);
+      across.push(from.x + aside, from.x + aside + from.width);
+    });
+  }
+  if (!kept.length) return false;
+  const cut = svg.querySelector("g.scale") ? 0 : Math.max(...ends) - Math.max(...bottom); // a colour bar keeps its length
+  svg.setAttribute("viewBox", `0 0 ${width} ${height - cut}`);
+  svg.style.aspectRatio = `${width}/${height - cut}`;
+  all("g.below", svg).forEach((part) => part.setAttribute("transform", `translate(${middle(across) - middle(sides)} ${-cut})`));
+  all("g.beside", svg).forEach((part) => part.setAttribute("transform", `translate(0 ${-cut / 2})`));
+  return true;
+}
 choosers.forEach((field) => field.addEventListener("change", choose));
+addEventListener("pageshow", () => { if (Object.keys(chosen()).length) choose(); }); // what a reload kept chosen
 all("input[data-filter]").forEach((field) => field.addEventListener("input", choose));
 all("form.filters").forEach((form) => form.addEventListener("reset", () => setTimeout(choose)));
 

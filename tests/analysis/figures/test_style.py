@@ -125,7 +125,8 @@ def test_own_methods_have_their_own_marks_and_variants_their_entrys(small: Folde
     small.spec["pairs"][BERT]["methods"] = ["no_kd", "rail_kd_l", "rail_kd_l.*", "mine"]
     small.save()
     marks = style.marks_of(read(small.file))
-    assert marks["rail_kd_l.cls"] is marks["rail_kd_l"] and marks["mine"] == found["own0"]
+    assert marks["rail_kd_l.cls"] == marks["rail_kd_l"] and marks["rail_kd_l.cls"].method == "rail_kd_l.cls"
+    assert marks["mine"] == found["own0"]
 
 
 def test_a_method_has_one_colour_and_marker_in_every_figure(
@@ -241,10 +242,12 @@ def test_the_averages_are_the_tables_with_students_intervals(
             assert value == approx(row.mean)
             assert (low, high) == ((None, None) if row.method == "teacher" else (approx(row.low), approx(row.high)))
             checked += 1
-        (printed,) = [line for line in axis.lines if line.get_marker() == "|"]
+        printed = [line for line in axis.lines if line.get_marker() == "|"]  # one a method, which a page can dim
         known = own[(own["block"] == block) & own["paper"].notna()]
         places = [order.index(style.plain(benchmark.title_of(m))) for m in known["method"]]
-        assert list(zip(*printed.get_data(), strict=True)) == list(zip(known["paper"], places, strict=True))
+        drawn = [place for line in printed for place in zip(*line.get_data(), strict=True)]
+        assert drawn == list(zip(known["paper"], places, strict=True))
+        assert [line.get_gid() for line in printed] == [f"~|||{method}|" for method in known["method"]]
         assert len(known) >= 5 and axis.get_xlim()[0] > 0 and "does not start at 0" in axis.get_xlabel()
         assert axis.get_xlim()[0] < min(known["paper"]) and max(known["paper"]) < axis.get_xlim()[1]
     assert checked == len(data)

@@ -133,8 +133,12 @@ def test_choosing_a_pair_a_method_and_a_task_leaves_their_rows_and_columns(opene
     choose(opened, "pair", LARGE)
     assert shown(opened, "#table2 tbody.rows tr") == [] and shown(opened, "#table2 tbody.heading") == []
     assert len(shown(opened, "#table3 tbody.rows tr")) == 2  # dev and test
-    assert opened.execute_script("return [...document.querySelectorAll('figure[data-pair]')].every((f) =>"
-                                 " f.checkVisibility() === (f.dataset.pair === arguments[0]))", LARGE)  # fmt: skip
+    drawings = opened.execute_script(  # a drawing that has nothing of PKD leaves as well
+        "return [...document.querySelectorAll('figure[data-pair]')].map((f) => [f.checkVisibility(),"
+        " f.dataset.pair === arguments[0] && Boolean(f.querySelector('[data-method~=pkd]'))])",
+        LARGE,
+    )
+    assert drawings and all(visible == wanted for visible, wanted in drawings)
     assert shown(opened, "tbody.claim") == []  # all claims are of the other pair
     choose(opened, "pair", "")
     assert len(shown(opened, "tbody.claim")) == 4  # those with a comparison of PKD
@@ -148,6 +152,104 @@ def test_choosing_a_pair_a_method_and_a_task_leaves_their_rows_and_columns(opene
     opened.execute_script("document.querySelector('form.filters').reset()")
     soon(opened, lambda: shown(opened, "#runs tbody.rows tr") == before["#runs"])
     assert {rows: shown(opened, f"{rows} tbody.rows tr") for rows in before} == before
+
+
+PARTS = """const shown = (e) => e.getClientRects().length && getComputedStyle(e).visibility === "visible";
+return [...document.querySelectorAll(`${arguments[0]} svg ${arguments[1]}`)].filter(shown)
+.map((e) => [e.dataset[arguments[2]], Number(getComputedStyle(e).opacity)])"""
+
+
+def parts(browser: Any, figure: str, part: str, kind: str) -> list[tuple[str, float]]:
+    """The names and opacities of the parts of a drawing that are shown."""
+    return [(name, opacity) for name, opacity in browser.execute_script(PARTS, figure, part, kind)]
+
+
+def place(browser: Any, selector: str) -> dict[str, float]:
+    script = "return document.querySelector(arguments[0]).getBoundingClientRect().toJSON()"
+    return dict(browser.execute_script(script, selector))
+
+
+def test_drawings_say_whose_every_line_is(opened: Any, made: Folder) -> None:
+    """Read from the page: each panel of the learning curves has one line for each method of its pair, and no other."""
+    for k, pair in enumerate(spec()["pairs"].values()):
+        panels = opened.execute_script(
+            "return [...document.querySelectorAll(`#curves${arguments[0]} g.panel`)].map((p) => [p.dataset.task,"
+            " [...p.querySelectorAll('[data-method]')].map((line) => line.dataset.method)])", k)  # fmt: skip
+        assert [task for task, _ in panels] == pair.get("tasks", GLUE)
+        for task, lines in panels:
+            wanted = [m for m in pair["methods"] if (m, task) != ("codir", "stsb")]  # undefined there
+            assert sorted(lines) == sorted(wanted)
+    own_marks = style.marks_of(read(made.file))
+    for figure in ("#averages", "#figure2", "#pareto0"):
+        marks = parts(opened, figure, "[data-method]", "method")
+        colours = opened.execute_script(
+            "return [...document.querySelectorAll(`${arguments[0]} svg [data-method]`)].map((g) => [g.dataset.method,"
+            " getComputedStyle(g.querySelector('use') ?? g).fill, Boolean(g.querySelector('use'))])",
+            figure,
+        )
+        assert len(marks) == len(colours) > 8
+        for method, fill, dot in colours:
+            if dot and method != "teacher":  # a dot has the colour of the method that it is said to be of
+                wanted = tuple(int(own_marks[method].colour[i : i + 2], 16) for i in (1, 3, 5))
+                assert fill in (f"rgb{wanted}", "rgb(127, 127, 127)")  # or is the paper's grey number
+
+
+def test_choosing_a_method_dims_the_others_in_drawings(opened: Any) -> None:
+    choose(opened, "method", "pkd")
+    for figure in ("#averages", "#figure2", "#curves0", "#curves1", "#pareto0"):
+        marks = parts(opened, figure, "[data-method]", "method")
+        assert {name for name, _ in marks} > {"pkd"}
+        assert all((opacity == 1) == (name == "pkd") for name, opacity in marks)
+    assert not opened.find_element("id", "figure3").is_displayed()  # of ALP-KD alone
+    assert not opened.find_element("id", "draws0").is_displayed()
+    assert "No drawing of this section shows what is chosen above." in opened.find_element("id", "draws").text
+    choose(opened, "method", "alp_kd")
+    assert opened.find_element("id", "figure3").is_displayed()
+    opened.execute_script("document.querySelector('form.filters').reset()")
+    soon(opened, lambda: opened.find_element("id", "draws0").is_displayed())
+    assert "No drawing" not in opened.find_element("id", "draws").text
+    assert {opacity for _, opacity in parts(opened, "#curves0", "[data-method]", "method")} == {1}
+
+
+def test_choosing_a_pair_leaves_its_panels(opened: Any) -> None:
+    both = parts(opened, "#averages", "g.panel", "pair")
+    first, tall = place(opened, "#averages g.panel"), place(opened, "#averages svg")
+    assert [pair for pair, _ in both] == [BERT, BERT, LARGE, LARGE]
+    choose(opened, "pair", LARGE)
+    assert [pair for pair, _ in parts(opened, "#averages", "g.panel", "pair")] == [LARGE, LARGE]
+    moved, short = place(opened, "#averages g.panel:not([hidden])"), place(opened, "#averages svg")
+    assert moved["top"] - short["top"] == pytest.approx(first["top"] - tall["top"], abs=2)  # no gap above it
+    assert short["width"] == pytest.approx(tall["width"]) and short["height"] < tall["height"] - 50
+    assert moved["bottom"] <= short["bottom"] + 1
+    choose(opened, "pair", "")
+    assert parts(opened, "#averages", "g.panel", "pair") == both
+    assert place(opened, "#averages svg")["height"] == pytest.approx(tall["height"])
+
+
+@pytest.mark.parametrize("width", SIZES)
+def test_choosing_a_task_leaves_its_panel_at_the_first_place(browser: Any, made: Folder, width: str) -> None:
+    size(browser, width)
+    visit(browser, made)
+    before = parts(browser, "#curves0", "g.panel", "task")
+    assert [task for task, _ in before] == GLUE
+    first, tall = place(browser, "#curves0 g.panel"), place(browser, "#curves0 svg")
+    choose(browser, "task", GLUE[-1])
+    assert [task for task, _ in parts(browser, "#curves0", "g.panel", "task")] == GLUE[-1:]
+    chosen, low = place(browser, f"#curves0 g.panel[data-task={GLUE[-1]}]"), place(browser, "#curves0 svg")
+    assert chosen["left"] - low["left"] == pytest.approx(first["left"] - tall["left"], abs=2)
+    assert chosen["top"] - low["top"] == pytest.approx(first["top"] - tall["top"], abs=2)
+    label = place(browser, "#curves0 svg .below")
+    assert low["height"] < 0.75 * tall["height"] and label["bottom"] <= low["bottom"] + 1
+    assert chosen["bottom"] <= label["top"] + 1 and chosen["left"] < label["left"] < label["right"] < chosen["right"]
+    if GLUE[-1] == "rte":
+        assert [task for task, _ in parts(browser, "#figure3", "g.panel", "task")] == ["rte"]
+        row = place(browser, "#figure3 .row")  # the label of the row stays, though its panel has left
+        assert row["width"] > 0 and row["right"] <= place(browser, "#figure3 g.panel[data-task=rte]")["left"] + 1
+        assert parts(browser, "#figure3", ".row", "task") != []
+    assert not browser.find_element("id", "figure2").is_displayed()  # of SST-2 alone
+    choose(browser, "task", "")
+    assert parts(browser, "#curves0", "g.panel", "task") == before
+    assert place(browser, "#curves0 svg")["height"] == pytest.approx(tall["height"])
 
 
 def test_details_are_folded_until_asked_for_and_a_link_unfolds_them(opened: Any) -> None:
