@@ -71,7 +71,7 @@ class Survey:
 
 def surveys(benchmark: ReportedBenchmark, runs: Runs) -> Iterator[Survey]:
     """Each entry of each pair of the figure that has fixed maps among its variants."""
-    for pair in benchmark.drawn_from("census"):
+    for pair in benchmark.drawn_from("layer_maps"):
 
         def scores(method: str, pair: Pair = pair) -> np.ndarray:
             rows = runs.row(pair.name, method, compared_block(benchmark, runs))
@@ -138,7 +138,7 @@ def findings(benchmark: ReportedBenchmark, runs: Runs) -> list[str]:
 
 def about(benchmark: ReportedBenchmark, runs: Runs) -> str:
     """Caption of the figure, without what it finds."""
-    pairs = benchmark.drawn_from("census")
+    pairs = benchmark.drawn_from("layer_maps")
     tasks = ", ".join(benchmark.task(t).title for t in dict.fromkeys(t for pair in pairs for t in pair.tasks))
     n = len(benchmark.seeds)
     over, block = f"mean of {n} runs" if n > 1 else "one run", compared_block(benchmark, runs)
@@ -183,7 +183,7 @@ def page_tables(benchmark: ReportedBenchmark, runs: Runs) -> list[PageTable]:
         "takes a run's noise to be that of the fixed maps. The best and the worst of many maps are so partly by chance."
     )
     columns = ["Score", "Points from the mean map", "Fixed maps that score lower, %"]
-    return [PageTable("census-table", "Layer-map survey: the numbers", caption, columns, sections, "Layer map")]
+    return [PageTable("layer-maps-table", "Layer-map survey: the numbers", caption, columns, sections, "Layer map")]
 
 
 def frame(benchmark: ReportedBenchmark, runs: Runs) -> pd.DataFrame:

@@ -74,7 +74,7 @@ DRAWINGS = {
         ablation_findings.findings,
         ablation.page_tables,
     ),
-    "census": Drawing(
+    "layer_maps": Drawing(
         "Layer-map survey",
         "every fixed layer map",
         layer_map_survey.figure,

@@ -235,7 +235,7 @@ def test_the_ablation_and_the_grids() -> None:
     below = re.findall(r"a map drawn anew minus one evenly spaced and fixed: −([\d.]+) points", report)
     assert "scores {} (layer-wise) and {} points (concatenated) *below*".format(*below) in page("docs/results.md")
     benchmarks = page("docs/benchmarks.md")
-    for name in ("ablation", "census"):
+    for name in ("ablation", "layer_maps"):
         benchmark = load(ROOT / "benchmarks" / f"{name}.yaml")
         assert f"{len(list(benchmark.cells())) * len(benchmark.seeds):,} students" in benchmarks
 

@@ -47,7 +47,7 @@ def varied(tmp_path: Path) -> Folder:
     content = spec()
     content["data"]["tasks"], content["data"]["out_of_domain"], content["methods"] = TASKS, [], ENTRIES
     methods = ["no_kd", "vanilla_kd", "rail_kd_l", "rail_kd_l.*", "rail_kd_c", "rail_kd_c.*"]
-    pair = {**content["pairs"][PAIR], "methods": methods, "tables": ["ablation", "census"]}
+    pair = {**content["pairs"][PAIR], "methods": methods, "tables": ["ablation", "layer_maps"]}
     content["pairs"] = {PAIR: pair}
     folder = Folder(tmp_path, content)
     folder.spec = expand(content)[0]
@@ -431,12 +431,12 @@ def test_panels_with_the_same_rows_name_them_once(varied: Folder) -> None:
 def test_both_figures_are_in_the_report(varied: Folder) -> None:
     for step in ("figures", "claims", "audit"):
         assert main([step, str(varied.file), "--results", str(varied.results)]) == 0
-    for name in ("ablation", "census"):
+    for name in ("ablation", "layer_maps"):
         assert (varied.results / "figures" / f"{name}.png").stat().st_size > 10_000
         assert (varied.results / "figures" / f"{name}.pdf").read_bytes().startswith(b"%PDF")
     text = markdown.compose(contents.gather(*loaded(varied), varied.results))
     assert (
         "## Ablation: which part does the work" in text
-        and "![Layer-map survey: every fixed layer map](figures/census.png)" in text
+        and "![Layer-map survey: every fixed layer map](figures/layer_maps.png)" in text
     )
     assert "Does drawing the layer map anew help?" in text

@@ -51,6 +51,7 @@ def message(path: Path) -> str:
         ("pairs", ["p"], ["pairs: found the list ['p'], expected a mapping, like my-pair: {teacher: "]),
         ("pairs.p", None, ["pairs.p: found nothing, expected a mapping, like {teacher: "]),
         ("pairs.p.methods", "pkd", ["pairs.p.methods: found the text 'pkd', expected a list"]),
+        ("pairs.p.tables", ["census"], ["pairs.p.tables[0]: 'census' is not one of ", "'ablation', 'layer_maps'"]),
         ("training.student", [], ["training.student: found the list [], expected a mapping, like {epochs: 3}"]),
         ("methods.PKD", {"method": "pkd"}, ["methods: 'PKD' and 'pkd' differ in case alone"]),
         ("models.Bert4", {"hub": "a"}, ["models: 'Bert4' and 'bert4' differ in case alone"]),
@@ -213,7 +214,7 @@ def test_one_benchmark_has_every_method() -> None:
     assert all(benchmark.models[name] == mini.models[name] for name in benchmark.models)
 
 
-@pytest.mark.parametrize("name", ["methods", "budget", "ablation", "census", "initialisation"])
+@pytest.mark.parametrize("name", ["methods", "budget", "ablation", "layer_maps", "initialisation"])
 def test_what_the_miniatures_share_is_minis(name: str) -> None:
     """A run of theirs is that of mini.yaml with the same settings: their scores can stand beside its scores."""
     benchmark, mini = (config.load(ROOT / "benchmarks" / f"{file}.yaml") for file in (name, "mini"))

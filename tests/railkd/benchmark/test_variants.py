@@ -49,7 +49,7 @@ def maps(**choice: int) -> list[list[int]]:
     return [made["methods"][v]["mapping"] for v in variants]
 
 
-def test_a_census_holds_every_sorted_map_once() -> None:
+def test_a_survey_holds_every_sorted_map_once() -> None:
     found = maps(choose=5, of=11)
     assert len(found) == len({tuple(m) for m in found}) == math.comb(11, 5) == 462
     assert all(m == sorted(set(m)) and m[0] >= 1 and m[-1] <= 11 for m in found) and found == sorted(found)
@@ -60,7 +60,7 @@ def test_a_larger_sample_holds_a_smaller_one() -> None:
     assert len(small) == 20 and len(large) == 60 and all(m in large for m in small)
     assert small == maps(choose=5, of=11, sample=20)
     average = [sum(column) / 60 for column in zip(*large, strict=True)]
-    assert average == pytest.approx([2, 4, 6, 8, 10], abs=0.8)  # no corner of the census
+    assert average == pytest.approx([2, 4, 6, 8, 10], abs=0.8)  # no corner of the survey
 
 
 @pytest.mark.parametrize(
@@ -122,7 +122,7 @@ def test_a_benchmark_file_is_written_out_when_it_is_read(make_spec: Any, tmp_pat
 
 
 def test_the_two_benchmarks_hold_what_they_say() -> None:
-    ablation, census = (config.load(ROOT / "benchmarks" / f"{name}.yaml") for name in ("ablation", "census"))
+    ablation, survey = (config.load(ROOT / "benchmarks" / f"{name}.yaml") for name in ("ablation", "layer_maps"))
     for entry in ("rail_kd_l", "rail_kd_c"):
         changed = [v.changed for v in ablation.variants.values() if v.entry == entry]
         alone = {name: [c[name] for c in changed if list(c) == [name]] for c in changed for name in c}
@@ -131,8 +131,8 @@ def test_the_two_benchmarks_hold_what_they_say() -> None:
         assert alone["pooling"] == ["cls"] and alone["pool_padding"] == [True]
         both = [{"mapping": mapping, "projection": "none"} for mapping in ("skip", "last")]
         assert [c for c in changed if len(c) > 1] == both and len(changed) == 7 + 3 + 2 + 2
-    fixed = [v.changed["mapping"] for v in census.variants.values() if isinstance(v.changed["mapping"], list)]
-    assert len(fixed) == 60 and {"mapping": "skip"} in [v.changed for v in census.variants.values()]
-    for benchmark, students in ((ablation, 640), (census, 594)):
+    fixed = [v.changed["mapping"] for v in survey.variants.values() if isinstance(v.changed["mapping"], list)]
+    assert len(fixed) == 60 and {"mapping": "skip"} in [v.changed for v in survey.variants.values()]
+    for benchmark, students in ((ablation, 640), (survey, 594)):
         assert len(list(benchmark.cells())) * len(benchmark.seeds) == students
         assert f"{students:,} students" in benchmark.path.read_text()
