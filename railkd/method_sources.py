@@ -116,6 +116,6 @@ def _parsed(name: str, path: Path) -> tuple[Path, ast.Module]:
         raise UserError(f"method '{name}': {path} is no Python source ({error})") from None
 
 
-@functools.cache  # a census asks for one file some thousand times
+@functools.cache  # a layer-map survey asks for one file some thousand times
 def _tree(path: Path, changed: int) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"))

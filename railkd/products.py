@@ -141,7 +141,13 @@ class Products:
     def _teacher(self, teacher: str, task: str) -> Product:
         folder = self.layout.teacher(teacher, task)
         config = run_record.expected_teacher_config(self.benchmark, teacher, task)
-        identity = {"stage": "teacher", "teacher": teacher, "task": task, "seed": config["seed"]}
+        identity = {
+            "benchmark": self.benchmark.name,
+            "stage": "teacher",
+            "teacher": teacher,
+            "task": task,
+            "seed": config["seed"],
+        }
         prints = {"data": self._facts.get((teacher, task), {}).get("sha256"), "backbone": self._model(teacher)}
         record, why = judged(folder / "record.json", identity, config, prints)
         why = why or missing_file(folder)
@@ -183,7 +189,8 @@ class Products:
     ) -> Product:
         pair = self.benchmark.pairs[cell.pair]
         stage = "search" if job.startswith("search") else "distil"
-        identity = {"stage": stage, **cell._asdict(), "seed": seed, "teacher": pair["teacher"]}
+        run = {"stage": stage, **cell._asdict(), "seed": seed, "teacher": pair["teacher"]}
+        identity = {"benchmark": self.benchmark.name, **run}
         method = self.benchmark.method_class(cell.method)
         if method not in self._methods:
             self._methods[method] = fingerprint(source_files(method))

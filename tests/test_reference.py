@@ -11,7 +11,7 @@ import statistics
 
 import numpy as np
 import pytest
-from published import BENCHMARK, REFERENCE, needs_current_reference
+from published import BENCHMARK, REFERENCE
 from test_workflow import snakemake
 
 from analysis.statistics import inference
@@ -26,7 +26,7 @@ SPLITS = {"dev": "accuracy", "test": "accuracy", "imdb": "accuracy"}
 MACHINE = ("processor", "platform", "python", "versions")
 SAME, LEVEL = 0.5, 0.01  # points; share of false alarms
 
-pytestmark = [pytest.mark.trust, needs_current_reference]
+pytestmark = pytest.mark.trust
 
 
 def scores(layout, method, split, seeds):

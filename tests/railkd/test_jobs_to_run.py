@@ -97,6 +97,13 @@ def other_prepared(folder: Path) -> None:
     sealed_files.write_json(path, sealed_files.sealed({**sealed_files.read_sealed(path), "sha256": "0" * 64}))
 
 
+def rename(folder: Path) -> None:
+    """As where a results folder, or a teacher in it, is copied from another benchmark's."""
+    path = folder / "mine.yaml"
+    spec = yaml.safe_load(path.read_text())
+    path.write_text(yaml.safe_dump({**spec, "name": "another"}, sort_keys=False))
+
+
 OTHER_DATA = "the prepared data are others"
 EDITS: dict[str, tuple[Callable[[Path], Any], dict[str, str]]] = {
     "a data file": (edit_data, {"prepare": "files.mrpc/train.parquet"}),
@@ -106,6 +113,10 @@ EDITS: dict[str, tuple[Callable[[Path], Any], dict[str, str]]] = {
         {f"run of {m}": "the student's checkpoint is another one" for m in ("no_kd", "rail_kd_l")},
     ),
     "the tokenizer": (edit_tokenizer, {"prepare": "tokenizer"}),
+    "another benchmark's results": (
+        rename,
+        dict.fromkeys(("teacher", "run of no_kd", "run of rail_kd_l"), "'benchmark' is"),
+    ),
     "prepared data": (
         other_prepared,
         {**dict.fromkeys(("teacher", "run of no_kd", "run of rail_kd_l"), OTHER_DATA), "signals": "other data"},

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from published import REFERENCE, needs_current_reference
+from published import BENCHMARK, REFERENCE, UNFINISHED, unfinished_benchmark
 
 from analysis.load import read as load
 from analysis.reported_benchmark import read
@@ -193,14 +193,11 @@ def test_a_teachers_record_is_whole(trained: Any) -> None:
     assert differences(record, run_record.expected_teacher_config(benchmark, "bert4", "mrpc")) == []
 
 
-def old() -> dict[str, Any]:
-    return run_record.read(REFERENCE.run(Cell("bert12-distilbert6", "pkd", "sst2"), 1))
-
-
-@needs_current_reference
-def test_records_of_the_schema_before_load_and_are_compared_by_what_they_state() -> None:
-    benchmark = config.load(ROOT / "benchmarks" / "mini.yaml")
-    record, asked = old(), benchmark.run_config("bert12-distilbert6", "pkd", "sst2")
+def test_records_of_the_schema_before_load_and_are_compared_by_what_they_state(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    benchmark, cell = config.load(unfinished_benchmark(tmp_path, monkeypatch)), Cell("minilm6-minilm3", "pkd", "sst2")
+    record, asked = run_record.read(UNFINISHED.run(cell, 1)), benchmark.run_config(*cell)
     assert record["schema"] == 1 and record["config"]["method"] == {"method": "pkd"}
     assert differences(record, asked) == []
     stated = {**record, "config": {**record["config"], "method": {"method": "pkd", "alpha": 0.7}}}
@@ -212,11 +209,16 @@ def test_records_of_the_schema_before_load_and_are_compared_by_what_they_state()
     assert differences(gone, asked) == ["method"]
 
 
-@needs_current_reference
-def test_the_whole_published_reference_loads_and_nothing_in_it_is_outdated() -> None:
-    found = load(read(ROOT / "benchmarks" / "mini.yaml"), REFERENCE.root)
-    assert len(found.students) > 300 and {record["schema"] for record in found.everything} == {1}
-    assert not found.outdated and not found.edited and not found.left_out
+def test_the_published_references_load_and_nothing_in_them_is_outdated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for path, layout, schema, students in (
+        (BENCHMARK, REFERENCE, 2, 375),
+        (unfinished_benchmark(tmp_path, monkeypatch), UNFINISHED, 1, 48),
+    ):
+        found = load(read(path), layout.root)
+        assert len(found.students) == students and {record["schema"] for record in found.everything} == {schema}
+        assert not found.outdated and not found.edited and not found.left_out
 
 
 POINTS = [{"learning_rate": 1e-3}, {"learning_rate": 2e-3}, {"learning_rate": 4e-3}]
