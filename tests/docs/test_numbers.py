@@ -210,6 +210,24 @@ def test_the_published_folders() -> None:
     assert speed["environment"]["commit"].startswith(rows["paper"]["commit"])
 
 
+def test_the_budgets() -> None:
+    text, report = page("docs/results.md"), (REFERENCE / "budget" / "report.md").read_text()
+    spreads = re.search(
+        r"lowest method: ([\d.]+) at 80 .*?; ([\d.]+) at 320 .*?; ([\d.]+) at 1,280 steps \(highest: ALP-KD", report
+    )
+    assert (
+        spreads
+        and "{} points between the highest and the lowest at 80 steps, {} at 320 and {} at".format(*spreads.groups())
+        in text
+    )
+    tau = r"\+([\d.]+) \\\[\+([\d.]+), \+([\d.]+)\\\]"
+    agreement = re.search(rf"{tau} at 80 steps, {tau} at 320 steps", report)
+    assert agreement and (
+        "is {} (95 % interval {} to {}) at 80 steps and {} ({} to {}) at 320".format(*agreement.groups()) in text
+    )
+    assert "no two methods differ by more than their error after Holm's correction over 21 pairs" in report
+
+
 def test_the_projections_collapse() -> None:
     """Median effective rank and loss in the first and the last epoch, and the number of runs."""
     text = page("docs/results.md")
