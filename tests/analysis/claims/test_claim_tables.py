@@ -62,4 +62,4 @@ def test_errors_are_medians_over_methods_and_the_file_has_each() -> None:
     assert table is not None
     ((_, [(_, cells)]),) = table.sections
     assert [cell.text for cell in cells] == ["DEV", "CoLA", "1.25", "0.50", "2.50"]
-    assert re.search(r"^data:text/csv", table.csv) and claim_tables.errors({"errors": []}) is None
+    assert re.search(r"^data:application/gzip", table.csv) and claim_tables.errors({"errors": []}) is None
