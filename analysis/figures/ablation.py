@@ -57,7 +57,7 @@ def rows(benchmark: ReportedBenchmark, pair: Pair, entry: str) -> list[Row]:
     """
     variants = benchmark.families(pair)[entry]
     changed = {v: benchmark.variants[v].changed for v in variants}
-    entries = {_key(change): v for v, change in changed.items()} | {_key({}): entry}
+    entries = {change_key(change): v for v, change in changed.items()} | {change_key({}): entry}
     own = benchmark.methods[entry]
     values: dict[str, list[Any]] = {}
     for change in sorted(changed.values(), key=len, reverse=True):  # the block's values before others
@@ -73,14 +73,15 @@ def rows(benchmark: ReportedBenchmark, pair: Pair, entry: str) -> list[Row]:
             dots = []
             for other in values.get(second, [None]):
                 change = {option: value, **({second: other} if second else {})}
-                method = entries.get(_key({k: v for k, v in change.items() if v != own[k]}))
+                method = entries.get(change_key({k: v for k, v in change.items() if v != own[k]}))
                 if method:
                     dots.append((spell(second, other) if second else "", method))
             made.append(Row(option, spell(option, value), dots))
     return made
 
 
-def _key(change: dict[str, Any]) -> frozenset[tuple[str, str]]:
+def change_key(change: dict[str, Any]) -> frozenset[tuple[str, str]]:
+    """A change of options as a key of a dict, whatever the values are."""
     return frozenset((key, repr(value)) for key, value in change.items())
 
 

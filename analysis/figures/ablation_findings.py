@@ -3,8 +3,9 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
-from analysis.figures.ablation import Effect, differences, interval
+from analysis.figures.ablation import Effect, change_key, differences, interval
 from analysis.load import Runs
 from analysis.reported_benchmark import Pair, ReportedBenchmark
 from analysis.statistics import inference, summaries
@@ -17,7 +18,7 @@ QUESTIONS = {  # option that is varied -> what is asked of it; options of one qu
     "pooling": "Does the pooling matter?",
     "pool_padding": "Does the pooling matter?",
 }
-INSTEAD = {  # option, value -> the value in words
+INSTEAD: dict[tuple[str, Any], str] = {  # option, value -> the value in words
     ("mapping", "skip"): "its mean map held fixed",
     ("mapping", "last"): "the last layers held fixed",
     ("mapping", "random_once"): "a map drawn once a run",
@@ -25,7 +26,7 @@ INSTEAD = {  # option, value -> the value in words
     ("projection", "frozen_random"): "random projections that are not trained",
     ("projection", "learned_student"): "a projection learned for the student alone",
     ("pooling", "cls"): "the first token instead of the mean",
-    ("pool_padding", "true"): "a mean over padding too",
+    ("pool_padding", True): "a mean over padding too",
 }
 
 
@@ -45,23 +46,19 @@ def contrasts(benchmark: ReportedBenchmark, runs: Runs, pair: Pair, entry: str) 
 
     A map that is drawn is compared with its mean map without projections too, which cannot collapse there.
     """
-    entries = {_key(benchmark.variants[v].changed): v for v in benchmark.families(pair)[entry]} | {_key({}): entry}
+    variants = benchmark.families(pair)[entry]
+    entries = {change_key(benchmark.variants[v].changed): v for v in variants} | {change_key({}): entry}
     drawn = str(benchmark.methods[entry].get("mapping", "")).startswith("random_sorted")
     title = benchmark.title_of(entry) + (f", {pair.title}" if len(benchmark.drawn_from("ablation")) > 1 else "")
     unprojected = {"projection": "none"}
     for (option, value), words in INSTEAD.items():
         for base in ({}, unprojected) if value == "skip" else ({},):
-            method, other = entries.get(_key(base)), entries.get(_key({**base, option: value}))
+            method, other = entries.get(change_key(base)), entries.get(change_key({**base, option: value}))
             if method and other and (drawn or option != "mapping"):
                 points = differences(benchmark, runs, pair, method, other)
                 instead = f"{words}, both without projections" if base else words
                 found = summaries.stratified_interval(points)
                 yield Contrast(QUESTIONS[option], title, instead, found, inference.paired(points))
-
-
-def _key(change: dict[str, str]) -> frozenset[tuple[str, str]]:
-    """A change of options by its values in words: ``true`` for a switch."""
-    return frozenset((key, str(value).lower()) for key, value in change.items())
 
 
 def findings(benchmark: ReportedBenchmark, runs: Runs) -> list[str]:

@@ -32,12 +32,11 @@ def averages_frame(tables: Sequence[Table]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["pair", "block", "method", "mean", "low", "high", "paper"])
 
 
-def averages(benchmark: ReportedBenchmark, tables: Sequence[Table], page: bool = True) -> Sheet:
+def averages(benchmark: ReportedBenchmark, data: pd.DataFrame, page: bool = True) -> Sheet:
     """The averages of Tables 2 and 3, a row of panels for each pair, a dot for each method; the best on test first.
 
-    ``page``: for the HTML report, else for a file.
+    ``data`` is from ``averages_frame``; ``page``: for the HTML report, else for a file.
     """
-    data = averages_frame(tables)
     if data.empty:
         with style.themed(page):
             sheet = Sheet(style.PAGE, 1.0)

@@ -118,9 +118,9 @@ def figures_of(benchmark: ReportedBenchmark, runs: Runs) -> dict[str, dict[str, 
     files = {name: files_of_figure(drawing, benchmark, runs) for name, drawing in drawings_of(benchmark).items()}
     tables = [paper_tables.glue(benchmark, runs, number) for number in (2, 3) if benchmark.drawn_from(number)]
     if tables:
-        data = report_plots.averages_frame(tables).to_csv(index=False, lineterminator="\n")
-        drawn = style.saved(report_plots.averages(benchmark, tables, page=False))
-        files["averages"] = {"csv": str(data).encode(), **drawn}
+        data = report_plots.averages_frame(tables)
+        drawn = style.saved(report_plots.averages(benchmark, data, page=False))
+        files["averages"] = {"csv": str(data.to_csv(index=False, lineterminator="\n")).encode(), **drawn}
     return files
 
 

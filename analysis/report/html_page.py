@@ -76,7 +76,7 @@ def _averages(benchmark: ReportedBenchmark, tables: list[Table]) -> dict[str, An
     shown = report_plots.averages_frame(tables)
     if shown.empty:
         return None
-    sheet = report_plots.averages(benchmark, tables)
+    sheet = report_plots.averages(benchmark, shown)
     sections = [section for table in tables for section in table.sections]
     floors = [
         f"{section.title} {formats.cell_parts(cells[-1])[0]}"

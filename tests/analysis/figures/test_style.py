@@ -63,7 +63,8 @@ def sheets(benchmark: ReportedBenchmark, runs: Runs, results: Path) -> Iterator[
     with style.themed():
         for name, drawing in catalogue.drawings_of(benchmark).items():
             yield name, drawing.draw(benchmark, runs)
-    if made := report_plots.averages(benchmark, averaged(benchmark, runs, results)):
+    data = report_plots.averages_frame(averaged(benchmark, runs, results))
+    if made := report_plots.averages(benchmark, data):
         yield "averages", made
     for pair in benchmark.pairs:
         for name, sheet in (
@@ -224,7 +225,8 @@ def test_the_averages_are_the_tables_with_students_intervals(
 ) -> None:
     benchmark, runs = shown
     tables = averaged(benchmark, runs, full.results)
-    sheet, data = report_plots.averages(benchmark, tables), report_plots.averages_frame(tables)
+    data = report_plots.averages_frame(tables)
+    sheet = report_plots.averages(benchmark, data)
     panels = [(pair, block) for pair in (BERT, LARGE) for block in ("dev", "test")]
     assert sheet is not None and [a.get_title()[-5:] for a in sheet.axes] == [", DEV", " TEST"] * 2
     checked = 0

@@ -328,5 +328,7 @@ def test_the_published_miniature_was_trained_to_the_end_and_decides_something() 
     for pair in data["validity"]["pairs"]:
         holds = {answer["question"]: answer["holds"] for answer in pair["answers"]}
         assert holds["converged"] and holds["baseline"] and holds["tuning"] and holds["gain"] is not False
+        (tuning,) = (answer["reason"] for answer in pair["answers"] if answer["question"] == "tuning")
+        assert tuning.startswith("Equal: 3 points of the search for each method on CoLA, MNLI, RTE")  # from best.json
     scores = {c["verdict"] for c in data["claims"] if c["measure"] == "score"}
     assert "contradicted" in scores and "not decided" in scores
