@@ -58,7 +58,7 @@ class _Joined(io.RawIOBase):
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         start = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._ends[-1]}[whence]
         if start + offset < 0:
-            raise OSError("a position before the start of the archive")
+            raise zipfile.BadZipFile("a position before the start of the archive")
         self._at = start + offset
         return self._at
 

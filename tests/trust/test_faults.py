@@ -89,7 +89,7 @@ def test_killed_anywhere_it_ends_with_the_same_bytes(
             ending = faults.run(step, results)
         assert ending.status == 0, (step, ending.said)
         resumes += ending.said.count("resumed after epoch")
-    assert printed(results) == printed(undisturbed.results) and len(printed(results)) == 9
+    assert printed(results) == printed(undisturbed.results) and len(printed(results)) == 12
     assert said(results) == said(undisturbed.results)
     assert main(["verify", str(undisturbed.benchmark.path), "--results", str(results)]) == 0
     print(f"kills {kills}, files lost or torn {losses}, places {sum(undisturbed.places)}, resumed {resumes} times")

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable
+from itertools import permutations
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +89,16 @@ def test_what_makes_no_checkpoint_is_refused(
     site(versions)
     with pytest.raises(UserError, match=message):
         package_parts.assembled({**ENTRY, **change}, "models.m")
+    assert not [file for file in tmp_path.glob("cache/checkpoints/*") if file.is_dir()]
+
+
+def test_parts_in_another_order_or_too_few_are_refused(site: Any, tmp_path: Path) -> None:
+    site()
+    right = ENTRY["package"]
+    orders = [list(order) for count in (1, 2, 3) for order in permutations(right, count) if list(order) != right]
+    for order in orders:
+        with pytest.raises(UserError, match=r"^models\.m\.package: the \d parts do not make a zip archive"):
+            package_parts.assembled({**ENTRY, "package": order}, "models.m")
     assert not [file for file in tmp_path.glob("cache/checkpoints/*") if file.is_dir()]
 
 
