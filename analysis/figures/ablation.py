@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from analysis.figures import style
+from analysis.figures import draw, style
 from analysis.figures.style import Sheet
 from analysis.load import Runs
 from analysis.reported_benchmark import Pair, ReportedBenchmark
@@ -226,7 +226,7 @@ def figure(benchmark: ReportedBenchmark, runs: Runs) -> Sheet:
     for axis in axes[: len(panels)]:
         sheet.measures(axis, "x")  # the panels share it, so after all are drawn
     for axis in axes[len(panels) :]:
-        style.missing(axis, "" if panels else "no method varies")
+        draw.missing(axis, "" if panels else "no method varies")
         axis.set_axis_off()
     shapes = style.values([second for second in dict.fromkeys(data["second"]) if second], style.NEUTRAL)
     handles = {second: style.handle(mark, hollow=True) for second, mark in shapes.items()}
@@ -249,8 +249,8 @@ def _panel(axis: Axes, own: pd.DataFrame, lines: list[str], benchmark: ReportedB
         marks = style.values([v for v in dict.fromkeys(own["second"]) if bool(v) == crossed], colour)
         for chosen in (False, True):
             some = own[((own["second"] != "") == crossed) & ((own["method"] == entry) == chosen)]
-            how = style.Dots("row", "second", lines, across=True, hollow=not chosen)
-            style.dots(axis, some, marks, how)
+            how = draw.Dots("row", "second", lines, across=True, hollow=not chosen)
+            draw.dots(axis, some, marks, how)
     for edge in range(1, len(lines)):
         axis.axhline(edge - 0.5, color=style.GRID, linewidth=0.5, zorder=0)
     axis.set_yticks(range(len(lines)), [style.plain(_label(line)) for line in lines])

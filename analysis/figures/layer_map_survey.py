@@ -13,7 +13,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 from scipy.special import stdtrit
 
-from analysis.figures import style
+from analysis.figures import draw, style
 from analysis.figures.ablation import interval, unlearned
 from analysis.figures.style import Sheet
 from analysis.load import Runs
@@ -236,7 +236,7 @@ def figure(benchmark: ReportedBenchmark, runs: Runs) -> Sheet:
             key[title] = style.marks_of(benchmark)[entry]
         sheet.key(key | {name: _mark(name, style.MARKS["no_kd"]) for name in shown if name != ANEW})
     else:
-        style.missing(sheet.add_subplot(grid[0]), "no map is fixed")
+        draw.missing(sheet.add_subplot(grid[0]), "no map is fixed")
     sheet.foot(captions.warnings(benchmark, runs))
     return sheet
 
@@ -253,7 +253,7 @@ def _panel(axis: Axes, own: pd.DataFrame, shown: list[str], mark: style.Mark) ->
 
     fixed = own[own["map"] == FIXED]
     if fixed.empty:
-        style.missing(axis)
+        draw.missing(axis)
         return
     bins = max(5, round(math.sqrt(len(fixed))))
     sns.histplot(fixed, x="mean", bins=bins, color=style.EDGE, edgecolor=style.PAPER, linewidth=0.5, alpha=1, ax=axis)

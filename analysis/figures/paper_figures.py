@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from analysis.figures import style
+from analysis.figures import draw, style
 from analysis.figures.style import Sheet
 from analysis.load import Runs
 from analysis.reported_benchmark import Pair, ReportedBenchmark
@@ -106,11 +106,11 @@ def similarity(benchmark: ReportedBenchmark, runs: Runs) -> Sheet:
         if pooling == "mean":
             axis.set_title(style.plain(pair.title))
         if own.empty:
-            style.missing(axis)
+            draw.missing(axis)
             continue
         layers = list(dict.fromkeys(own["layers"]))
         shown = {m: marks[m] for m in pair.rows(FIRST) if (own["method"] == m).any()}
-        style.dots(axis, own, shown, style.Dots("layers", "method", layers))
+        draw.dots(axis, own, shown, draw.Dots("layers", "method", layers))
         sheet.measures(axis, least=0.1, most=1.0)  # a cosine: what differs by less does not differ
         for edge in range(1, len(layers)):
             axis.axvline(edge - 0.5, color=style.EDGE, linewidth=0.6)
@@ -189,10 +189,10 @@ def attention(benchmark: ReportedBenchmark, runs: Runs) -> Sheet:
             own = data[(data["pair"] == pair.name) & (data["method"] == method) & (data["task"] == tasks[c])]
             style.tag(axis, "panel", pair.name, method, tasks[c])
         if own.empty:
-            style.missing(axis)
+            draw.missing(axis)
         else:
             values = own.pivot(index="student_layer", columns="teacher_layer", values="weight").to_numpy()
-            image = style.heat(axis, values, top)
+            image = draw.heat(axis, values, top)
             widths.add(values.shape[1])
         axis.set(xlabel="teacher layer", ylabel="", title=benchmark.task(tasks[c]).title)
         if c == 0:

@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from analysis.figures import style
+from analysis.figures import draw, style
 from analysis.figures.style import Sheet
 from analysis.load import Runs
 from analysis.reported_benchmark import Pair, ReportedBenchmark
@@ -40,7 +40,7 @@ def averages(benchmark: ReportedBenchmark, data: pd.DataFrame, page: bool = True
     if data.empty:
         with style.themed(page):
             sheet = Sheet(style.PAGE, 1.0)
-            style.missing(sheet.subplots(1, 1), "no method has a score on every task")
+            draw.missing(sheet.subplots(1, 1), "no method has a score on every task")
         return sheet
     pairs = [p for p in benchmark.pairs if (data["pair"] == p.name).any()]
     blocks = list(data["block"].unique())  # dev before test
@@ -72,7 +72,7 @@ def _averages_panel(axis: Axes, benchmark: ReportedBenchmark, own: pd.DataFrame,
     for method, number in zip(printed["method"], printed["paper"], strict=True):
         style.tag(axis.add_line(_paper_mark([number], [order.index(method)])), method=method)
     axis.update_datalim([(x, 0) for x in printed["paper"]])
-    style.dots(axis, own, {m: marks[m] for m in order}, style.Dots("method", "method", order, across=True, lanes=False))
+    draw.dots(axis, own, {m: marks[m] for m in order}, draw.Dots("method", "method", order, across=True, lanes=False))
     axis.set_yticks(range(len(order)), [style.plain(benchmark.title_of(m)) for m in order])
     for method, label in zip(order, axis.get_yticklabels(), strict=False):  # none where the panel to the left has them
         style.tag(label, method=method)
@@ -141,7 +141,7 @@ def learning_curves(benchmark: ReportedBenchmark, runs: Runs, pair: Pair) -> She
                 palette={m: marks[m].colour for m in methods}, markers={m: marks[m].marker for m in methods},
                 dashes=False, errorbar=None, linewidth=0.9, markersize=3.2, markeredgewidth=0, legend=False, ax=axis,
             )  # fmt: skip
-            style.emphasise(axis, {m: marks[m] for m in methods})
+            draw.emphasise(axis, {m: marks[m] for m in methods})
             longest = max(1, *own["epoch"]) if len(own) else 1
             style.tag(axis, "panel", pair.name, task=task)
             axis.set_title(benchmark.task(task).title)
@@ -266,7 +266,7 @@ def draws(benchmark: ReportedBenchmark, runs: Runs, pair: Pair) -> Sheet | None:
         top = max(float(share.max()) for share in shares)
         axes = sheet.subplots(1, len(panels), squeeze=False)[0]
         for axis, share, (names, _, words) in zip(axes, shares, panels, strict=True):
-            image = style.heat(axis, share, top)
+            image = draw.heat(axis, share, top)
             axis.set_title(f"{', '.join(style.plain(benchmark.title_of(m)) for m in names)}\n{words}")
             style.tag(axis, "panel", pair.name, " ".join(names))
             axis.set(xlabel="teacher layer", ylabel="student layer")

@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from analysis.figures import style
+from analysis.figures import draw, style
 from analysis.figures.style import Sheet
 from analysis.load import Runs
 from analysis.reported_benchmark import ReportedBenchmark
@@ -229,7 +229,7 @@ def _panel(axis: Axes, own: pd.DataFrame, marks: dict[str, style.Mark]) -> None:
     """One line a method over its budgets; the methods stand side by side at a budget, so that no interval is hidden."""
     students = own[own["method"] != TEACHER].dropna(subset=["mean", "steps"])
     if students.empty:
-        style.missing(axis)
+        draw.missing(axis)
         return
     axis.set_xscale("log")
     for k, (method, mark) in enumerate(marks.items()):
@@ -243,7 +243,7 @@ def _panel(axis: Axes, own: pd.DataFrame, marks: dict[str, style.Mark]) -> None:
     teacher = own.loc[own["method"] == TEACHER, "mean"].dropna()
     for score in teacher[:1]:
         axis.axhline(score, color=style.INK, linewidth=1, linestyle=":")
-    style.emphasise(axis, marks)
+    draw.emphasise(axis, marks)
     steps = sorted(students.groupby("pair")["steps"].mean())
     axis.set_xticks(steps, [f"{n:,.0f}" for n in steps])
     axis.minorticks_off()

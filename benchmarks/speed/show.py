@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.figures import style
+from analysis.figures import draw, style
 from analysis.tables.formats import md, md_table
 from railkd.errors import UserError
 from railkd.records.files import write_bytes
@@ -159,15 +159,15 @@ def figure(result: dict[str, Any], title: Callable[[str], str]) -> style.Sheet:
     axes = sheet.subplots(2 + bool(drawing), squeeze=False)[:, 0]
     for axis, regime in zip(axes, REGIMES, strict=False):
         jobs = [(g, g["teacher_layers"], job_of(g, m, regime)) for g in depths for m in methods]
-        style.dots(axis, _points(jobs), marks, style.Dots("place", "method"))
+        draw.dots(axis, _points(jobs), marks, draw.Dots("place", "method"))
         axis.set(title=f"signals {regime}", xlabel="teacher layers n")
     if drawing:
         group = result["groups"][0]
         for regime in REGIMES:
             ks = {m: sorted({j["negatives"] for j in depths[0]["jobs"] if j["method"] == m}) for m in drawing}
             data = _points([(group, k, job_of(group, m, regime, k)) for m in drawing for k in ks[m]])
-            how = style.Dots("place", "method", hollow=regime == "live")
-            style.dots(axes[2], data, {m: marks[m] for m in drawing}, how)
+            how = draw.Dots("place", "method", hollow=regime == "live")
+            draw.dots(axes[2], data, {m: marks[m] for m in drawing}, how)
         names = ", ".join(style.plain(title(m)) for m in drawing)
         axes[2].set(title=f"{names} ({group['group']}): filled cached, open live", xlabel="negatives K")
     for axis in axes:
