@@ -1,9 +1,10 @@
 """Writes a trained student out of a results folder, as a folder that `transformers` loads: ``railkd export``."""
 
-import importlib
 import importlib.util
+import logging
 import shutil
-from collections.abc import Callable, Iterable
+import warnings
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from railkd.jobs import students
 from railkd.records import run_record, sealed_files
 from railkd.records.files import atomic_folder
 
-ONNX = "optimum.exporters.onnx"  # of the package optimum
+ONNX = "onnxscript"  # the package by which torch exports
 
 
 def export(results: Path, cell: Cell, folder: Path, seed: int | None = None, onnx: bool = False) -> dict[str, Any]:
@@ -23,13 +24,14 @@ def export(results: Path, cell: Cell, folder: Path, seed: int | None = None, onn
 
     Without ``seed`` it is the best on dev of those whose weights were kept. With ``onnx`` the folder also has
     ``onnx/model.onnx``. Raises UserError, one line, for a cell or seed that is not in the results, for weights that
-    were not kept, for a folder that is not empty, and with ``onnx`` where `optimum` is not installed.
+    were not kept, for a folder that is not empty, and with ``onnx`` where `onnxscript` is not installed.
     """
     layout = Layout(results)
     seeds = _seeds(layout, cell)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UserError(f"{folder}: exists already; expected a new or an empty folder")
-    convert = _converter() if onnx else None
+    if onnx:
+        _require_onnx()
     records = students.finished(layout, cell, seeds)
     if not records:
         raise UserError(f"{layout.run(cell, seeds[0]).parent}: has no valid run record")
@@ -50,8 +52,8 @@ def export(results: Path, cell: Cell, folder: Path, seed: int | None = None, onn
         for file in source.iterdir():
             shutil.copy(file, unfinished / file.name)
         (unfinished / model_card.FILE).write_text(card, encoding="utf-8")
-        if convert is not None:
-            convert(unfinished, unfinished / "onnx")
+        if onnx:
+            _write_onnx(unfinished, unfinished / "onnx" / "model.onnx")
     return record
 
 
@@ -97,17 +99,37 @@ def _not_kept(layout: Layout, cell: Cell, record: students.Record, kept: Iterabl
     )
 
 
-def _converter() -> Callable[[Path, Path], None]:
-    """Writes the ONNX model of a folder into another; UserError where the package for it is not installed."""
+def _require_onnx() -> None:
+    """Raises UserError where the package that torch's exporter needs is not installed."""
+    if importlib.util.find_spec(ONNX) is None:
+        raise UserError(f"--onnx: the package {ONNX} is not installed; pip install {ONNX}, or leave --onnx out")
+
+
+def _write_onnx(source: Path, target: Path) -> None:
+    """Writes the classifier of a folder as ONNX, with torch's exporter.
+
+    The inputs are those that the folder's tokenizer gives, (batch, length) each, int64; the output is ``logits``,
+    (batch, classes), float32. Raises UserError for an architecture that the exporter cannot write.
+    """
+    import torch
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    model = AutoModelForSequenceClassification.from_pretrained(source).eval()
+    tokenizer = AutoTokenizer.from_pretrained(source)
+    inputs = dict(tokenizer(["one text", "a second, longer text"], padding=True, return_tensors="pt"))
+    shape = {0: "batch", 1: "length"}
+    target.parent.mkdir()
+    quiet = logging.getLogger("torch.onnx")
+    before = quiet.level
+    quiet.setLevel(logging.ERROR)  # it names every package that it would also know
     try:
-        present = importlib.util.find_spec(ONNX) is not None
-    except ModuleNotFoundError:
-        present = False
-    if not present:
-        raise UserError("--onnx: the package optimum is not installed; pip install optimum-onnx, or leave --onnx out")
-    main_export = importlib.import_module(ONNX).main_export
-
-    def convert(source: Path, target: Path) -> None:
-        main_export(str(source), output=target, task="text-classification")
-
-    return convert
+        with warnings.catch_warnings(action="ignore"):  # of torch's own code
+            torch.onnx.export(
+                model, kwargs=inputs, f=target, input_names=list(inputs), output_names=["logits"],
+                dynamic_shapes={name: shape for name in inputs}, dynamo=True, external_data=False, verbose=False,
+            )  # fmt: skip
+    except Exception as error:  # whatever the exporter raises
+        why = " ".join(str(error).split())[:200]
+        raise UserError(f"--onnx: torch cannot export a {type(model).__name__} ({why}); leave --onnx out") from None
+    finally:
+        quiet.setLevel(before)

@@ -2,11 +2,12 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from railkd.api.examples import Reading, prepared
-from railkd.api.models import borrowed, require_models, require_tokenizer, setting_of
+from railkd.api.models import borrowed_student, borrowed_teacher, require_models, require_tokenizer, setting_of
 from railkd.api.options import check_options
 from railkd.api.progress_bar import ProgressBar
 from railkd.benchmark.config import SCHEMA
@@ -14,7 +15,7 @@ from railkd.benchmark.defaults import TRAINING
 from railkd.benchmark.schema_errors import settings_error
 from railkd.data.batches import Prepared
 from railkd.devices import device_for, precision
-from railkd.errors import UserError
+from railkd.errors import UserError, warn
 from railkd.evaluation.scoring import logits_of, scores_of
 from railkd.methods import build, find, options_of
 from railkd.methods.base import Method, Setting, reads_teacher
@@ -24,6 +25,7 @@ from railkd.random_streams import seed_global
 from railkd.teacher.live import LiveTeacher
 from railkd.teacher.memory import SignalsInMemory
 from railkd.training.loop import AfterStep, MetricsLog, Outcome, no_log, train
+from railkd.training.memory import with_less_memory
 from railkd.training.settings import TrainingSettings
 from railkd.training.steps import Teacher
 
@@ -94,10 +96,14 @@ def distil(  # noqa: PLR0913 - a call in a notebook names what it sets, and noth
     reading = Reading(tokenizer, columns, label, max_length, metric)
     data = prepared({"train": train, "dev": dev}, models, reading)
     setting = setting_of(teacher or student, student, data.splits["train"].labels)
-    built = _method(method, setting, options, settings)
+
+    def make() -> Method:
+        return _method(method, setting, options, settings)
+
+    built = make()
     if teacher is None and reads_teacher(built):
         raise UserError(f"teacher: is None, and the method {method} reads it; expected a fine-tuned classifier")
-    outcome, seconds = _train(teacher, student, built, data, settings, _Listeners(progress, log, method))
+    outcome, seconds = _train(teacher, student, built, make, data, settings, _Listeners(progress, log, method))
     student.eval()
     return student, _result(method, type(built), options, settings, outcome, seconds)
 
@@ -194,26 +200,52 @@ def _train(
     teacher: "PreTrainedModel | None",
     student: "PreTrainedModel",
     method: Method,
+    make: Callable[[], Method],
     data: Prepared,
     settings: TrainingSettings,
     listeners: _Listeners,
 ) -> tuple[Outcome, float]:
-    """Runs the loop; returns its outcome, and the seconds that the teacher's signals took before it."""
-    with borrowed(teacher, student, method.whole_last_layer):
-        for name, model in (("teacher", teacher), ("student", student)):
-            if model is not None:
-                probe.require_padding_unread(model, data, settings.device, name)
+    """Runs the loop; returns its outcome, and the seconds that the teacher's signals took before it.
+
+    Where a GPU's memory runs out, the loop runs again from the beginning, with less data there and a method that
+    ``make`` builds anew, and a warning says so.
+    """
+    whole = method.whole_last_layer
+
+    @cache  # a further try reads the same
+    def source() -> tuple[Teacher | None, float]:
         started = time.perf_counter()
-        source = None if teacher is None else _signals(teacher, method, data, settings)
-        seconds = time.perf_counter() - started
-        steps = settings.epochs * -(-len(data.splits["train"]) // settings.batch_size)
-        log, after_step, close = listeners.started(steps, data.task.shown)
-        try:
-            with blame(method):
-                outcome = train(student, method, source, data, settings, log, after_step=after_step)
-        finally:
-            close()
-    return outcome, seconds
+        signals = None if teacher is None else _signals(teacher, method, data, settings)
+        return signals, time.perf_counter() - started
+
+    def attempt(share: float) -> Outcome:
+        with borrowed_student(student, whole):
+            probe.require_padding_unread(student, data, settings.device, "student")
+            return _loop(student, make(), source()[0], data, replace(settings, device_memory=share), listeners)
+
+    with borrowed_teacher(teacher, whole):
+        if teacher is not None:
+            probe.require_padding_unread(teacher, data, settings.device, "teacher")
+        outcome = with_less_memory(attempt, settings.device_memory, warn)
+        return outcome, source()[1]
+
+
+def _loop(
+    student: "PreTrainedModel",
+    method: Method,
+    source: Teacher | None,
+    data: Prepared,
+    settings: TrainingSettings,
+    listeners: _Listeners,
+) -> Outcome:
+    """Trains the student with the listeners told of it."""
+    steps = settings.epochs * -(-len(data.splits["train"]) // settings.batch_size)
+    log, after_step, close = listeners.started(steps, data.task.shown)
+    try:
+        with blame(method):
+            return train(student, method, source, data, settings, log, after_step=after_step)
+    finally:
+        close()
 
 
 def _signals(teacher: "PreTrainedModel", method: Method, data: Prepared, settings: TrainingSettings) -> Teacher | None:

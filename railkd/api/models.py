@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor, nn
 
 from railkd.errors import UserError
@@ -101,24 +102,44 @@ def setting_of(teacher: "PreTrainedModel", student: "PreTrainedModel", train_lab
 
 
 @contextmanager
-def borrowed(teacher: "PreTrainedModel | None", student: "PreTrainedModel", whole: bool) -> Iterator[None]:
-    """Inside the block the models are as a run has them; after it they are as they were, but for weights and device.
-
-    A run freezes the teacher, and unless ``whole`` computes the last layers for their first position alone. One that is
-    interrupted leaves the student with the weights of its last step.
+def borrowed_teacher(teacher: "PreTrainedModel | None", whole: bool) -> Iterator[None]:
+    """Inside the block a run may freeze the teacher, and unless ``whole`` its last layer computes its first position
+    alone; after it the teacher is as it was, but for its device.
     """
-    models = [model for model in (teacher, student) if model is not None]
     with ExitStack() as stack:
-        for model in models:
-            stack.callback(model.train, model.training)
-            undo = None if whole else classifier.narrow(model)
-            if undo is not None:
-                stack.callback(undo)
-        for parameter in () if teacher is None else teacher.parameters():
-            stack.callback(parameter.requires_grad_, parameter.requires_grad)
-        dropouts = [module for module in student.modules() if type(module) is nn.Dropout]
-        stack.callback(_as_before, student, student.config._attn_implementation, dropouts)
+        if teacher is not None:
+            _lend(teacher, whole, stack)
+            for parameter in teacher.parameters():
+                stack.callback(parameter.requires_grad_, parameter.requires_grad)
         yield
+
+
+@contextmanager
+def borrowed_student(student: "PreTrainedModel", whole: bool) -> Iterator[None]:
+    """Inside the block the student is as a run has it; after it, it is as it was, but for weights and device.
+
+    A run that is interrupted leaves the student with the weights of its last step; one for which a GPU's memory runs
+    out leaves it with those that it began with, and without gradients.
+    """
+    begun = {name: value.to("cpu", copy=True) for name, value in student.state_dict().items()}
+    dropouts = [module for module in student.modules() if type(module) is nn.Dropout]
+    try:
+        with ExitStack() as stack:
+            _lend(student, whole, stack)
+            stack.callback(_as_before, student, student.config._attn_implementation, dropouts)
+            yield
+    except torch.OutOfMemoryError:
+        student.load_state_dict(begun)
+        student.zero_grad()
+        raise
+
+
+def _lend(model: "PreTrainedModel", whole: bool, stack: ExitStack) -> None:
+    """Narrows a model's last layer unless ``whole``, and lets the stack undo it and put the model's mode back."""
+    stack.callback(model.train, model.training)
+    undo = None if whole else classifier.narrow(model)
+    if undo is not None:
+        stack.callback(undo)
 
 
 def _as_before(student: "PreTrainedModel", attention: str, dropouts: list[nn.Dropout]) -> None:

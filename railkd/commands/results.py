@@ -107,7 +107,7 @@ def _declare_export(parser: argparse.ArgumentParser) -> None:
     for key in ("pair", "method", "task"):
         parser.add_argument(f"--{key}", help=f"name of the {key} in the results folder (default: the only one)")
     parser.add_argument("--seed", type=int, help="the seed (default: the best on dev of those whose weights were kept)")
-    parser.add_argument("--onnx", action="store_true", help="also write an ONNX model, with the package optimum-onnx")
+    parser.add_argument("--onnx", action="store_true", help="also write an ONNX model, with the package onnxscript")
     parser.add_argument("folder", type=Path, metavar="DIR", help="the new folder to write")
 
 

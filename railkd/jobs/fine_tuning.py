@@ -11,12 +11,13 @@ from railkd.benchmark.specification import Benchmark
 from railkd.data import preparation
 from railkd.data.batches import Prepared
 from railkd.devices import precision
-from railkd.errors import Diverged, UserError
+from railkd.errors import UserError
 from railkd.evaluation.scoring import logits_of
 from railkd.jobs import run_spec
 from railkd.jobs.finished_runs import put_teacher_back
 from railkd.jobs.model_sizes import poolings_needed, setting_for, shape
 from railkd.jobs.recording import Log, Trained, epoch_lines, step_lines, write_record
+from railkd.jobs.run_spec import RunSpec
 from railkd.methods import build
 from railkd.models import checkpoints, classifier, probe
 from railkd.models.classifier import place
@@ -25,6 +26,7 @@ from railkd.records import files, hashes, provenance, run_record
 from railkd.teacher.cache import SignalStore, lacks, write_signals
 from railkd.tracking import tracked
 from railkd.training.loop import Outcome, machine, train
+from railkd.training.memory import with_less_memory
 from railkd.training.settings import TrainingSettings
 
 if TYPE_CHECKING:
@@ -41,26 +43,21 @@ def fine_tune(
     if put_teacher_back(spec):
         log(f"{teacher} {task}: kept from before")
         return run_record.read(spec.record)
-    settings = TrainingSettings.of(spec.config["training"], spec.seed, device)
     checkpoint, where = checkpoints.locate(benchmark, layout, teacher), f"models.{teacher}"
-    model = classifier.load_classifier(checkpoint, prepared.task.outputs, spec.seed, where, settings.dropout, log=log)
-    probe.require_padding_unread(model, prepared, device, where)
-    if checkpoint.fine_tuned:
-        labels = benchmark.models[teacher].get("labels")
-        order = output_order(checkpoints.read_config(checkpoint, where), labels, prepared.task, where)
-        reorder_outputs(model, order, where)
-        outcome = measured(model, prepared, settings.precision, device, where)
-        log(f"{teacher} {task}: fine-tuned elsewhere; its outputs in the order of the labels are {list(order)}")
-    else:
-        own = shape(benchmark, layout, teacher)
-        method = build("no_kd", setting_for(own, own, prepared.task), {})
-        lines, steps = epoch_lines(log, settings.epochs, prepared.task.shown), step_lines(log, settings.epochs)
-        try:
-            with tracked(spec.tracked(benchmark, layout)) as run:
-                told = run.beside(lines, steps)
-                outcome = train(model, method, None, prepared, settings, told[0], spec.unfinished(), told[1])
-        except Diverged as error:
-            raise Diverged(f"{spec.label}: {error}") from None
+
+    def attempt(share: float) -> tuple["PreTrainedModel", Outcome]:
+        settings = TrainingSettings.of(spec.config["training"], spec.seed, device, share)
+        outputs, dropout = prepared.task.outputs, settings.dropout
+        model = classifier.load_classifier(checkpoint, outputs, spec.seed, where, dropout, log=log)
+        probe.require_padding_unread(model, prepared, device, where)
+        if checkpoint.fine_tuned:
+            return model, _fine_tuned_elsewhere(benchmark, spec, checkpoint, model, prepared, settings, log)
+        return model, _trained(benchmark, layout, spec, model, prepared, settings, log)
+
+    try:
+        model, outcome = with_less_memory(attempt, benchmark.device_memory, lambda line: log(f"{spec.label}: {line}"))
+    except UserError as error:  # a step that does not fit, numbers that are not finite
+        raise type(error)(f"{spec.label}: {error}") from None
     tokenizer, length = checkpoints.load_tokenizer(checkpoint, where), prepared.facts["max_length"]
     folder = spec.record.parent
     classifier.save_classifier(model, tokenizer, prepared.task.labels, folder, length)
@@ -68,6 +65,43 @@ def fine_tune(
     record = write_record(spec, prepared, Trained(model, outcome, device, started, "none", made))
     spec.unfinished().clear()
     return record
+
+
+def _trained(
+    benchmark: Benchmark,
+    layout: Layout,
+    spec: RunSpec,
+    model: "PreTrainedModel",
+    prepared: Prepared,
+    settings: TrainingSettings,
+    log: Log,
+) -> Outcome:
+    """Fine-tunes a teacher, and goes on where an earlier job was killed."""
+    own = shape(benchmark, layout, spec.teacher)
+    method = build("no_kd", setting_for(own, own, prepared.task), {})
+    lines, steps = epoch_lines(log, settings.epochs, prepared.task.shown), step_lines(log, settings.epochs)
+    with tracked(spec.tracked(benchmark, layout)) as run:
+        lines, steps = run.beside(lines, steps)
+        return train(model, method, None, prepared, settings, lines, spec.unfinished(), steps)
+
+
+def _fine_tuned_elsewhere(
+    benchmark: Benchmark,
+    spec: RunSpec,
+    checkpoint: checkpoints.Checkpoint,
+    model: "PreTrainedModel",
+    prepared: Prepared,
+    settings: TrainingSettings,
+    log: Log,
+) -> Outcome:
+    """Brings a teacher's outputs into the order of the task's labels, and measures it."""
+    where = f"models.{spec.teacher}"
+    labels = benchmark.models[spec.teacher].get("labels")
+    order = output_order(checkpoints.read_config(checkpoint, where), labels, prepared.task, where)
+    reorder_outputs(model, order, where)
+    outcome = measured(model, prepared, settings.precision, settings.device, where)
+    log(f"{spec.teacher} {spec.task}: fine-tuned elsewhere; its outputs in the order of the labels are {list(order)}")
+    return outcome
 
 
 def measured(model: "PreTrainedModel", prepared: Prepared, setting: str, device: torch.device, where: str) -> Outcome:

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -121,7 +122,7 @@ def test_the_command_writes_the_card_anew_and_says_the_score(trained: Layout, tm
         ("folder", {}, r"out: exists already; expected a new or an empty folder"),
         ("damage", {}, r"seed-\d/config.json: missing or not what was written \(checksum\)"),
         ("no records", {}, r"mrpc: has no run record; run the benchmark first"),
-        ("", {"onnx": True}, r"--onnx: the package optimum is not installed; pip install optimum-onnx"),
+        ("", {"onnx": True}, r"--onnx: the package onnxscript is not installed; pip install onnxscript, or leave"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_exported_is_one_line(
@@ -172,22 +173,56 @@ def test_weights_of_another_run_are_not_exported(results: Layout, tmp_path: Path
     assert "were not kept" in capsys.readouterr().err
 
 
-def test_onnx_is_made_where_optimum_is_installed(trained: Layout, tmp_path: Path, monkeypatch: Any) -> None:
-    def main_export(model: str, output: Path, task: str) -> None:
-        assert task == "text-classification" and (Path(model) / "model.safetensors").is_file()
-        output.mkdir()
-        (output / "model.onnx").write_bytes(b"onnx")
+@pytest.fixture
+def exporter(monkeypatch: Any) -> list[dict[str, Any]]:
+    """What stands for the package onnxscript, and for torch's exporter, which needs it: the calls of the exporter."""
+    calls: list[dict[str, Any]] = []
 
-    module: Any = ModuleType(export.ONNX)
-    module.main_export = main_export
-    module.__spec__ = pytest.importorskip("importlib.machinery").ModuleSpec(export.ONNX, None)
-    for name in ("optimum", "optimum.exporters"):
-        parent = ModuleType(name)
-        parent.__path__ = []
-        monkeypatch.setitem(sys.modules, name, parent)
-    monkeypatch.setitem(sys.modules, export.ONNX, module)
+    def write(model: torch.nn.Module, **arguments: Any) -> None:
+        logits = model(**arguments["kwargs"]).logits
+        calls.append({**arguments, "logits": logits, "training": model.training})
+        if len(calls) > 1:
+            raise RuntimeError("no operator\nof this name")
+        arguments["f"].write_bytes(b"onnx")
+
+    package = ModuleType(export.ONNX)
+    package.__spec__ = ModuleSpec(export.ONNX, None)
+    monkeypatch.setitem(sys.modules, export.ONNX, package)
+    monkeypatch.setattr(torch.onnx, "export", write)
+    return calls
+
+
+def test_onnx_takes_what_the_tokenizer_gives(
+    trained: Layout, tmp_path: Path, exporter: list[dict[str, Any]], capsys: Any
+) -> None:
     export.export(trained.root, CELL, tmp_path / "out", onnx=True)
+    (call,) = exporter
     assert (tmp_path / "out" / "onnx" / "model.onnx").read_bytes() == b"onnx"
+    assert call["input_names"] == ["input_ids", "attention_mask"] == list(call["kwargs"])  # a DistilBERT
+    assert call["dynamic_shapes"] == dict.fromkeys(call["input_names"], {0: "batch", 1: "length"})
+    assert call["logits"].shape == (2, 2) and not call["training"] and call["output_names"] == ["logits"]
+    assert len({ids.tolist().count(0) for ids in call["kwargs"]["attention_mask"]}) == 2, "both dimensions vary"
+    capsys.readouterr()
+    assert cli.main(["export", str(trained.root), *NAMES, str(tmp_path / "no"), "--onnx"]) == 1  # it raises now
+    said = "--onnx: torch cannot export a DistilBertForSequenceClassification (no operator of this name); leave --onnx"
+    assert said in capsys.readouterr().err and not (tmp_path / "no").exists()
+
+
+def test_onnx_gives_the_logits_of_the_student(trained: Layout, tmp_path: Path) -> None:
+    pytest.importorskip("onnxscript", reason="needs onnxscript and onnxruntime: pip install onnxscript onnxruntime")
+    onnxruntime = pytest.importorskip("onnxruntime", reason="needs onnxruntime: pip install onnxruntime")
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    out = tmp_path / "out"
+    export.export(trained.root, CELL, out, onnx=True)
+    tokenizer, model = AutoTokenizer.from_pretrained(out), AutoModelForSequenceClassification.from_pretrained(out)
+    session = onnxruntime.InferenceSession(out / "onnx" / "model.onnx")
+    for texts in (["good film", "a bad plot of a long film"], ["film music"], ["good"] * 5):  # of other shapes
+        inputs = tokenizer(texts, padding=True, return_tensors="np")
+        with torch.no_grad():
+            expected = model.eval()(**{name: torch.from_numpy(ids) for name, ids in inputs.items()}).logits
+        (logits,) = session.run(["logits"], dict(inputs))
+        torch.testing.assert_close(torch.from_numpy(logits), expected, atol=1e-5, rtol=1e-4)
 
 
 # --- the page docs/trained-students.md ------------------------------------------------------------------------------

@@ -1,17 +1,29 @@
 """Distillation in a `transformers.Trainer`: any method, the student clean afterwards, checkpoints that resume."""
 
+import copy
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from datasets import Dataset
-from transformers import AutoModelForSequenceClassification, AutoTokenizer, TrainingArguments
+from torch.utils.data import DataLoader
+from transformers import (
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    TrainingArguments,
+    get_linear_schedule_with_warmup,
+)
 
 import railkd
+from railkd.data.batches import epoch_batches
 from railkd.errors import UserError
 from railkd.method_sources import available
+from railkd.random_streams import stream
+from railkd.training.schedule import learning_rate_factor
+from railkd.training.steps import Steps
 
 ROWS = [(f"{('bad', 'good')[i % 2]} film number {i}", i % 2) for i in range(24)]
 
@@ -56,6 +68,79 @@ def test_every_method_trains(parts: Any, tmp_path: Path, method: str) -> None:
     logged = [entry for entry in trainer.state.log_history if "loss" in entry]
     assert logged and all(set(entry) > {"loss"} for entry in logged)
     assert any("ce" in entry for entry in logged) and trainer.evaluate()["eval_loss"] > 0
+
+
+class SuiteBatches(railkd.DistillationTrainer):
+    """Takes the batches that the suite's loop takes."""
+
+    def get_train_dataloader(self) -> DataLoader[Any]:
+        data = self._remove_unused_columns(self.train_dataset)
+        lengths = torch.tensor([len(ids) for ids in data["input_ids"]])
+        size, seed = self.args.per_device_train_batch_size, self.args.seed
+        return DataLoader(data, batch_sampler=Epochs(lengths, size, seed), collate_fn=self.data_collator)
+
+
+class Epochs:
+    """Every pass over it is another epoch of the suite's batches."""
+
+    def __init__(self, lengths: torch.Tensor, size: int, seed: int) -> None:
+        self.lengths, self.size, self.seed, self.epoch = lengths, size, seed, 0
+
+    def __len__(self) -> int:
+        return -(-len(self.lengths) // self.size)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        batches = epoch_batches(self.lengths, self.size, stream(self.seed, "order", self.epoch))
+        self.epoch += 1
+        return iter([rows.tolist() for rows in batches])
+
+
+@pytest.mark.parametrize("method", ["rail_kd_c", "pkd"])
+def test_the_losses_are_those_of_the_suites_loop_step_by_step(
+    parts: Any, tmp_path: Path, monkeypatch: Any, method: str
+) -> None:
+    """With one seed, the same batches and schedule, a live teacher and no dropout; the last batch is smaller."""
+    teacher, student, tokenizer, _ = parts
+    for module in student.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+    rows = [(f"{text} {'plot ' * (i % 5)}", label) for i, (text, label) in enumerate(ROWS[:20])]
+    texts = Dataset.from_dict({"text": [text for text, _ in rows], "label": [label for _, label in rows]})
+    data = texts.map(lambda some: tokenizer(some["text"]), batched=True, remove_columns=["text"])
+    theirs, expected = copy.deepcopy(student), []
+    steps = Steps.__call__
+
+    def step(self: Steps, rows_B: torch.Tensor) -> torch.Tensor:
+        losses = steps(self, rows_B)
+        expected.append(dict(zip(self.names, losses.tolist(), strict=True)))
+        return losses
+
+    monkeypatch.setattr(Steps, "__call__", step)
+    training = {"epochs": 3, "batch_size": 8, "learning_rate": 3e-3, "precision": "float32", "regime": "live"}
+    _, result = railkd.distil(
+        teacher, theirs, rows, rows, method, tokenizer=tokenizer, seed=3, progress=False,
+        training={**training, "warmup": 0.0, "weight_decay": 0.1},
+    )  # fmt: skip
+    args = arguments(tmp_path, num_train_epochs=3, logging_steps=1, weight_decay=0.1, seed=3)
+    trainer = SuiteBatches(teacher, student, method, args=args, train_dataset=data, processing_class=tokenizer)
+    trainer.train()
+    found = [entry for entry in trainer.state.log_history if "loss" in entry]
+    assert len(found) == len(expected) == 9
+    for ours, suite in zip(found, expected, strict=True):
+        assert {name: ours["loss" if name == "total" else name] for name in suite} == pytest.approx(suite, abs=1e-5)
+    mean = sum(epoch["loss"]["total"] for epoch in result.epochs) / 3
+    assert trainer.state.log_history[-1]["train_loss"] == pytest.approx(mean, abs=1e-5)
+    assert trainer.distillation.record().get("layers") == result.record.get("layers")
+
+
+def test_the_warm_up_of_transformers_is_one_step_behind_the_suites() -> None:
+    """It begins at the rate 0, where the suite's first step already has a share of the peak."""
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    schedule = get_linear_schedule_with_warmup(optimizer, num_warmup_steps=5, num_training_steps=80)
+    (theirs,) = schedule.lr_lambdas
+    ours = [learning_rate_factor(step, 80, 0.06) for step in range(80)]
+    assert [theirs(step) for step in range(6)] == [0.0, *ours[:5]] and ours[4] == 1.0
+    assert [theirs(step) for step in range(5, 80)] == pytest.approx(ours[5:])
 
 
 def trained(parts: Any, args: TrainingArguments, resume: bool = False, **others: Any) -> Any:

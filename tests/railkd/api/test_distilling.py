@@ -10,8 +10,9 @@ import pytest
 import torch
 
 import railkd
+from railkd.api import distilling
 from railkd.data.reading import read_task
-from railkd.errors import UserError
+from railkd.errors import UserError, warn
 from railkd.jobs.fine_tuning import fine_tuned
 from railkd.jobs.model_sizes import setting_for
 from railkd.method_sources import available
@@ -131,6 +132,40 @@ def test_an_interrupted_training_leaves_models_that_can_be_used(checkpoints: Pat
     assert student.config._attn_implementation == "eager"
     now = student.get_input_embeddings().weight
     assert now.shape == before.shape and not torch.equal(now, before)
+
+
+@pytest.mark.parametrize("method", ["rail_kd_c", "minilm_v2"])  # cached, live
+def test_less_data_is_kept_on_a_gpu_whose_memory_runs_out(
+    checkpoints: Path, call: Any, method: str, monkeypatch: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The student then begins anew, with the weights, the projections and the numbers of a first try."""
+    expected, result = call(method=method)
+    shares: list[float] = []
+
+    def until(fits: float) -> Any:
+        def out_of_memory(*arguments: Any, **others: Any) -> Any:
+            shares.append(arguments[4].device_memory)
+            outcome = train(*arguments, **others)
+            if shares[-1] > fits:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            return outcome
+
+        return out_of_memory
+
+    warn.cache_clear()  # it says a thing once a process
+    monkeypatch.setattr(distilling, "train", until(0.25))
+    student, again = call(method=method)
+    assert shares == [0.5, 0.125] and [e["loss"] for e in again.epochs] == [e["loss"] for e in result.epochs]
+    assert all(map(torch.equal, student.state_dict().values(), expected.state_dict().values()))
+    said = "railkd: warning: GPU memory ran out with 50% of what was free for data; trying again with 12%"
+    assert said in capsys.readouterr().err.splitlines()
+    monkeypatch.setattr(distilling, "train", until(-1.0))
+    student, fresh = model(checkpoints / "distilbert2"), model(checkpoints / "distilbert2")
+    with pytest.raises(UserError, match="^GPU memory ran out with no data kept there; expected a smaller batch_size"):
+        call(student=student, method=method)
+    assert shares[2:] == [0.5, 0.125, 0.0]
+    assert all(map(torch.equal, student.state_dict().values(), fresh.state_dict().values()))
+    assert all(parameter.grad is None for parameter in student.parameters())
 
 
 def test_the_kinds_of_examples_say_the_same(call: Any) -> None:

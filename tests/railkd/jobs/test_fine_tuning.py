@@ -13,6 +13,7 @@ from railkd.evaluation.scoring import scores_of
 from railkd.jobs import fine_tuning
 from railkd.records import run_record, sealed_files
 from railkd.tasks import TASKS
+from railkd.training import loop
 
 
 @pytest.mark.parametrize("key", ["data", "tokenizer", "teacher"])
@@ -63,3 +64,34 @@ def test_fine_tuned_teacher_keeps_its_score(bench: Any, pipeline: Any) -> None:
         model = pipeline.teacher(task, outputs)
         scores = scores_of(data, "dev", logits_of(model, data.splits["dev"], data.facts["pad_id"], CPU, torch.float32))
         assert scores == record["scores"]["dev"] and set(scores) >= set(TASKS[task].metrics)
+
+
+def test_a_teacher_begins_anew_with_less_data_where_a_gpus_memory_runs_out(bench: Any, monkeypatch: Any) -> None:
+    """What the failed try has trained is no part of the next one."""
+    benchmark, layout = bench()
+    folder = layout.teacher("bert4", "mrpc")
+    expected = run_record.read(folder / "record.json")
+    shutil.rmtree(folder)
+    shares, lines = [], []
+
+    def until(fits: float) -> Any:
+        def train(*arguments: Any) -> Any:
+            shares.append(arguments[4].device_memory)
+            outcome = loop.train(*arguments)
+            if shares[-1] > fits:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            return outcome
+
+        return train
+
+    monkeypatch.setattr(fine_tuning, "train", until(0.25))
+    record = fine_tuning.fine_tune(benchmark, layout, "bert4", "mrpc", CPU, lines.append)
+    assert shares == [0.5, 0.125] and record["predictions"]["sha256"] == expected["predictions"]["sha256"]
+    assert [line for line in lines if "memory" in line] == [
+        "teacher bert4 mrpc seed 1: GPU memory ran out with 50% of what was free for data; trying again with 12%"
+    ]
+    shutil.rmtree(folder)
+    monkeypatch.setattr(fine_tuning, "train", until(-1.0))
+    with pytest.raises(UserError, match="^teacher bert4 mrpc seed 1: GPU memory ran out with no data kept there"):
+        fine_tuning.fine_tune(benchmark, layout, "bert4", "mrpc", CPU, lines.append)
+    assert shares[2:] == [0.5, 0.125, 0.0] and not folder.is_dir()
