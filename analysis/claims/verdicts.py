@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from analysis.claims import UNASKED, claim_tables
+from analysis.claims import claim_tables, counted
 from analysis.tables import html_tables
 from analysis.tables.formats import md, md_table
 from analysis.tables.numbers import interval, quantity
@@ -35,11 +35,12 @@ METHOD = """\
 
 
 def claims_summary(data: dict[str, Any]) -> str:
-    """One row a claim: the paper's words, the verdict, the estimate with its interval, the power, the paper's."""
-    if not data["claims"]:
-        return f"{UNASKED}\n"
+    """One row a claim that was run: the paper's words, the verdict, the estimate, the power, the paper's number."""
+    asked = [claim for claim in data["claims"] if claim["verdict"] != "not run"]
+    if not asked:
+        return f"{counted(data)}\n"
     rows = []
-    for claim in data["claims"]:
+    for claim in asked:
         verdict = MARKS[claim["verdict"]]
         if claim["verdict"] == "undecided" and claim["seeds_needed"]:
             verdict += f" ({claim['seeds_needed']} seeds)"
@@ -48,17 +49,13 @@ def claims_summary(data: dict[str, Any]) -> str:
         power = quantity(claim["detectable"], claim["unit"])
         paper = quantity(claim["paper"], claim["unit"], signed=True)
         rows.append([md(claim["words"]), where, verdict, estimate, power, paper])
-    counts = ", ".join(f"{n} {verdict}" for verdict, n in data["counts"].items())
     head = ["The paper says", "Where", "Verdict", "Estimate [95 %]", "Detectable", "Paper"]
-    table = md_table(head, rows, "lllrrr")
-    return f"{len(data['claims'])} claims: {counts}.\n\n{table}\n"
+    return f"{counted(data)}\n\n{md_table(head, rows, 'lllrrr')}\n"
 
 
 def claims_terminal(data: dict[str, Any]) -> str:
     """Whether these runs can decide, and how many claims have which verdict, as plain lines for a terminal."""
-    counts = ", ".join(f"{n} {verdict}" for verdict, n in data["counts"].items())
-    counted = f"{len(data['claims'])} claims: {counts}." if data["claims"] else UNASKED
-    return f"{section.terminal(data)}\n\n{counted}"
+    return f"{section.terminal(data)}\n\n{counted(data)}"
 
 
 def claims_markdown(data: dict[str, Any]) -> str:

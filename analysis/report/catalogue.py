@@ -45,10 +45,6 @@ class Drawing:
         """The data that it shows, as CSV."""
         return str(self.data(benchmark, runs).to_csv(index=False, lineterminator="\n"))
 
-    def caption(self, benchmark: ReportedBenchmark, runs: Runs) -> str:
-        """The text below it, without its number."""
-        return " ".join([self.about(benchmark, runs), *self.findings(benchmark, runs)])
-
 
 DRAWINGS = {
     "figure2": Drawing(

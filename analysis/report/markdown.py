@@ -22,23 +22,31 @@ def compose(contents: Contents) -> str:
     parts.append(_completeness(contents))
     if contents.claims is not None:
         parts.append(validity.markdown(contents.claims))
-    for name, section, data, summary in (
-        ("claims", "verdicts", contents.claims, verdicts.claims_summary),
-        ("audit", "audit", contents.audit, verdicts.audit_summary),
-    ):
-        if data is not None and contents.benchmark.of_paper:
-            parts.append(f"## {SECTIONS[section]}\n\n{summary(data)}\nIn full: [{name}.md]({name}.md).\n")
-    parts.append(f"## {SECTIONS['reading']}\n\n" + _reading(contents))
+    if contents.claims is not None and benchmark.of_paper:
+        parts.append(_section("verdicts", verdicts.claims_summary(contents.claims) + _in_full("claims")))
+    if contents.tables:
+        parts.append(_section("reading", _reading(contents)))
     for table in contents.tables:
         parts.append(f"## {table.title}\n\n{formats.to_markdown(table)}")
     for name, drawing in contents.drawings.items():
         parts.append(
             f"## {drawing.title}\n\n![{drawing.title}](figures/{name}.png)\n\n"
-            f"**{drawing.label}.** {md(drawing.caption(benchmark, runs))} [PDF](figures/{name}.pdf), "
-            f"[data](figures/{name}.csv)\n"
+            f"**{drawing.label}.** {md(drawing.about(benchmark, runs))} [PDF](figures/{name}.pdf), "
+            f"[data](figures/{name}.csv)\n\n"
+            + "".join(f"- {md(sentence)}\n" for sentence in drawing.findings(benchmark, runs))
         )
-    parts.append(_provenance(runs))
+    if contents.audit is not None:
+        parts.append(_section("audit", verdicts.audit_summary(contents.audit) + _in_full("audit")))
+    parts.append(_section("provenance", _provenance(runs)))
     return "\n".join(parts)
+
+
+def _section(name: str, text: str) -> str:
+    return f"## {SECTIONS[name]}\n\n{text}"
+
+
+def _in_full(name: str) -> str:
+    return f"\nIn full: [{name}.md]({name}.md).\n"
 
 
 def _reading(contents: Contents) -> str:
@@ -66,9 +74,8 @@ def _completeness(contents: Contents) -> str:
 
 def _provenance(runs: Runs) -> str:
     records = runs.everything
-    heading = f"## {SECTIONS['provenance']}\n\n"
     if not records:
-        return heading + "No run yet.\n"
+        return "No run yet.\n"
     counted: dict[str, Counter[str]] = {}
     for record in records:
         for key, value in origin(record).items():
@@ -84,4 +91,4 @@ def _provenance(runs: Runs) -> str:
     rows.append(("Training time, summed", spent, str(len(records))))
     if started and finished:
         rows.append(("Run between", f"{md(started[0])} and {md(finished[-1])}", str(len(records))))
-    return f"{heading}{md_table(('', '', 'records'), rows, 'llr')}\n\n{md(SOURCES)}\n"
+    return f"{md_table(('', '', 'records'), rows, 'llr')}\n\n{md(SOURCES)}\n"

@@ -8,7 +8,7 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
-from analysis.claims import UNASKED
+from analysis.claims import counted
 from analysis.tables.numbers import interval, quantity
 from railkd.benchmark.paths import Layout
 
@@ -43,6 +43,4 @@ def verdicts(data: dict[str, Any]) -> str:
     ]
     sides = ("left", "left", "right", "right")
     table = [tabulate(rows, HEAD, tablefmt="simple", colalign=sides, disable_numparse=True)] if rows else []
-    counts = ", ".join(f"{n} {verdict}" for verdict, n in data["counts"].items() if n)
-    last = f"The paper's {len(data['claims'])} claims: {counts}." if data["claims"] else UNASKED
-    return "\n".join([*remarks, *table, last])
+    return "\n".join([*remarks, *table, counted(data, zeros=False)])

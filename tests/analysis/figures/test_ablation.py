@@ -59,6 +59,12 @@ def loaded(folder: Folder) -> tuple[ReportedBenchmark, Runs]:
     return benchmark, load.read(benchmark, folder.results)
 
 
+def described(name: str, benchmark: ReportedBenchmark, runs: Runs) -> str:
+    """All that stands below a figure."""
+    drawing = DRAWINGS[name]
+    return " ".join([drawing.about(benchmark, runs), *drawing.findings(benchmark, runs)])
+
+
 def score(folder: Folder, method: str, task: str, seed: int) -> float:
     record = folder.read(PAIR, method, task, seed)
     return 100 * record["scores"]["test"][record["shown"]]
@@ -193,7 +199,7 @@ def test_the_caption_says_whether_random_mapping_helps(varied: Folder, gain: flo
     set_scores(varied, "rail_kd_l.skip", [[0.5, 0.6]] * 3)
     set_scores(varied, "rail_kd_l", [[0.5 + gain + a, 0.6 + gain + b] for a, b in noise])
     benchmark, runs = loaded(varied)
-    text = DRAWINGS["ablation"].caption(benchmark, runs)
+    text = described("ablation", benchmark, runs)
     mean = f"{100 * gain:+.1f}".replace("-", "−")
     decided = re.search(
         r"Does drawing the layer map anew help\? (\d) of 6 differences are decided\. RAIL-KD\^l less itself with ", text
@@ -233,7 +239,7 @@ def test_cells_that_learned_nothing_are_counted(varied: Folder) -> None:
         said.append(ablation.unlearned(benchmark, runs, benchmark.pairs[0], ["rail_kd_l.skip"]))
     rest = "of 2 cells do not exceed the majority-class baseline by two standard errors."
     assert said == ["", f"1 {rest}", f"2 {rest}"]
-    assert "cells do not exceed the majority-class baseline" in DRAWINGS["ablation"].caption(benchmark, runs)
+    assert "cells do not exceed the majority-class baseline" in described("ablation", benchmark, runs)
 
 
 def test_what_is_asked_are_the_choices_against_what_could_stand_in_their_place(varied: Folder) -> None:
@@ -386,7 +392,7 @@ def test_runs_that_are_missing_are_said(varied: Folder) -> None:
             varied.path(PAIR, "rail_kd_l.none", task, seed).unlink()
     benchmark, found = one_survey(varied)
     assert len(found.maps_MRT) == 55 and "1 maps lack a run" in layer_map_survey.summary(benchmark, found)
-    assert "Missing: 1 of 9 entries of RAIL-KD^l." in DRAWINGS["ablation"].caption(*loaded(varied))
+    assert "Missing: 1 of 9 entries of RAIL-KD^l." in described("ablation", *loaded(varied))
     varied.path(PAIR, "rail_kd_c", "cola", 2).unlink()
     benchmark, found = one_survey(varied)
     assert layer_map_survey.summary(benchmark, found) == "RAIL-KD^c: missing (55 of 56 maps have every run)."
@@ -398,7 +404,7 @@ def test_one_seed_has_no_interval(varied: Folder) -> None:
     varied.file.write_text(content)
     benchmark, found = one_survey(varied)
     assert benchmark.seeds == (1,) and "one run, so no interval" in layer_map_survey.summary(benchmark, found)
-    assert "one run, so no interval" in DRAWINGS["ablation"].caption(*loaded(varied))
+    assert "one run, so no interval" in described("ablation", *loaded(varied))
     for draw in (ablation.figure, layer_map_survey.figure):
         draw(*loaded(varied)).savefig(io.BytesIO(), format="png", dpi=30)
 
@@ -439,4 +445,7 @@ def test_both_figures_are_in_the_report(varied: Folder) -> None:
         "## Ablation: which part does the work" in text
         and "![Layer-map survey: every fixed layer map](figures/layer_maps.png)" in text
     )
-    assert "Does drawing the layer map anew help?" in text
+    assert "\n- Does drawing the layer map anew help?" in text and "\n- RAIL-KD<sup>l</sup> less itself" in text
+    assert "None of the paper's 23 claims is evaluated" in text and "– not run" not in text
+    assert "## How to read the tables" not in text  # there are none
+    assert text.index("## Ablation") < text.index("## Audit")

@@ -62,6 +62,12 @@ def loaded(folder: Folder) -> tuple[ReportedBenchmark, Runs]:
     return benchmark, load.read(benchmark, folder.results)
 
 
+def described(name: str, benchmark: ReportedBenchmark, runs: Runs) -> str:
+    """All that stands below a figure."""
+    drawing = DRAWINGS[name]
+    return " ".join([drawing.about(benchmark, runs), *drawing.findings(benchmark, runs)])
+
+
 def score(folder: Folder, pair: str, method: str, task: str, seed: int) -> float:
     record = folder.read(pair, method, task, seed)
     return 100 * record["scores"]["test"][record["shown"]]
@@ -159,12 +165,12 @@ def test_equal_scores_are_no_difference(trained: Folder) -> None:
 
 def test_runs_that_are_missing_are_left_out_and_said(trained: Folder) -> None:
     trained.path("short", "pkd", "rte", 2).unlink()
-    caption = DRAWINGS["budget"].caption(*loaded(trained))
+    caption = described("budget", *loaded(trained))
     assert "Not every run is present: PKD at epochs 3." in caption
     assert "At 80 steps 10 of 10 are decided the same way" in caption  # the pairs of the five others
     for method in METHODS[1:]:
         trained.path("long", method, "cola", 3).unlink()
-    caption = DRAWINGS["budget"].caption(*loaded(trained))
+    caption = described("budget", *loaded(trained))
     assert (
         "That cannot be said yet: fewer than two methods have every run at 80 steps and 320 steps and 1,280" in caption
     )
@@ -186,7 +192,7 @@ def test_without_any_run(trained: Folder) -> None:
         path.unlink()
     benchmark, runs = loaded(trained)
     training_budget.figure(benchmark, runs).savefig(io.BytesIO(), format="png", dpi=30)
-    assert "That cannot be said yet" in DRAWINGS["budget"].caption(benchmark, runs)
+    assert "That cannot be said yet" in described("budget", benchmark, runs)
 
 
 def test_one_seed_has_no_interval(trained: Folder) -> None:
