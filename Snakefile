@@ -1,6 +1,6 @@
 """The paper as a DAG. `snakemake --cores all` runs benchmarks/mini.yaml; another benchmark: --config benchmark=FILE.
 
-data → pre-train (miniatures only) → prepare → fine-tune teachers → signals → [search] → distil → tables and figures.
+data → pre-train (miniatures; students on text) → prepare → fine-tune teachers → signals → [search] → distil → tables and figures.
 Each rule is one `railkd` command that can be run by hand; every method is a rule of its own: distil_<method>.
 Which jobs have to run is decided by what the results hold: railkd/jobs_to_run.py.
 """

@@ -20,6 +20,7 @@ from railkd.method_sources import fingerprint, source_files
 from railkd.models import checkpoints
 from railkd.models.inspection import on_hub
 from railkd.outdated import MISSING, first_difference, judged, misjudged, missing_file, why_not_sealed_as
+from railkd.pretraining import general_distillation
 from railkd.records import run_record, sealed_files
 from railkd.records.digest_cache import Digests
 from railkd.teacher.cache import lacks
@@ -67,7 +68,7 @@ class Products:
         benchmark = self.benchmark
         if benchmark.synthetic:
             yield self._data()
-        pretrained = [name for name in benchmark.models if "pretrain" in benchmark.models[name]]
+        pretrained = filter(benchmark.pretrained_here, benchmark.models)
         for name in sorted(pretrained, key=lambda name: len(list(self._parents(name)))):
             yield self._pretrained(name)
         places = [(teacher, task) for teacher in benchmark.teachers for task in benchmark.teacher_tasks(teacher)]
@@ -88,22 +89,30 @@ class Products:
         return Product("data", tuple(self.layout.generated(self.benchmark)), (), why_not_sealed_as(folder, wanted))
 
     def _parents(self, name: str) -> Iterator[str]:
-        while "from" in (entry := self.benchmark.models[name]):
-            name = entry["from"]
+        while parent := self.benchmark.pretraining_teacher(name):
+            name = parent
             yield name
 
     def _pretrained(self, name: str) -> Product:
-        parent = self.benchmark.models[name].get("from")
-        inputs = [*self.layout.generated(self.benchmark), *self.layout.weights(self.benchmark, parent)]
-        why = why_not_sealed_as(self.layout.model(name), self.benchmark.pretraining_config(name))
-        return Product("pre-training", (self.layout.model(name) / "model.safetensors",), tuple(inputs), why)
+        benchmark, folder, parent = self.benchmark, self.layout.model(name), self.benchmark.pretraining_teacher(name)
+        inputs = [*self.layout.generated(benchmark), *self.layout.weights(benchmark, parent)]
+        wanted = benchmark.pretraining_config(name)
+        if parent and "general_distillation" in benchmark.models[name]:
+            teacher = self._model(parent)
+            if teacher is None and on_hub(benchmark, parent):  # which is not asked: it is taken to be what it was
+                with suppress(UserError, KeyError, TypeError):
+                    teacher = sealed_files.read_sealed(folder / sealed_files.SEAL)["made_of"]["teacher"]
+            wanted = general_distillation.made_of(benchmark, name, teacher, self._digests.of)
+        why = why_not_sealed_as(folder, wanted)
+        return Product("pre-training", (folder / "model.safetensors",), tuple(inputs), why)
 
     def _model(self, name: str) -> str | None:
         """A model's fingerprint as a run's record has it; None where it cannot be known before the job."""
         if name not in self._models:
             self._models[name] = None
             with suppress(UserError, OSError):
-                if on_hub(self.benchmark, name):  # which is not asked; its commit is in the configuration
+                here = self.benchmark.pretrained(name) is not None
+                if not here and on_hub(self.benchmark, name):  # which is not asked; its commit is in the configuration
                     return None
                 checkpoint = checkpoints.locate(self.benchmark, self.layout, name)
                 if Path(checkpoint.place).is_dir():
@@ -111,8 +120,8 @@ class Products:
         return self._models[name]
 
     def _tokenizer(self, name: str) -> str | None:
-        while "layers_of" in self.benchmark.models[name]:  # whose tokenizer is its parent's
-            name = self.benchmark.models[name]["layers_of"]
+        while "layers_of" in (entry := self.benchmark.models[name]) and not self.benchmark.pretrained_here(name):
+            name = entry["layers_of"]  # whose tokenizer it has
         if name not in self._tokenizers:
             self._tokenizers[name] = None
             with suppress(UserError, OSError):

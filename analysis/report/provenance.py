@@ -180,5 +180,17 @@ def origin(record: dict[str, Any]) -> dict[str, str]:
         "Suite": f"{origin.get('suite', '?')}, commit {str(commit)[:12] if commit else 'unknown'}"
         + (" with uncommitted changes" if dirty else ""),
         "Initialisation": f"{record['student']}: {origin.get('initialisation', 'unknown')}",
+        **_general_distillation(origin.get("general_distillation")),
         "Teacher signals": str(cost.get("regime", "unknown")).replace("none", "none in the training loop"),
     }
+
+
+def _general_distillation(facts: dict[str, Any] | None) -> dict[str, str]:
+    """How the student was distilled on text before any task, and what that cost; nothing where it was not."""
+    if not facts:
+        return {}
+    text = (
+        "{model}: {objective} of {teacher} on {text}, {steps:,.0f} steps, {tokens:,.0f} tokens, loss {first_loss:.3f} "
+        "→ {last_loss:.3f}, {seconds:,.0f} s on {device}"
+    )
+    return {"General distillation": text.format(**facts)}

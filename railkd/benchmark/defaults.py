@@ -56,6 +56,23 @@ PRETRAINING: dict[str, Any] = {
     "masked": 0.1,  # share of positions predicted
 }
 
+# of models.<name>.general_distillation
+GENERAL_DISTILLATION: dict[str, Any] = {
+    "column": "text",
+    "objective": "minilm_v2",  # minilm_v2 | distilbert_cos
+    "teacher_layer": None,  # of minilm_v2; null: the last
+    "relation_heads": None,  # of minilm_v2; null: 48, or the greatest number below that divides the width
+    "steps": 2000,
+    "batch_size": 32,  # rows
+    "max_length": 128,  # tokens of a row, special tokens included
+    "learning_rate": 1e-4,  # peak
+    "warmup": 0.06,  # share of the steps, linear; then linear decay to 0
+    "weight_decay": 0.01,  # AdamW, not on biases and layer norms
+    "max_gradient_norm": 1.0,
+    "precision": "auto",  # float32 | bfloat16 | auto
+    "dropout": None,  # null: as the checkpoint says
+}
+
 
 def resolved(defaults: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
     """Every setting at its value: the given ones over the defaults. A whole number for a fraction is that fraction."""

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from railkd.benchmark.config import SCHEMA
-from railkd.benchmark.defaults import DATA, PRETRAINING, SIZES, TRAINING
+from railkd.benchmark.defaults import DATA, GENERAL_DISTILLATION, PRETRAINING, SIZES, TRAINING
 from railkd.benchmark.schema_errors import KINDS
 from railkd.errors import unknown
 
@@ -18,6 +18,7 @@ DEFAULTS: dict[str, Mapping[str, Any]] = {  # section -> key -> default
     "data.sizes": SIZES,
     "training.teacher": TRAINING,
     "training.student": TRAINING,
+    "models.<name>.general_distillation": GENERAL_DISTILLATION,
     "models.<name>.pretrain": PRETRAINING,
 }
 SAME = "#/$defs/settings"  # keys that the section of a role has listed

@@ -1,14 +1,18 @@
 """Checks the entries of ``models:`` beyond the schema: which keys belong together, and that what they name exists."""
 
 import importlib.util
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
-from railkd.benchmark.paths import checkpoint_path
+from railkd.benchmark.defaults import GENERAL_DISTILLATION
+from railkd.benchmark.own_tasks import SUFFIXES
+from railkd.benchmark.paths import checkpoint_path, text_path
 from railkd.benchmark.specification import Benchmark
 from railkd.errors import UserError, unknown
 
 OF_PARTS = ("files", "version", "sha256")  # keys of an entry whose ``package`` is a list
+OF_RELATIONS = ("teacher_layer", "relation_heads")  # keys of general distillation with the objective minilm_v2
+TEXT_SUFFIXES = (".txt", *SUFFIXES)
 RUN_ONLY = ("precision",)  # settings of training that a model has which is only run
 
 
@@ -20,6 +24,7 @@ def check_models(benchmark: Benchmark) -> None:
         _check_parent(benchmark, name, entry, where)
         _check_place(benchmark, name, entry, where)
         _check_fine_tuned(entry, where)
+        _check_general_distillation(benchmark, name, entry, where)
         if entry.get("fine_tuned") and name in students:
             raise UserError(
                 f"{where}.fine_tuned: '{name}' is the student of pairs.{students[name]}, which is trained; expected "
@@ -71,6 +76,22 @@ def _check_fine_tuned(entry: dict[str, Any], where: str) -> None:
                 f"{where}.training.{key}: the model is fine-tuned already and is not trained; expected only "
                 f"{', '.join(RUN_ONLY)}"
             )
+
+
+def _check_general_distillation(benchmark: Benchmark, name: str, entry: dict[str, Any], where: str) -> None:
+    """Whether the text is present is checked with the data, before the first job."""
+    given, where = entry.get("general_distillation"), f"{where}.general_distillation"
+    if given is None:
+        return
+    if "layers_of" not in entry:
+        raise UserError(f"{where}: belongs to layers of another model, which is the teacher; expected layers_of")
+    objective = given.get("objective", GENERAL_DISTILLATION["objective"])
+    for key in OF_RELATIONS:
+        if given.get(key) is not None and objective != "minilm_v2":
+            raise UserError(f"{where}.{key}: belongs to objective: minilm_v2, but the objective is {objective}")
+    if PurePath(given["text"]).suffix.lower() not in TEXT_SUFFIXES:
+        raise UserError(f"{where}.text: '{given['text']}' has no known ending, expected {', '.join(TEXT_SUFFIXES)}")
+    text_path(benchmark, name)  # raises for a name that can be none
 
 
 def _installed(package: str) -> bool:

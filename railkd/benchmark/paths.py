@@ -31,6 +31,15 @@ def checkpoint_path(benchmark: Benchmark, model: str) -> Path:
     return path
 
 
+def text_path(benchmark: Benchmark, model: str) -> Path:
+    """The text of a model's general distillation: in the local mirror of the data, or relative to its file."""
+    given = str(benchmark.models[model]["general_distillation"]["text"])
+    root, beside = data_root(benchmark), resolve_path(benchmark, given)
+    assert beside is not None
+    mirrored = beside if root is None else root / given
+    return mirrored if mirrored.is_file() else beside
+
+
 def results_folder(benchmark: Benchmark, given: str | Path | None) -> Path:
     """Where a benchmark's results go: ``given``, without detours, else ``results/<name>`` in the working folder."""
     return Path(os.path.normpath(Path(given or Path("results") / benchmark.name).expanduser()))

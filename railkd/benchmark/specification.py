@@ -6,7 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from railkd.benchmark.defaults import DATA, PRETRAINING, SIZES, TRAINING, resolved
+from railkd.benchmark.defaults import DATA, GENERAL_DISTILLATION, PRETRAINING, SIZES, TRAINING, resolved
 from railkd.benchmark.own_tasks import SHARED, own_sets, own_tasks
 from railkd.benchmark.variants import Variant
 from railkd.method_facts import facts
@@ -242,22 +242,41 @@ class Benchmark:
         return {"model": self.model_config(teacher), "training": training, "seed": seed}
 
     def pretraining_config(self, model: str) -> dict[str, Any]:
-        """What a miniature backbone pre-trained here depends on, besides the text."""
+        """What a model pre-trained here depends on, besides the text, and the weights of its teacher."""
         return {"model": self.model_config(model), "seed": self.data["seed"]}
+
+    def pretrained_here(self, model: str) -> bool:
+        """Whether the workflow pre-trains a model: a miniature, or a student by general distillation."""
+        return bool(self.models[model].keys() & {"pretrain", "general_distillation"})
+
+    def pretraining_teacher(self, model: str) -> str | None:
+        """The model that one pre-trained here learns from and takes layers of; None for one that is on its own."""
+        entry = self.models[model]
+        return entry.get("from") or entry.get("layers_of")
 
     def pretrained(self, model: str) -> str | None:
         """The model pre-trained here whose weights a model begins with; None for a published checkpoint."""
         entry = self.models[model]
-        if "layers_of" in entry:
-            return self.pretrained(entry["layers_of"])
-        return model if "pretrain" in entry else None
+        if self.pretrained_here(model):
+            return model
+        return self.pretrained(entry["layers_of"]) if "layers_of" in entry else None
+
+    def miniature(self, model: str) -> dict[str, Any] | None:
+        """How a miniature is pre-trained, or the one whose layers a model has; None for a published checkpoint."""
+        entry = self.models[model]
+        return self.miniature(entry["layers_of"]) if "layers_of" in entry else entry.get("pretrain")
 
     def initialisation(self, model: str) -> str:
         """How a model's weights begin, in words: results name it, because it moves them as much as a method does."""
         entry = self.models[model]
         if "layers_of" in entry:
             which = "first {} layers of {}" if entry["keep"] == "first" else "every other layer, {} in all, of {}"
-            return which.format(entry["layers"], entry["layers_of"])
+            words = which.format(entry["layers"], entry["layers_of"])
+            if "general_distillation" in entry:
+                given = resolved(GENERAL_DISTILLATION, entry["general_distillation"])
+                text = Path(given["text"]).name
+                words += f", distilled on the text {text} ({given['objective']}, {given['steps']:,} steps)"
+            return words
         if "pretrain" in entry:
             return f"distilled from {entry['from']} in pre-training" if "from" in entry else "pre-trained on its own"
         place = Path(entry["path"]).name if "path" in entry else entry.get("hub") or entry["package"]
@@ -275,4 +294,7 @@ class Benchmark:
                 entry[key] = self.model_config(entry[key])
         if "pretrain" in entry:
             entry["pretrain"] = resolved(PRETRAINING, entry["pretrain"])
+        if "general_distillation" in entry:  # its text has a digest in what the weights were made of
+            given = {k: v for k, v in entry["general_distillation"].items() if k != "text"}
+            entry["general_distillation"] = resolved(GENERAL_DISTILLATION, given)
         return entry

@@ -26,6 +26,7 @@ def _check(benchmark: Benchmark, layout: Layout, reach: bool) -> None:
     from railkd.data.reading import check_files
     from railkd.jobs.model_sizes import setting_for, shape
     from railkd.models.inspection import look_at_all, on_hub, require_readable
+    from railkd.pretraining import general_distillation
 
     require(benchmark.tracker, f"{benchmark.path}: tracker")
     check_files(benchmark)
@@ -36,9 +37,17 @@ def _check(benchmark: Benchmark, layout: Layout, reach: bool) -> None:
             except UserError as error:
                 raise UserError(f"{benchmark.path}: methods.{method}: {error}") from None
     used = dict.fromkeys(spec[role] for spec in benchmark.pairs.values() for role in ("teacher", "student"))
+    distilled = [model for model, entry in benchmark.models.items() if "general_distillation" in entry]
+    used |= dict.fromkeys(distilled)
     known = [model for model in used if reach or not on_hub(benchmark, model)]
     seen = look_at_all(benchmark, layout, known)
     shapes = {model: shape(benchmark, layout, model) for model in known}
+    for model in distilled:
+        setting = None
+        if model in shapes:
+            sizes = shape(benchmark, layout, benchmark.models[model]["layers_of"]), shapes[model]
+            setting = setting_for(*sizes, benchmark.task(benchmark.tasks[0]))
+        general_distillation.check(benchmark, model, setting, seen.get(model))
     for cell in benchmark.cells():
         pair = benchmark.pairs[cell.pair]
         if benchmark.external(cell.method) or not {pair["teacher"], pair["student"]} <= shapes.keys():

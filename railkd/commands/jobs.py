@@ -52,12 +52,18 @@ def _data(arguments: argparse.Namespace) -> None:
 
 
 def _pretrain(arguments: argparse.Namespace, benchmark: "Benchmark", layout: "Layout", log: Log) -> None:
+    from railkd.pretraining import general_distillation
     from railkd.pretraining.masked_lm import pretrain
 
     model = arguments.model
     entry = benchmark.models[model]
+    if "general_distillation" in entry:
+        general_distillation.distil(benchmark, layout, model, _device(arguments), log)
+        return
     if "pretrain" not in entry:
-        raise UserError(f"--model {model}: is not pre-trained here (models.{model} has no key 'pretrain')")
+        raise UserError(
+            f"--model {model}: is not pre-trained here (models.{model} has no key 'pretrain' or 'general_distillation')"
+        )
     parent = layout.model(entry["from"]) if "from" in entry else None
     corpus = layout.data() / "corpus" / "corpus.parquet"
     try:
@@ -138,7 +144,7 @@ COMMANDS = [
     Command("data", "Generate the texts of MiniGLUE.", f"railkd data {FILE}", declare_benchmark, _data),
     Command(
         "pretrain",
-        "Pre-train a miniature backbone of the benchmark file.",
+        "Pre-train a miniature of the benchmark file, or distil one of its students on text before any task.",
         f"railkd pretrain {FILE} --model bert12 --threads 2",
         _declare_pretrain,
         _computes(_pretrain),

@@ -1,4 +1,4 @@
-"""Reads a file of examples of one's own: CSV, TSV, JSON lines or parquet, through the library `datasets`.
+"""Reads a file of one's own, of examples or of text: CSV, TSV, JSON lines, parquet or plain text, through `datasets`.
 
 A text file is first looked at line by line, because a parser that goes on after a mistake loses or shifts examples: its
 encoding, the number of fields in every row, quotes, JSON.
@@ -25,8 +25,9 @@ LONGEST_FIELD = 2**31 - 1  # characters; Python's csv stops at 131,072
 def read(path: Path, source: Source) -> "pd.DataFrame":
     """A file's examples; the index of a text file is the line on which each begins, from 1.
 
-    Columns of a CSV or TSV file hold text as it stands: "NA" and "null" are texts, not missing values. Nothing is kept
-    on disk. Raises UserError that names the file, and the line where there is one.
+    Columns of a CSV or TSV file hold text as it stands: "NA" and "null" are texts, not missing values. A plain text
+    (.txt) is one column ``text`` of paragraphs: blank lines separate them, and without any each line is one. Nothing is
+    kept on disk. Raises UserError that names the file, and the line where there is one.
     """
     if not path.is_file():
         raise UserError(f"{path}: no such file")
@@ -40,8 +41,10 @@ def read(path: Path, source: Source) -> "pd.DataFrame":
     elif kind == ".jsonl":
         lines = _look_at_json(path)
         frame = _load(path, "json", {})
+    elif kind == ".txt":
+        frame = _load(path, "text", {"sample_by": _look_at_lines(path), "encoding": "utf-8-sig"})
     else:
-        _look_at_footer(path)
+        look_at_footer(path)
         frame = _load(path, "parquet", {})
     if lines is not None and len(lines) == len(frame):
         frame.index = lines
@@ -136,7 +139,19 @@ def _look_at_rows(path: Path, separator: str, quoted: bool) -> tuple[list[str], 
     return header, lines
 
 
-def _look_at_footer(path: Path) -> None:
+def _look_at_lines(path: Path) -> str:
+    """What a paragraph of a plain text file is, in the word of `datasets`: ``paragraph`` or ``line``."""
+    blank, seen = False, False  # a blank line behind a written one; a written line
+    separated = False
+    for line in _decoded(path):
+        written = bool(line.strip("\r\n"))
+        separated = separated or (written and blank)
+        seen = seen or written
+        blank = seen and not written
+    return "paragraph" if separated else "line"
+
+
+def look_at_footer(path: Path) -> None:
     """Raises UserError unless a parquet file has rows."""
     import pyarrow.parquet
 

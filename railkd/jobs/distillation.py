@@ -149,8 +149,9 @@ def _attempt(job: _Job, spec: RunSpec, state: State, share: float, say: Log) -> 
 def _keeping(job: _Job, spec: RunSpec, model: "PreTrainedModel", say: Log) -> Write:
     """What writes the record of a trained student, and its weights where they are to be kept."""
     checkpoint = _checkpoint(job, spec)
-    own = job.benchmark.pretrained(spec.student) is not None
-    licence = model_card.OWN if own else model_card.licence_of(Path(checkpoint.place))
+    own = job.benchmark.miniature(spec.student) is not None
+    published = checkpoints.locate(job.benchmark, job.layout, spec.student, distilled=False)
+    licence = model_card.OWN if own else model_card.licence_of(Path(published.place))
 
     def save(folder: Path, card: str, made_of: Any) -> None:
         tokenizer = checkpoints.load_tokenizer(checkpoint, f"models.{spec.student}")

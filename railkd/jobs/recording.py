@@ -132,6 +132,7 @@ def _provenance(spec: RunSpec, prepared: Prepared, trained: Trained) -> dict[str
         **provenance.provenance(),
         "resolved": spec.resolved,
         "initialisation": spec.initialisation,
+        **({"general_distillation": spec.distilled} if spec.distilled else {}),
         "sources": {split: "/".join(place.split("/")[-2:]) for split, place in prepared.facts["sources"].items()},
         "started": trained.started,
         "finished": provenance.now(),

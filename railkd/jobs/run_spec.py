@@ -10,6 +10,7 @@ from railkd.benchmark.specification import Benchmark, Cell
 from railkd.data.batches import Prepared
 from railkd.method_sources import fingerprint, source_files
 from railkd.models import checkpoints
+from railkd.pretraining import general_distillation
 from railkd.records import hashes, run_record, sealed_files
 from railkd.records.fields import run_label
 from railkd.tracking import TrackedRun
@@ -35,6 +36,7 @@ class RunSpec:
     inputs: dict[str, str]  # what the run reads -> its fingerprint
     resolved: dict[str, str | None]  # model -> its commit on the hub; None for a local one
     initialisation: str  # how the student's weights begin, in words
+    distilled: dict[str, Any] | None  # of the general distillation that these come from, if they do
     record: Path  # where its record goes; its predictions and its saved student lie beside it
     kept: Path  # the copy of the record that the workflow does not know
 
@@ -120,6 +122,7 @@ def of_cell(
             inputs=inputs,
             resolved=resolved,
             initialisation=benchmark.initialisation(student),
+            distilled=general_distillation.summary(benchmark, layout, student),
             record=record,
             kept=layout.kept(record),
         )
@@ -147,6 +150,7 @@ def of_teacher(benchmark: Benchmark, layout: Layout, teacher: str, task: str, pr
         inputs={"data": prepared.facts["sha256"], "backbone": checkpoints.fingerprint(checkpoint, commit)},
         resolved={teacher: commit},
         initialisation=benchmark.initialisation(teacher),
+        distilled=general_distillation.summary(benchmark, layout, teacher),
         record=record,
         kept=layout.kept(record),
     )

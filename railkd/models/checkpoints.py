@@ -33,23 +33,21 @@ class Checkpoint:
         return {"revision": self.revision} if self.revision else {}
 
 
-def locate(benchmark: Benchmark, layout: Layout, name: str) -> Checkpoint:
-    """The checkpoint behind a model of the benchmark file; raises UserError when a local one is missing."""
+def locate(benchmark: Benchmark, layout: Layout, name: str, distilled: bool = True) -> Checkpoint:
+    """The checkpoint behind a model of the benchmark file; raises UserError when a local one is missing.
+
+    With ``distilled=False`` what it was before any general distillation: layers of a published checkpoint.
+    """
     entry = benchmark.models[name]
     fine_tuned = bool(entry.get("fine_tuned"))
-    if "pretrain" in entry:
+    if "pretrain" in entry or (distilled and "general_distillation" in entry):
         return Checkpoint(str(layout.model(name)))
     if "path" in entry:
         return Checkpoint(str(checkpoint_path(benchmark, name)), fine_tuned=fine_tuned)
     if "package" in entry:
         return Checkpoint(str(_in_packages(entry, f"models.{name}")), fine_tuned=fine_tuned)
     if "layers_of" in entry:
-        parent = locate(benchmark, layout, entry["layers_of"])
-        where = f"models.{entry['layers_of']}"
-        depth = positive(read_config(parent, where), "num_hidden_layers", where)
-        there = parent.layers or tuple(range(1, depth + 1))  # the parent may itself have some layers only
-        taken = taken_layers(len(there), entry["layers"], entry["keep"], name)
-        return Checkpoint(parent.place, parent.revision, tuple(there[i - 1] for i in taken))
+        return layers_taken(benchmark, layout, name, distilled)
     root = model_root(benchmark)
     if root is not None:
         folder = root / entry["hub"]
@@ -62,6 +60,17 @@ def locate(benchmark: Benchmark, layout: Layout, name: str) -> Checkpoint:
             )
         return Checkpoint(str(folder), there, fine_tuned=fine_tuned)
     return Checkpoint(entry["hub"], entry.get("revision"), fine_tuned=fine_tuned)
+
+
+def layers_taken(benchmark: Benchmark, layout: Layout, name: str, distilled: bool = True) -> Checkpoint:
+    """The layers of another model with which a model that has ``layers_of`` begins; ``distilled`` as in ``locate``."""
+    entry = benchmark.models[name]
+    parent = locate(benchmark, layout, entry["layers_of"], distilled)
+    where = f"models.{entry['layers_of']}"
+    depth = positive(read_config(parent, where), "num_hidden_layers", where)
+    there = parent.layers or tuple(range(1, depth + 1))  # the parent may itself have some layers only
+    taken = taken_layers(len(there), entry["layers"], entry["keep"], name)
+    return Checkpoint(parent.place, parent.revision, tuple(there[i - 1] for i in taken))
 
 
 def _in_packages(entry: dict[str, Any], where: str) -> Path:

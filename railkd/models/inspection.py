@@ -7,10 +7,11 @@ The weights stay on disk: a model is assembled from stand-ins (see ``stand_ins``
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from torch import nn
 
+from railkd.benchmark.defaults import GENERAL_DISTILLATION, resolved
 from railkd.benchmark.paths import Layout, model_root
 from railkd.benchmark.specification import Benchmark
 from railkd.errors import UserError
@@ -23,6 +24,8 @@ from railkd.tasks import Task
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+DISTILLED_LENGTH = "general_distillation.max_length"
 
 
 @dataclass(frozen=True)
@@ -64,9 +67,14 @@ def _require_fit(
                 f"{where}: its tokenizer pads with id {tokenizer.pad_token_id}, but its positions take "
                 f"id {table.padding_idx} for padding"
             )
+    _require_positions(lengths, usable, where)
+
+
+def _require_positions(lengths: dict[str, int], usable: int, where: str) -> None:
     for key, length in lengths.items():
         if length > usable:
-            raise UserError(f"data.{key}: {length} tokens, but {where} has positions for {usable}")
+            place = where if key == DISTILLED_LENGTH else "data"
+            raise UserError(f"{place}.{key}: {length} tokens, but {where} has positions for {usable}")
 
 
 def look(
@@ -76,7 +84,8 @@ def look(
     where: str,
     orders: Sequence[tuple[int, ...]] = (),
 ) -> Seen:
-    """Everything that can be known of a model before compute; ``lengths``: key of the benchmark file -> tokens.
+    """Everything that can be known of a model before compute; ``lengths``: key of the benchmark file, of ``data`` or
+    DISTILLED_LENGTH of the model, -> tokens.
 
     ``orders``: those into which the outputs of a fine-tuned checkpoint are to be put. Raises UserError, one line that
     names what is wrong and what was expected.
@@ -130,17 +139,18 @@ def look_at_all(benchmark: Benchmark, layout: Layout, names: Sequence[str]) -> d
         lengths["ood_max_length"] = data["ood_max_length"]
     seen: dict[str, Seen] = {}
     for name in names:
-        own = _pretrained(benchmark, name)
+        entry, own = lengths, benchmark.miniature(name)
+        if "general_distillation" in benchmark.models[name]:
+            given = resolved(GENERAL_DISTILLATION, benchmark.models[name]["general_distillation"])
+            entry = {**lengths, DISTILLED_LENGTH: given["max_length"]}
         if own is None:
-            checkpoint = checkpoints.locate(benchmark, layout, name)
+            checkpoint = checkpoints.locate(benchmark, layout, name, distilled=False)
             tasks = [benchmark.task(task) for task in benchmark.teacher_tasks(name) or benchmark.tasks]
             with _quiet():
                 orders = _orders(benchmark, checkpoint, name, tasks)
-                seen[name] = look(checkpoint, tasks[0].outputs, lengths, f"models.{name}", orders)
+                seen[name] = look(checkpoint, tasks[0].outputs, entry, f"models.{name}", orders)
             continue
-        for key, length in lengths.items():
-            if length > own["max_length"]:
-                raise UserError(f"data.{key}: {length} tokens, but models.{name} has positions for {own['max_length']}")
+        _require_positions(entry, own["max_length"], f"models.{name}")
     for pair in benchmark.pairs.values():
         teacher, student = pair["teacher"], pair["student"]
         if {teacher, student} <= seen.keys():
@@ -155,14 +165,6 @@ def _orders(benchmark: Benchmark, checkpoint: Checkpoint, model: str, tasks: Seq
     config = checkpoints.read_config(checkpoint, f"models.{model}")
     labels = benchmark.models[model].get("labels")
     return [output_order(config, labels, task, f"models.{model}") for task in tasks]
-
-
-def _pretrained(benchmark: Benchmark, model: str) -> dict[str, Any] | None:
-    """How the workflow pre-trains a model, or the one whose layers it has; None for a checkpoint."""
-    entry = benchmark.models[model]
-    if "layers_of" in entry:
-        return _pretrained(benchmark, entry["layers_of"])
-    return entry.get("pretrain")
 
 
 def require_readable(seen: dict[str, Seen], method: Method, teacher: str, student: str, where: str) -> None:

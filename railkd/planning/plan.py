@@ -20,6 +20,7 @@ from railkd.jobs.model_sizes import poolings_needed, setting_for
 from railkd.method_facts import facts
 from railkd.methods import build
 from railkd.planning.untrained_models import configuration, made_up, settle, untrained
+from railkd.pretraining.general_distillation import keys_of
 from railkd.random_streams import stream
 from railkd.records.sealed_files import read_json
 from railkd.signals import Batch
@@ -232,7 +233,11 @@ def _run(
 
 
 def _pretraining(benchmark: Benchmark, name: str, cost: dict[str, dict[str, float]]) -> float:
-    """Seconds of pre-training a miniature: its steps cost about what fine-tuning's do."""
+    """Seconds of pre-training: its steps cost about what fine-tuning's do, in general distillation by their tokens."""
+    if "general_distillation" in benchmark.models[name]:
+        keys, teacher = keys_of(benchmark, name), cost.get(benchmark.models[name]["layers_of"], {})
+        step = cost[name]["step"] + teacher.get("forward", cost[name]["step"])
+        return float(keys["steps"] * keys["batch_size"] * step * max(1.0, keys["max_length"] / MEAN_LENGTH))
     entry = benchmark.models[name].get("pretrain")
     if entry is None:
         return 0.0

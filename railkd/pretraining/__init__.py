@@ -1,1 +1,1 @@
-"""Pre-trains the miniature backbones as masked language models."""
+"""Pre-trains before any task: miniature backbones as masked language models, students by general distillation."""

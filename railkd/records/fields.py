@@ -58,12 +58,17 @@ FIELDS: dict[str, tuple[type | tuple[type, ...], str]] = {
     "provenance": (
         dict,
         "suite version, commit, dirty, versions of libraries, host hardware, started, finished (UTC); initialisation: "
-        "how the student's weights began, in words",
+        "how the student's weights began, in words; general_distillation (left out where there was none): "
+        "DISTILLED_TEXTS and DISTILLED_NUMBERS of the general distillation that they come from",
     ),
     "checksum": (str, "SHA-256 of the rest of the record as canonical JSON; may be left out"),
 }
 OPTIONAL = {"diagnostics", "method_class", "checksum"}
 COSTS = ("train_seconds", "step_seconds", "steps", "resumed", "eval_seconds", "peak_memory_bytes", "threads")
+
+# of a general distillation, in provenance
+DISTILLED_TEXTS = ("model", "teacher", "text", "text_sha256", "objective", "device", "precision")
+DISTILLED_NUMBERS = ("steps", "tokens", "first_loss", "last_loss", "seconds", "threads")
 
 
 def _number(value: Any) -> bool:
@@ -101,6 +106,14 @@ SHAPES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "method_record/layer_counts": (_matrix, "rows of numbers, of one length"),
     "fingerprints/*": (_text, "a text"),
     "predictions/*": (_text, "a text"),
+    "provenance/general_distillation": (
+        lambda v: (
+            isinstance(v, Mapping)
+            and all(isinstance(v.get(key), str) for key in DISTILLED_TEXTS)
+            and all(_number(v.get(key)) for key in DISTILLED_NUMBERS)
+        ),
+        f"the texts {', '.join(DISTILLED_TEXTS)} and the numbers {', '.join(DISTILLED_NUMBERS)}",
+    ),
     "provenance/versions": (lambda v: v is None or isinstance(v, Mapping), "library -> version"),
     **{f"cost/{key}": (lambda v: v is None or (_number(v) and v >= 0), "a number") for key in COSTS},
     **{f"cost/{key}": (_text, "a text") for key in ("regime", "device", "precision", "data")},

@@ -72,6 +72,7 @@ class Steps:
         )
         self.clipped = [p for group in self.optimizer.param_groups for p in group["params"]]
         self.per_epoch = math.ceil(len(self.split) / settings.batch_size)
+        self.total = self.per_epoch * settings.epochs  # steps after which the learning rate is 0
         longest, budget = data.facts["max_length"], data_budget(self.device, settings.device_memory)
         padded = method.pooling == "mean_padded"
         type_ids = uses_type_ids(model)
@@ -111,7 +112,7 @@ class Steps:
     def _set_learning_rate(self) -> None:
         """The schedule's rate for the coming step, and what weight decay does with it to the rows left out."""
         settings = self.settings
-        factor = learning_rate_factor(self.done, self.per_epoch * settings.epochs, settings.warmup)
+        factor = learning_rate_factor(self.done, self.total, settings.warmup)
         for group in self.optimizer.param_groups:
             group["lr"] = settings.learning_rate * factor
         self.shrink *= 1 - self.learning_rate * settings.weight_decay

@@ -90,8 +90,8 @@ PAGE = report(str(L.document("report", "html")), category="Report")
 
 
 def pretrained_models():
-    """The backbones that the workflow pre-trains."""
-    return [L.model(name) / "model.safetensors" for name in B.models if "pretrain" in B.models[name]]
+    """The models that the workflow pre-trains."""
+    return [L.model(name) / "model.safetensors" for name in B.models if B.pretrained_here(name)]
 
 
 def prepared_data():
@@ -133,8 +133,8 @@ def teacher_weights(wildcards):
 
 
 def parent_weights(wildcards):
-    """The model that a backbone is pre-trained as a student of, if any."""
-    return L.weights(B, B.models[wildcards.model].get("from"))
+    """The weights, pre-trained here too, that a model is pre-trained as a student of, if any."""
+    return L.weights(B, B.pretraining_teacher(wildcards.model))
 
 
 def cell_inputs(pair, method, seeds):

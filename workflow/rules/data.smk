@@ -1,4 +1,4 @@
-"""Text: MiniGLUE and the backbones pre-trained on it, and every task tokenised for a teacher and its students."""
+"""Text: MiniGLUE, the models pre-trained here on it or on plain text, and every task tokenised for a teacher and its students."""
 
 
 if B.synthetic:

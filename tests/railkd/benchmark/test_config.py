@@ -19,6 +19,7 @@ from railkd.method_sources import available
 from railkd.random_streams import stream, stream_seed
 from railkd.records.hashes import canonical, sha256_text
 
+TEXT = {"text": "texts/books.txt", "steps": 1000}
 BERT = {"family": "bert", "layers": 4, "width": 16, "heads": 2, "vocabulary": 600, "max_length": 64, "steps": 1,
         "batch_size": 8, "learning_rate": 1e-3}  # fmt: skip
 
@@ -158,6 +159,7 @@ def test_initialisation_in_words(make_benchmark: Any) -> None:
             "models.own": {"pretrain": BERT},
             "models.from": {"pretrain": {**BERT, "layers": 2}, "from": "own"},
             "models.far": {"hub": "someone/far-away"},
+            "models.general": {"layers_of": "bert4", "layers": 2, "keep": "first", "general_distillation": TEXT},
         }
     )
     assert {name: benchmark.initialisation(name) for name in benchmark.models} == {
@@ -169,6 +171,7 @@ def test_initialisation_in_words(make_benchmark: Any) -> None:
         "own": "pre-trained on its own",
         "from": "distilled from own in pre-training",
         "far": "checkpoint someone/far-away",
+        "general": "first 2 layers of bert4, distilled on the text books.txt (minilm_v2, 1,000 steps)",
     }
 
 
@@ -176,8 +179,12 @@ BENCHMARKS = sorted(p for p in (ROOT / "benchmarks").glob("*.yaml") if p.stem !=
 
 
 @pytest.mark.parametrize("path", BENCHMARKS, ids=lambda p: p.stem)
-def test_the_suites_benchmarks_are_valid(path: Path, trained_encoders: Path) -> None:
+def test_the_suites_benchmarks_are_valid(path: Path, trained_encoders: Path, tmp_path: Path) -> None:
     benchmark = config.load(path)
+    texts = [entry["general_distillation"] for entry in benchmark.models.values() if "general_distillation" in entry]
+    for number, given in enumerate(texts):  # which a user brings
+        given["text"] = str(tmp_path / f"{number}.txt")
+        Path(given["text"]).write_text("a film about the garden\n" * given["batch_size"])
     assert benchmark.name == path.stem and list(benchmark.cells())
     check(benchmark, Layout("results"), reach=False)
 

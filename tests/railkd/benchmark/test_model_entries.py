@@ -6,6 +6,8 @@ import pytest
 
 from railkd.errors import UserError
 
+HALF = {"layers_of": "bert4", "layers": 2, "keep": "every_other"}
+
 
 @pytest.mark.parametrize(
     ("changes", "message"),
@@ -23,6 +25,17 @@ from railkd.errors import UserError
         ({"models.bert4": {"package": ["a", "a"], "files": "*"}}, "models.bert4.package: .*non-unique"),
         ({"models.bert4": {"package": "no_such_package_here"}}, "'no_such_package_here' is not installed"),
         ({"models.bert4": {"package": "no-dash"}}, "models.bert4.package: 'no-dash' does not match"),
+        ({"models.bert4.general_distillation": {"text": "a.txt"}},
+         "models.bert4.general_distillation: belongs to layers of another model.* expected layers_of"),
+        ({"models.s": {**HALF, "general_distillation": {}}}, "models.s.general_distillation: 'text' is a required"),
+        ({"models.s": {**HALF, "general_distillation": {"text": "a.txt", "step": 1}}},
+         "models.s.general_distillation: unknown key 'step'; did you mean 'steps'"),
+        ({"models.s": {**HALF, "general_distillation": {"text": "a.pdf"}}},
+         "models.s.general_distillation.text: 'a.pdf' has no known ending, expected .txt, .csv"),
+        ({"models.s": {**HALF, "general_distillation": {"text": f"{'a' * 300}.txt"}}}, "yaml: .*File name too long"),
+        ({"models.s": {**HALF, "general_distillation":
+                       {"text": "a.txt", "objective": "distilbert_cos", "relation_heads": 2}}},
+         "general_distillation.relation_heads: belongs to objective: minilm_v2, but the objective is distilbert_cos"),
     ],
 )  # fmt: skip
 def test_entries_whose_keys_do_not_go_together(make_benchmark: Any, changes: dict[str, Any], message: str) -> None:
