@@ -60,12 +60,34 @@ def write_audit(benchmark: ReportedBenchmark, layout: Layout) -> dict[Path, byte
 def write_report(benchmark: ReportedBenchmark, layout: Layout) -> dict[Path, bytes]:
     """report.md and report.html, from the same contents."""
     from analysis import load
-    from analysis.report import contents, html_page, markdown
+    from analysis.report import catalogue, contents, html_page, markdown
 
     gathered = contents.gather(benchmark, load.read(benchmark, layout.root), layout.root)
+    steps: dict[str, list[int | str]] = {
+        "tables": [*range(1, 7)],
+        "figures": [*catalogue.DRAWINGS, *catalogue.AVERAGED],
+    }
+    for step, asked in steps.items():
+        if not any(benchmark.drawn_from(name) for name in asked):  # then the workflow has no job for it
+            delete_outdated(layout, step, [])
+            layout.checksums(step).unlink(missing_ok=True)
     contents.check_written(gathered)
     texts = {"md": markdown.compose(gathered), "html": html_page.compose(gathered)}
     return {layout.document("report", kind): text.encode() for kind, text in texts.items()}
+
+
+def delete_outdated(layout: Layout, step: str, names: list[str]) -> None:
+    """Deletes the tables or figures that a step wrote earlier and that are not among ``names``, its files now: the
+    benchmark file no longer names them, and nothing would make them again when their runs change."""
+    from railkd.records.sealed_files import read_sealed
+
+    try:
+        former = read_sealed(layout.checksums(step))["files"]
+    except (UserError, KeyError, TypeError):
+        return
+    for path in (layout.root / name for name in former if name not in names):
+        if path.parent in (layout.root / "tables", layout.root / "figures"):
+            path.unlink(missing_ok=True)
 
 
 def write(step: str, benchmark: ReportedBenchmark, layout: Layout) -> None:
@@ -79,6 +101,7 @@ def write(step: str, benchmark: ReportedBenchmark, layout: Layout) -> None:
     for path, content in files.items():
         write_bytes(path, content)
     names = [str(path.relative_to(layout.root)) for path in files]
+    delete_outdated(layout, step, names)
     seal(layout.root, names, layout.checksums(step), made_of.digests(benchmark.file, layout)[step])
     if step == "claims":  # only now: what is printed is written
         from analysis.claims import verdicts

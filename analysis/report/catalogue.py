@@ -90,6 +90,8 @@ DRAWINGS = {
     ),
 }
 
+AVERAGED = (2, 3)  # the tables whose averages are a figure too
+
 
 def tables_of(benchmark: ReportedBenchmark, runs: Runs, results: Path) -> list[Table]:
     """The tables that a pair names, in the paper's order."""
@@ -112,7 +114,7 @@ def drawings_of(benchmark: ReportedBenchmark) -> dict[str, Drawing]:
 def figures_of(benchmark: ReportedBenchmark, runs: Runs) -> dict[str, dict[str, bytes]]:
     """The files of every figure: those that a pair names, and the averages where a pair names Table 2 or 3."""
     files = {name: files_of_figure(drawing, benchmark, runs) for name, drawing in drawings_of(benchmark).items()}
-    tables = [paper_tables.glue(benchmark, runs, number) for number in (2, 3) if benchmark.drawn_from(number)]
+    tables = [paper_tables.glue(benchmark, runs, number) for number in AVERAGED if benchmark.drawn_from(number)]
     if tables:
         data = report_plots.averages_frame(tables)
         drawn = style.saved(report_plots.averages(benchmark, data, page=False))
