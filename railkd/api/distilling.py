@@ -11,7 +11,7 @@ from railkd.api.models import borrowed_student, borrowed_teacher, require_models
 from railkd.api.options import check_options
 from railkd.api.progress_bar import ProgressBar
 from railkd.benchmark.config import SCHEMA
-from railkd.benchmark.defaults import TRAINING
+from railkd.benchmark.defaults import LATER, TRAINING
 from railkd.benchmark.schema_errors import settings_error
 from railkd.data.batches import Prepared
 from railkd.devices import device_for, precision
@@ -21,6 +21,7 @@ from railkd.methods import build, find, options_of
 from railkd.methods.base import Method, Setting, reads_teacher
 from railkd.methods.mistakes import blame
 from railkd.models import classifier, probe
+from railkd.models.compiled import require_compiler
 from railkd.random_streams import seed_global
 from railkd.teacher.live import LiveTeacher
 from railkd.teacher.memory import SignalsInMemory
@@ -161,7 +162,10 @@ def _settings(training: Mapping[str, Any] | None, seed: Any, device: str) -> Tra
         raise error
     if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
         raise UserError(f"seed: {seed!r}, expected a whole number from 0")
-    return TrainingSettings.of(given, seed, device_for(device))
+    settings = TrainingSettings.of(given, seed, device_for(device))
+    if settings.compile:
+        require_compiler(settings.device)
+    return settings
 
 
 def _method(name: str, setting: Setting, options: dict[str, Any], settings: TrainingSettings) -> Method:
@@ -187,7 +191,7 @@ def _result(
     return Result(
         method=name,
         options={key: options.get(key, option.default) for key, option in options_of(kind).items()},
-        training={key: getattr(settings, key) for key in TRAINING if key != "dropout"},
+        training={key: getattr(settings, key) for key in (*TRAINING, *LATER) if key != "dropout"},
         best_epoch=outcome.best_epoch,
         scores=best["dev"],
         epochs=outcome.epochs,
@@ -216,6 +220,8 @@ def _train(
     def source() -> tuple[Teacher | None, float]:
         started = time.perf_counter()
         signals = None if teacher is None else _signals(teacher, method, data, settings)
+        if isinstance(signals, LiveTeacher):
+            lent.callback(signals.quicken())
         return signals, time.perf_counter() - started
 
     def attempt(share: float) -> Outcome:
@@ -223,7 +229,7 @@ def _train(
             probe.require_padding_unread(student, data, settings.device, "student")
             return _loop(student, make(), source()[0], data, replace(settings, device_memory=share), listeners)
 
-    with borrowed_teacher(teacher, whole):
+    with borrowed_teacher(teacher, whole) as lent:
         if teacher is not None:
             probe.require_padding_unread(teacher, data, settings.device, "teacher")
         outcome = with_less_memory(attempt, settings.device_memory, warn)

@@ -102,16 +102,16 @@ def setting_of(teacher: "PreTrainedModel", student: "PreTrainedModel", train_lab
 
 
 @contextmanager
-def borrowed_teacher(teacher: "PreTrainedModel | None", whole: bool) -> Iterator[None]:
+def borrowed_teacher(teacher: "PreTrainedModel | None", whole: bool) -> Iterator[ExitStack]:
     """Inside the block a run may freeze the teacher, and unless ``whole`` its last layer computes its first position
-    alone; after it the teacher is as it was, but for its device.
+    alone; after it the teacher is as it was, but for its device. Yields the stack of what is called at the end.
     """
     with ExitStack() as stack:
         if teacher is not None:
             _lend(teacher, whole, stack)
             for parameter in teacher.parameters():
                 stack.callback(parameter.requires_grad_, parameter.requires_grad)
-        yield
+        yield stack
 
 
 @contextmanager

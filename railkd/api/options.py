@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from railkd.benchmark.defaults import TRAINING
+from railkd.benchmark.defaults import LATER, TRAINING
 from railkd.errors import UserError, unknown
 from railkd.methods import find, options_of
 
@@ -15,7 +15,7 @@ def check_options(method: str, options: Mapping[str, Any], arguments: Iterable[s
     """
     known = options_of(find(method))
     for key, value in options.items():
-        if key not in known and key in TRAINING and arguments:
+        if key not in known and key in TRAINING | LATER and arguments:
             raise UserError(f"{key}: is no option of {method} but a setting: write training={{'{key}': {value!r}}}")
         if key not in known:
             raise unknown("option", key, [*known, *arguments], method)

@@ -37,6 +37,10 @@ TRAINING: dict[str, Any] = {
     "dropout": None,  # null: as the checkpoint says
 }
 
+# of training.<role> too, but in a run's configuration only where they are not at their default: they are younger than
+# published records, whose hashes cover every other key
+LATER: dict[str, Any] = {"compile": False}
+
 # of models.<name>.pretrain
 PRETRAINING: dict[str, Any] = {
     "family": None,  # bert | roberta | distilbert
@@ -78,3 +82,9 @@ def resolved(defaults: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str,
     """Every setting at its value: the given ones over the defaults. A whole number for a fraction is that fraction."""
     fractions = {k: float(v) for k, v in given.items() if type(v) is int and isinstance(defaults.get(k), float)}
     return {**defaults, **given, **fractions}
+
+
+def resolved_training(defaults: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """``resolved`` for settings of training: a key of ``LATER`` is in it only where it is not at its default."""
+    settings = resolved(defaults, given)
+    return {key: value for key, value in settings.items() if key not in LATER or value != LATER[key]}

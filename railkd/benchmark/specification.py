@@ -6,7 +6,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from railkd.benchmark.defaults import DATA, GENERAL_DISTILLATION, PRETRAINING, SIZES, TRAINING, resolved
+from railkd.benchmark.defaults import (
+    DATA,
+    GENERAL_DISTILLATION,
+    PRETRAINING,
+    SIZES,
+    TRAINING,
+    resolved,
+    resolved_training,
+)
 from railkd.benchmark.own_tasks import SHARED, own_sets, own_tasks
 from railkd.benchmark.variants import Variant
 from railkd.method_facts import facts
@@ -171,12 +179,19 @@ class Benchmark:
         settings = {k: v for k, v in given.items() if k != "tasks"}
         settings.update(given.get("tasks", {}).get(task, {}))
         settings.update(self.models[model].get("training", {}))
-        return resolved(TRAINING, settings)
+        return resolved_training(TRAINING, settings)
 
     def student_training(self, pair: str, task: str) -> dict[str, Any]:
         """Training settings of a pair's students: those of its student (see ``training``) < pairs.<pair>.training."""
         spec = self.pairs[pair]
-        return resolved(self.training("student", spec["student"], task), spec.get("training", {}))
+        return resolved_training(self.training("student", spec["student"], task), spec.get("training", {}))
+
+    @property
+    def compiles(self) -> bool:
+        """Whether a training of the file asks for a compiled forward pass."""
+        teachers = (self.training("teacher", name, task) for name in self.teachers for task in self.teacher_tasks(name))
+        students = (self.student_training(pair, task) for pair in self.pairs for task in self.pair_tasks(pair))
+        return any(settings.get("compile") for settings in (*teachers, *students))
 
     def grid(self) -> list[dict[str, Any]]:
         """The points of the hyper-parameter search, the same for every method; empty without a search."""
@@ -228,7 +243,7 @@ class Benchmark:
         spec = self.pairs[pair]
         return {
             "data": self.data_config(task),
-            "training": resolved(self.student_training(pair, task), point or {}),
+            "training": resolved_training(self.student_training(pair, task), point or {}),
             "method": self.method_config(method),
             "teacher": self.teacher_config(spec["teacher"], task),
             "student": self.model_config(spec["student"]),

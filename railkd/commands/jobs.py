@@ -42,6 +42,16 @@ def _device(arguments: argparse.Namespace) -> "torch.device":
     return device_for(arguments.device)
 
 
+def _training_device(arguments: argparse.Namespace, benchmark: "Benchmark") -> "torch.device":
+    """The same, of a job that trains: UserError where the file asks for compiled models and nothing can compile."""
+    device = _device(arguments)
+    if benchmark.compiles:
+        from railkd.models.compiled import require_compiler
+
+        require_compiler(device)
+    return device
+
+
 def _data(arguments: argparse.Namespace) -> None:
     from railkd.miniglue import generation
     from railkd.records.files import make_folder
@@ -82,7 +92,7 @@ def _prepare(arguments: argparse.Namespace, benchmark: "Benchmark", layout: "Lay
 def _teacher(arguments: argparse.Namespace, benchmark: "Benchmark", layout: "Layout", log: Log) -> None:
     from railkd.jobs import fine_tuning
 
-    device = _device(arguments)
+    device = _training_device(arguments, benchmark)
     fine_tuning.fine_tune(benchmark, layout, arguments.teacher, arguments.task, device, log)
 
 
@@ -110,7 +120,7 @@ def _distil(arguments: argparse.Namespace, benchmark: "Benchmark", layout: "Layo
     from railkd.jobs import distillation
 
     cell = Cell(arguments.pair, arguments.method, arguments.task)
-    device = _device(arguments)
+    device = _training_device(arguments, benchmark)
     distillation.distil(benchmark, layout, cell, arguments.seeds, device, log=log, point=arguments.point)
 
 

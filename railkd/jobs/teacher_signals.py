@@ -43,4 +43,5 @@ class TeacherSignals:
             task = self.prepared.task
             model, _ = fine_tuned(self.layout, self.teacher, task.name, task.outputs, method.whole_last_layer)
             self._live = LiveTeacher.for_method(method, model, self.prepared, self.device, precision)
+            self._live.quicken()
         return self._live

@@ -36,9 +36,14 @@ def projections(layer: nn.Module) -> dict[AttentionVector, nn.Linear]:
 
 
 @contextmanager
-def capture(layers: Sequence[nn.Module] | nn.ModuleList, wanted: Sequence[int]) -> Iterator[dict[_Key, Tensor]]:
-    """Keeps what the projections of the wanted layers (1-based) give inside the block: (part, layer) -> (B, T, D)."""
-    kept: dict[_Key, Tensor] = {}
+def capture(
+    layers: Sequence[nn.Module] | nn.ModuleList, wanted: Sequence[int], kept: dict[_Key, Tensor] | None = None
+) -> Iterator[dict[_Key, Tensor]]:
+    """Keeps what the projections of the wanted layers (1-based) give inside the block: (part, layer) -> (B, T, D).
+
+    In ``kept``, where that is given: a compiled pass writes into the one that it was compiled with.
+    """
+    kept = {} if kept is None else kept
     with ExitStack() as hooks:
         for number in wanted:
             for part, module in projections(layers[number - 1]).items():

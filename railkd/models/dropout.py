@@ -34,7 +34,12 @@ def kept(like: Tensor, p: float) -> Tensor:
 
 def drop_out(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
     """``torch.nn.functional.dropout``, for tensors on the CPU."""
-    if not training or input.device.type != "cpu" or not 0 < round(p * _LEVELS) < _LEVELS:
+    if (
+        torch.compiler.is_compiling()
+        or not training
+        or input.device.type != "cpu"
+        or not 0 < round(p * _LEVELS) < _LEVELS
+    ):
         return F.dropout(input, p, training, inplace)
     noise = kept(input, p)
     return input.mul_(noise) if inplace else input * noise

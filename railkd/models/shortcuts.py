@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from contextlib import contextmanager
-from functools import partial
+from types import MethodType
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from railkd.errors import UserError, warn
-from railkd.models.attention import projections
+from railkd.models.attention import NAMES, projections
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -142,9 +142,9 @@ def narrow_last_layer(layer: nn.Module) -> Callable[[], None] | None:
     )
     replaced: list[Any] = [module for module in layer.modules() if type(module).__name__ in PLAIN_ATTENTION]
     for module in replaced:
-        parts = projections(layer)
-        # not a module of its own: the weights keep their names in a checkpoint
-        module.forward = partial(_attend_first, module, parts["query"], parts["key"], parts["value"])
+        # not a module of its own: the weights keep their names in a checkpoint; and a method, not a partial, for a
+        # compiled graph then serves the next model of the same classes too
+        module.forward = MethodType(_attend_first, module)
 
     def undo() -> None:
         hook.remove()
@@ -155,13 +155,7 @@ def narrow_last_layer(layer: nn.Module) -> Callable[[], None] | None:
 
 
 def _attend_first(
-    attention: Any,
-    query: nn.Linear,
-    key: nn.Linear,
-    value: nn.Linear,
-    hidden_states: Tensor,
-    attention_mask: Tensor | None = None,
-    **others: Any,
+    attention: Any, hidden_states: Tensor, attention_mask: Tensor | None = None, **others: Any
 ) -> tuple[Tensor, Tensor]:
     """A self-attention's output at the first position, (B, 1, D), and its weights, (B, H, 1, T).
 
@@ -172,6 +166,7 @@ def _attend_first(
     unknown = sorted(given - WITHOUT_EFFECT)
     if unknown:
         raise TypeError(f"{type(attention).__name__} is given {', '.join(unknown)}, whose effect is not known")
+    query, key, value = (_part(attention, names) for names in NAMES.values())
     x_BTD, size = hidden_states, attention.attention_head_size
     query_BHd = query(x_BTD[:, 0]).unflatten(-1, (-1, size))
     key_HdD, value_HdD = (part.weight.unflatten(0, (-1, size)) for part in (key, value))
@@ -190,6 +185,12 @@ def _attend_first(
     output_B1D = seen_BHd.flatten(1).unsqueeze(1)
     last = getattr(attention, "out_lin", None)  # DistilBERT's output map is inside
     return output_B1D if last is None else last(output_B1D), weight_BHT.unsqueeze(2)
+
+
+def _part(attention: nn.Module, names: tuple[str, ...]) -> nn.Linear:
+    part = next(getattr(attention, name) for name in names if hasattr(attention, name))
+    assert isinstance(part, nn.Linear)
+    return part
 
 
 class UsedRows(nn.Module):

@@ -54,6 +54,8 @@ def plan(benchmark: Benchmark, layout: Layout, device: torch.device, log: Callab
     load = machine_load()
     cost = calibrate(benchmark, layout, configs, pairs, device, log)
     log(load)
+    if benchmark.compiles:
+        log("compile: true: the steps above are timed without torch.compile, whose first steps of a job take minutes")
     _log_places(benchmark, configs, sizes, device, log)
     hours: dict[str, float] = {}
     hours["pre-training"] = sum(_pretraining(benchmark, name, cost) for name in configs) / 3600
@@ -176,6 +178,7 @@ def calibrate(
     for name, config in configs.items():
         role = "teacher" if name in teachers else "student"
         settings = benchmark.training(role, name, benchmark.tasks[0])  # type: ignore[arg-type]
+        settings["compile"] = False  # a graph takes longer to build than this has
         size = settings["batch_size"]
         length = min(benchmark.data["max_length"], config.max_position_embeddings - 2)
         made = made_up(64 * size, min(MEAN_LENGTH, length), length, config.vocab_size, config.pad_token_id or 0)

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from railkd.benchmark.defaults import TRAINING, resolved
+from railkd.benchmark.defaults import LATER, TRAINING, resolved
 from railkd.errors import unknown
 
 
@@ -26,6 +26,7 @@ class TrainingSettings:
     dropout: float | None  # of the student; None: as its checkpoint says; the loop takes the model as it is
     seed: int  # of every random stream of the run
     device: torch.device
+    compile: bool = False  # whether ``models.compiled`` runs the model
     device_memory: float = 0.5  # share of a GPU's free memory that data may take; it decides on no number
 
     @classmethod
@@ -37,6 +38,6 @@ class TrainingSettings:
         Raises UserError for a key that is none.
         """
         for key in given:
-            if key not in TRAINING:
-                raise unknown("setting", key, TRAINING, "training")
+            if key not in TRAINING | LATER:
+                raise unknown("setting", key, TRAINING | LATER, "training")
         return cls(**resolved(TRAINING, given), seed=seed, device=device, device_memory=device_memory)

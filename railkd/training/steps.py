@@ -4,6 +4,7 @@ Dimensions: ``B`` batch.
 """
 
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
@@ -14,8 +15,9 @@ from railkd.devices import autocast, data_budget, precision
 from railkd.methods.base import Method
 from railkd.methods.mistakes import backward_of, check_trains
 from railkd.models.classifier import place, uses_type_ids
+from railkd.models.compiled import TILE, CompiledForward, padded_lengths
 from railkd.models.dropout import use_quick_dropout
-from railkd.models.forward import forward
+from railkd.models.forward import Forward, forward
 from railkd.models.masks import use_whole_masks
 from railkd.models.shortcuts import UsedRows
 from railkd.signals import Batch, Signals
@@ -54,7 +56,6 @@ class Steps:
         self.split, self.pad_id = data.splits["train"], data.facts["pad_id"]
         self.settings, self.device = settings, settings.device
         self.dtype = precision(settings.precision, settings.device, model.config.hidden_size)
-        self.hidden = method.needs_hidden
         place(model, settings.device).train()
         method.to(settings.device).train()
         if settings.device.type == "cpu":
@@ -66,6 +67,7 @@ class Steps:
         assert isinstance(embedding, nn.Embedding)
         self.rows = UsedRows(embedding, (self.split.tokens, data.splits["dev"].tokens))
         model.set_input_embeddings(self.rows)
+        self.forward = self._forward()
         self.shrink = 1.0  # what weight decay has left of the embedding's other rows
         self.optimizer = torch.optim.AdamW(
             parameter_groups((model, method), settings.weight_decay), lr=settings.learning_rate, fused=True
@@ -73,10 +75,10 @@ class Steps:
         self.clipped = [p for group in self.optimizer.param_groups for p in group["params"]]
         self.per_epoch = math.ceil(len(self.split) / settings.batch_size)
         self.total = self.per_epoch * settings.epochs  # steps after which the learning rate is 0
-        longest, budget = data.facts["max_length"], data_budget(self.device, settings.device_memory)
-        padded = method.pooling == "mean_padded"
-        type_ids = uses_type_ids(model)
-        self.batches = DeviceBatches(self.split, self.pad_id, type_ids, longest, padded, self.device, budget)
+        budget = data_budget(self.device, settings.device_memory)
+        self.batches = DeviceBatches(
+            self.split, self.pad_id, uses_type_ids(model), self._lengths(data.facts["max_length"]), self.device, budget
+        )
         self.place: str = self.batches.place  # of data, for the run's record
         if budget is not None and isinstance(teacher, CachedSignals):
             self._keep_signals(teacher, budget - self.batches.nbytes)
@@ -86,14 +88,14 @@ class Steps:
     def __call__(self, rows_B: Tensor) -> Tensor:
         """One step on these rows of the training set: the loss and its terms, (terms,), left on the device."""
         self._set_learning_rate()
+        self.optimizer.zero_grad(set_to_none=True)  # before the forward pass: its graph may use their memory again
         batch = self.batches(rows_B)
         signals = self.teacher.signals(batch) if self.teacher is not None else None
         with autocast(self.device, self.dtype):
-            student = forward(self.model, batch.inputs, self.hidden, self.method.attention_layers[0])
+            student = self.forward(batch.inputs)
             loss, terms = self.method.loss(batch, student, signals)  # scalars
         if not self.done:
             check_trains(self.method, loss)
-        self.optimizer.zero_grad(set_to_none=True)
         with backward_of(self.method):
             loss.backward()
         nn.utils.clip_grad_norm_(self.clipped, self.settings.max_gradient_norm, foreach=True)
@@ -101,6 +103,21 @@ class Steps:
         self.done += 1
         self.names = ["total", *terms]
         return torch.stack([loss.detach(), *(value.float() for value in terms.values())])  # (terms,)
+
+    def _forward(self) -> Callable[[dict[str, Tensor]], Forward]:
+        """What runs the student on a batch's inputs, (B, T) each."""
+        hidden, (layers, _) = self.method.needs_hidden, self.method.attention_layers
+        if self.settings.compile:
+            return CompiledForward(self.model, min(self.settings.batch_size, len(self.split)), hidden, layers)
+        return lambda inputs: forward(self.model, inputs, hidden, layers)
+
+    def _lengths(self, at_most: int) -> list[int]:
+        """The lengths in tokens to which batches are padded; none: to the longest text of each."""
+        if self.method.pooling == "mean_padded":
+            return [at_most]
+        if self.settings.compile:
+            return padded_lengths(int(self.split.lengths.max()), at_most)
+        return [] if self.device.type == "cpu" else [*range(TILE, at_most, TILE), at_most]
 
     def _keep_signals(self, store: CachedSignals, budget: int) -> None:
         """Puts what the method reads of the cache on the device, if it fits; else it is streamed."""

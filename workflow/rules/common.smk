@@ -204,6 +204,11 @@ onstart:
             from railkd.devices import device_for
 
             device_for(DEVICE)
+        if workflow.local_exec and B.compiles:
+            from railkd.devices import device_for
+            from railkd.models.compiled import require_compiler
+
+            require_compiler(device_for(DEVICE))
         files.make_folder(L.root)
         check(B, L)  # now with the hub's checkpoints: a dry run needs no network
         # A lock that goes with this process, even when it is killed; Snakemake's own (off in profiles/default) would stay.

@@ -285,6 +285,15 @@ def test_a_pair_trains_its_students_by_settings_of_its_own(make_benchmark: Any) 
     assert benchmark.run_config("q", "no_kd", "mrpc", {"epochs": 4})["training"]["epochs"] == 4
 
 
+def test_a_file_compiles_where_one_of_its_trainings_does(make_benchmark: Any) -> None:
+    assert not make_benchmark({"training.student.compile": False}).compiles
+    for place in ("training.student", "training.teacher", "models.distilbert2.training", "models.bert4.training"):
+        assert make_benchmark({f"{place}.compile": True}).compiles, place
+    assert make_benchmark({"training.student.tasks.mrpc.compile": True}).compiles
+    assert make_benchmark({"pairs.p.training": {"compile": True}}).compiles
+    assert not make_benchmark({"training.student.compile": True, "pairs.p.training": {"compile": False}}).compiles
+
+
 def test_grid(make_benchmark: Any) -> None:
     assert make_benchmark().grid() == []
     grid = {"learning_rate": [0.1, 0.2], "batch_size": [8, 4]}
@@ -328,6 +337,8 @@ def test_config_hash_covers_what_changes_the_numbers(
         {"methods.pkd": {"title": "Patient"}},
         {"data.tasks": ["mrpc"]},
         {"methods.vanilla_kd": {}},
+        {"training.student.compile": False, "training.teacher.compile": False},
+        {"training.student.compile": True, "pairs.p.training": {"compile": False}},
     ]
     for changes in same:
         assert hashed(make_benchmark(changes)) == base, changes
@@ -339,6 +350,8 @@ def test_config_hash_covers_what_changes_the_numbers(
         {"data.test": "heldout"},
         {"data.tasks": {"mrpc": {"train_examples": 10}}},
         {"training.student.epochs": 5},
+        {"training.student.compile": True},
+        {"training.teacher.compile": True},
         {"training.teacher.epochs": 5},
         {"teacher_seed": 4},
         {"pairs.p.student": "bert2"},

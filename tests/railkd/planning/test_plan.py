@@ -72,7 +72,14 @@ def test_hours_are_those_of_the_measured_steps(pipeline: Any, monkeypatch: pytes
     """With steps of .5 s and forward passes of .25 s an example, whatever this machine measures: two epochs each."""
     costs = {name: {"step": 0.5, "forward": 0.25, "bytes": 4.0} for name in ("bert4", "bert2", "distilbert2")}
     monkeypatch.setattr(plan, "calibrate", lambda *_: costs)
-    hours = plan.plan(pipeline.benchmark, pipeline.layout, CPU, lambda line: None)["hours"]
+    lines: list[str] = []
+    hours = plan.plan(pipeline.benchmark, pipeline.layout, CPU, lines.append)["hours"]
+    assert not any("compile" in line for line in lines)
+    spec = {**pipeline.benchmark.spec, "training": {"student": {"compile": True}}}
+    plan.plan(type(pipeline.benchmark)(pipeline.benchmark.path, spec), pipeline.layout, CPU, lines.append)
+    assert [line for line in lines if "compile" in line][0].startswith(
+        "compile: true: the steps above are timed without"
+    )
     mrpc, stsb = (plan.examples(pipeline.benchmark, pipeline.layout, task) for task in ("mrpc", "stsb"))
     assert 3600 * hours["signals"] == pytest.approx((mrpc + stsb) * 0.25)
     assert 3600 * hours["teachers"] == pytest.approx((mrpc + stsb) * 2 * 0.5)

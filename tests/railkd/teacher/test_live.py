@@ -15,6 +15,7 @@ from railkd.benchmark.specification import Cell
 from railkd.errors import UserError
 from railkd.jobs import distillation, fine_tuning, model_sizes
 from railkd.jobs.model_sizes import setting_for
+from railkd.jobs.teacher_signals import TeacherSignals
 from railkd.method_facts import facts
 from railkd.method_sources import available
 from railkd.methods import build
@@ -150,6 +151,25 @@ def test_the_live_teacher_is_run_when_it_is_read(pipeline: Any, monkeypatch: pyt
     assert calls == [["attention_mask", "inputs_embeds", "token_type_ids"]]
     signals.logits_BC, signals.tokens(1), signals.pooled("mean", [1])
     assert len(calls) == 2 and not model.training
+
+
+def test_a_quick_teacher_gives_the_numbers_of_autocast(pipeline: Any) -> None:
+    """In bfloat16, where its weights are cast once; and a job's teacher is a quick one."""
+    data, rows = pipeline.prepared("mrpc"), torch.arange(6)
+    batch = Batch(rows, data.splits["train"].labels[rows], data.splits["train"].collate(rows, 0, True))
+    live = LiveTeacher(pipeline.teacher("mrpc"), data, CPU, "bfloat16")
+    plain = live.signals(batch)
+    expected = [plain.logits_BC, *(plain.tokens(layer) for layer in range(4)), plain.mixed(rows.flip(0), 0.3).logits_BC]
+    undo = live.quicken()
+    assert live.model.classifier.weight.dtype == torch.bfloat16
+    quick = live.signals(batch)
+    found = [quick.logits_BC, *(quick.tokens(layer) for layer in range(4)), quick.mixed(rows.flip(0), 0.3).logits_BC]
+    assert all(map(torch.equal, found, expected))
+    undo()
+    assert live.model.classifier.weight.dtype == torch.float32
+    signals = TeacherSignals(pipeline.benchmark, pipeline.layout, "bert4", data, CPU, print)
+    source = signals.source(build("pkd", setting_for((4, 32), (2, 16), TASKS["mrpc"]), {}), "live", "bfloat16")
+    assert source.model.classifier.weight.dtype == torch.bfloat16
 
 
 def distilled(pipeline: Any, folder: Path, cell: Cell, seeds: list[int]) -> list[Any]:

@@ -24,33 +24,39 @@ from railkd.models.masks import FUSED, use_whole_masks
 from railkd.random_streams import stream
 from railkd.tasks import TASKS
 from railkd.teacher.cached import CachedSignals
+from railkd.teacher.live import LiveTeacher
 from railkd.training import steps
 from railkd.training.device_batches import DeviceBatches
 from railkd.training.settings import TrainingSettings
 from railkd.training.steps import Steps
 
 CACHED = [name for name in METHODS if not find(name).needs_live_teacher]
+LIVE = [name for name in METHODS if find(name).needs_live_teacher]
 BUDGETS = {"host": None, "device": 1 << 30, "streamed": 0}  # bytes of the device that data may take
 # operations whose result decides on the host, or has a shape that the device's values decide
 WAITING = ("_local_scalar_dense", "is_nonzero", "nonzero", "masked_select", "equal", "unique", "_unique2", "allclose")
 
 
 class Waits(TorchDispatchMode):
-    """Counts what would make the host wait if the tensors of a step lay on a GPU, but for those of ``host``."""
+    """Counts what would make the host wait if the tensors of a step lay on a GPU; ``host`` and drawn ones do not."""
 
     def __init__(self, host: list[Tensor]) -> None:
         super().__init__()
         self.found: list[str] = []
         self.host = host
+        self.drawn: list[Tensor] = []
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         name = func.overloadpacket.__name__
         by_mask = name in ("index", "index_put_", "index_put") and any(
             i is not None and i.dtype in (torch.bool, torch.uint8) for i in args[1]
         )
-        if name in WAITING or by_mask:
+        if (name in WAITING or by_mask) and args[0].data_ptr() not in [drawn.data_ptr() for drawn in self.drawn]:
             self.found.append(name)
-        return func(*args, **(kwargs or {}))
+        made = func(*args, **(kwargs or {}))
+        if name in ("randint", "randperm") and (kwargs or {}).get("generator") is not None:
+            self.drawn.append(made)  # by a stream of the run: on the host, wherever the step is
+        return made
 
     @contextmanager
     def watching(self, patch: pytest.MonkeyPatch) -> Iterator[None]:
@@ -81,10 +87,16 @@ def stepped(
     patch.setattr(steps, "use_quick_dropout", as_on_a_gpu)
     patch.setattr(steps, "data_budget", lambda device, share: BUDGETS[place])
     data = pipeline.prepared(task)
-    model = pipeline.student("distilbert2", outputs=data.task.outputs)
+    model = pipeline.student("distilbert2", outputs=data.task.outputs, whole=find(name).whole_last_layer)
     labels = data.splits["train"].labels
     method = build(name, setting_for((4, 32), (2, 16), TASKS[task], labels), pipeline.benchmark.options(name))
-    step = Steps(model, method, pipeline.source(method, task), data, TrainingSettings.of(FAST, 1, CPU))
+    source = pipeline.source(method, task)
+    if isinstance(source, LiveTeacher) and masks:
+        with patch.context() as inside:
+            inside.setattr(source, "device", torch.device("cuda"))  # its own is where the model and its batches are
+            source.quicken()
+    step = Steps(model, method, source, data, TrainingSettings.of(FAST, 1, CPU))
+    method.epochs = 2
     method.start_training(stream(1, "method"))
     method.start_epoch(0, stream(1, "method", 0))
     batches = epoch_batches(step.split.lengths, 16, stream(1, "order", 0))[:3]
@@ -104,6 +116,19 @@ def test_a_step_of_a_cached_method_waits_for_nothing(
     step, found = stepped(pipeline, monkeypatch, name, place)
     assert found == []
     assert step.place == place and step.model.config._attn_implementation == FUSED
+
+
+@pytest.mark.parametrize("name", LIVE)
+def test_a_step_of_a_live_method_waits_for_nothing(pipeline: Any, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    step, found = stepped(pipeline, monkeypatch, name, "device")
+    assert found == []
+    assert isinstance(step.teacher, LiveTeacher) and step.teacher.model.config._attn_implementation == FUSED
+
+
+def test_a_live_teachers_own_mask_waits_in_every_step(pipeline: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("railkd.teacher.live.use_whole_masks", lambda model: None)
+    found = stepped(pipeline, monkeypatch, "minilm_v2", "device")[1]
+    assert len(found) >= 2 and set(found) <= {"_local_scalar_dense", "is_nonzero"}
 
 
 def _back_and_forth(patch: pytest.MonkeyPatch) -> None:
@@ -157,7 +182,7 @@ def test_the_place_of_data_changes_no_bit(pipeline: Any, monkeypatch: pytest.Mon
 def test_a_batch_is_what_the_host_makes_of_its_rows(pipeline: Any, budget: int, padded: bool) -> None:
     data = pipeline.prepared("stsb")
     split, longest, pad_id = data.splits["train"], data.facts["max_length"], 7
-    batches = DeviceBatches(split, pad_id, True, longest, padded, CPU, budget)
+    batches = DeviceBatches(split, pad_id, True, [longest] if padded else [], CPU, budget)
     made = [(rows, batches(rows)) for rows in epoch_batches(split.lengths, 7, stream(1, "order", 0))]
     for rows, batch in made:  # after all were made: a buffer that is used again must not change an earlier batch
         own = split.collate(rows, pad_id, True, longest if padded else None)

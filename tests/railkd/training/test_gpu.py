@@ -23,7 +23,6 @@ pytestmark = [
     pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device is visible"),
 ]
 CARD = torch.device("cuda")
-CACHED = [name for name in METHODS if not find(name).needs_live_teacher]
 
 
 def parts(pipeline: Any, name: str) -> tuple[Any, Any, Any, Any]:
@@ -38,11 +37,12 @@ def parts(pipeline: Any, name: str) -> tuple[Any, Any, Any, Any]:
 
 
 @pytest.mark.parametrize("share", [0.5, 0.0])
-@pytest.mark.parametrize("name", CACHED)
-def test_a_step_of_a_cached_method_waits_for_nothing(pipeline: Any, name: str, share: float) -> None:
+@pytest.mark.parametrize("name", METHODS)
+def test_a_step_waits_for_nothing(pipeline: Any, name: str, share: float) -> None:
     data, model, method, source = parts(pipeline, name)
     step = Steps(model, method, source, data, TrainingSettings.of(FAST, 1, CARD, share))
     assert step.place == ("device" if share else "streamed")
+    method.epochs = 2
     method.start_training(stream(1, "method"))
     method.start_epoch(0, stream(1, "method", 0))
     batches = epoch_batches(step.split.lengths, 16, stream(1, "order", 0))
@@ -68,6 +68,16 @@ def test_the_place_of_data_and_the_precision_change_little(pipeline: Any, name: 
         losses.append([epoch["loss"]["total"] for epoch in outcome.epochs])
     assert losses[1] == pytest.approx(losses[0], rel=1e-3)  # streamed, or on the device
     assert losses[2] == pytest.approx(losses[0], rel=0.1)
+
+
+@pytest.mark.parametrize("name", ["rail_kd_c", "codir", "minilm_v2", "mixkd"])
+def test_compiled_training_gives_nearly_the_same_losses(pipeline: Any, name: str) -> None:
+    losses = []
+    for compiled in (False, True):
+        data, model, method, source = parts(pipeline, name)
+        settings = TrainingSettings.of({**FAST, "batch_size": 14, "compile": compiled}, 1, CARD)
+        losses.append([epoch["loss"]["total"] for epoch in train(model, method, source, data, settings).epochs])
+    assert losses[1] == pytest.approx(losses[0], rel=1e-3)
 
 
 def test_the_budget_is_a_share_of_what_is_free() -> None:

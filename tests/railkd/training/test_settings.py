@@ -5,7 +5,7 @@ from dataclasses import asdict
 import pytest
 import torch
 
-from railkd.benchmark.defaults import TRAINING
+from railkd.benchmark.defaults import LATER, TRAINING
 from railkd.errors import UserError
 from railkd.training.settings import TrainingSettings
 
@@ -14,7 +14,9 @@ CPU = torch.device("cpu")
 
 def test_what_is_not_given_has_its_default() -> None:
     settings = asdict(TrainingSettings.of({"epochs": 7, "warmup": 0}, 3, CPU))
-    assert settings == {**TRAINING, "epochs": 7, "warmup": 0.0, "seed": 3, "device": CPU, "device_memory": 0.5}
+    others = {**LATER, "seed": 3, "device": CPU, "device_memory": 0.5}
+    assert settings == {**TRAINING, "epochs": 7, "warmup": 0.0, **others}
+    assert TrainingSettings.of({"compile": True}, 3, CPU).compile
 
 
 def test_an_unknown_key_is_named() -> None:
