@@ -17,6 +17,8 @@ from railkd.jobs.fine_tuning import fine_tuned
 from railkd.jobs.model_sizes import setting_for
 from railkd.method_sources import available
 from railkd.methods import build, find
+from railkd.models import compiled
+from railkd.models.shortcuts import UsedRows
 from railkd.random_streams import seed_global
 from railkd.tasks import TASKS
 from railkd.training.loop import train
@@ -98,6 +100,24 @@ def test_a_live_teacher_gives_nearly_the_same(pipeline: Any, mirror: Path, token
         for regime in ("cached", "live")
     )
     assert cached != live and live == pytest.approx(cached, rel=1e-2)
+
+
+def test_a_live_teacher_in_bfloat16_is_float32_again_afterwards(checkpoints: Path, call: Any) -> None:
+    teacher = model(checkpoints / "bert4")
+    before = {name: value.clone() for name, value in teacher.state_dict().items()}
+    call(teacher=teacher, method="minilm_v2", training={**QUICK, "precision": "bfloat16"})
+    assert all(torch.equal(value, before[name]) for name, value in teacher.state_dict().items())
+    assert {value.dtype for value in teacher.state_dict().values()} == {value.dtype for value in before.values()}
+
+
+def test_a_student_is_compiled_where_the_settings_say_so(call: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    graphs: list[Any] = []
+    torch.compiler.reset()
+    monkeypatch.setattr(compiled, "how", lambda device: {"backend": lambda graph, _: (graphs.append(graph), graph)[1]})
+    student, result = call(training={**QUICK, "compile": True})
+    assert result.training["compile"] is True and len(graphs) >= 2  # one of them to see whether this machine compiles
+    assert not isinstance(student.get_input_embeddings(), UsedRows)
+    assert call(training=QUICK)[1].training["compile"] is False
 
 
 @pytest.mark.parametrize("method", available())
