@@ -165,7 +165,7 @@ def page_tables(benchmark: ReportedBenchmark, runs: Runs) -> list[PageTable]:
                     views.append(PageCell(text, interval(difference), sort=full(difference[0])))
                     views.append(text_cell("–" if missing else established(difference)))
                 changed = benchmark.variants[method].changed if method in benchmark.variants else {}
-                name = ", ".join(f"{key} {spell(key, value)}" for key, value in changed.items())
+                name = ", ".join(f"{key} {spell(key, value).removeprefix(f'{key}-')}" for key, value in changed.items())
                 made.append((name or "as it is", [*views, PageCell(""), PageCell("")][:5]))
             where = f", {pair.title}" if len(benchmark.drawn_from("ablation")) > 1 else ""
             sections.append((benchmark.title_of(entry) + where, made))

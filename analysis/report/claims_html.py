@@ -6,7 +6,7 @@ Their shapes are documented in ``evaluation.py`` and ``audit.py``; this module d
 from dataclasses import replace
 from typing import Any
 
-from analysis.claims import claim_tables
+from analysis.claims import claim_tables, counted
 from analysis.report import common_axis
 from analysis.report.common_axis import CommonAxis
 from analysis.reported_benchmark import ReportedBenchmark
@@ -68,6 +68,7 @@ def verdicts(benchmark: ReportedBenchmark, content: dict[str, Any] | None) -> di
         "validity": section.page(content),
         "groups": [_group(kind, claims) for kind, claims in kinds.items() if claims],
         "not_run": [{**claim, "where": ", ".join(_where(claim))} for claim in not_run],
+        "counted": counted(content),
         "counts": [(verdict, content["counts"].get(verdict, 0), text) for verdict, text in VERDICTS.items()],
         "csv": gzip_uri(csv_of(exported)),
         "file": f"{benchmark.name}-claims.csv.gz",

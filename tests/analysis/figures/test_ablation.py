@@ -20,7 +20,7 @@ from analysis import load
 from analysis.__main__ import main
 from analysis.figures import ablation, ablation_findings, layer_map_survey, style
 from analysis.load import Runs
-from analysis.report import contents, markdown
+from analysis.report import contents, html_page, markdown
 from analysis.report.catalogue import DRAWINGS
 from analysis.reported_benchmark import ReportedBenchmark, read
 from analysis.statistics import inference, summaries
@@ -430,6 +430,8 @@ def test_panels_with_the_same_rows_name_them_once(varied: Folder) -> None:
     varied.spec["pairs"] = {PAIR: {**varied.spec["pairs"][PAIR], "methods": methods, "tables": ["ablation"]}}
     varied.save()
     figure = ablation.figure(*loaded(varied))
+    (grid,) = ablation.page_tables(*loaded(varied))
+    assert [name for name, _ in grid.sections[0][1]] == ["as it is", "pool_padding true"]
     labels = [[t.get_text() for t in axis.get_yticklabels()] for axis in figure.axes]
     assert labels == [["pool_padding", "false", "true"], []]
 
@@ -440,7 +442,10 @@ def test_both_figures_are_in_the_report(varied: Folder) -> None:
     for name in ("ablation", "layer_maps"):
         assert (varied.results / "figures" / f"{name}.png").stat().st_size > 10_000
         assert (varied.results / "figures" / f"{name}.pdf").read_bytes().startswith(b"%PDF")
-    text = markdown.compose(contents.gather(*loaded(varied), varied.results))
+    gathered = contents.gather(*loaded(varied), varied.results)
+    page = html_page.compose(gathered)
+    assert "None of the paper&#39;s 23 claims is evaluated" in page and "0 reproduced" not in page
+    text = markdown.compose(gathered)
     assert (
         "## Ablation: which part does the work" in text
         and "![Layer-map survey: every fixed layer map](figures/layer_maps.png)" in text
