@@ -190,7 +190,7 @@ def _general_distillation(facts: dict[str, Any] | None) -> dict[str, str]:
     if not facts:
         return {}
     text = (
-        "{model}: {objective} of {teacher} on {text}, {steps:,.0f} steps, {tokens:,.0f} tokens, loss {first_loss:.3f} "
-        "→ {last_loss:.3f}, {seconds:,.0f} s on {device}"
+        "{model}: {objective} of {teacher} on {text}, {steps:,.0f} steps, {tokens:,.0f} tokens, loss {first_loss:.3g} "
+        "→ {last_loss:.3g}, {seconds:,.0f} s on {device}"
     )
     return {"General distillation": text.format(**facts)}

@@ -149,6 +149,17 @@ def test_a_stopped_run_goes_on_with_the_same_bytes(make: Make, tmp_path: Path, m
     assert not list(stopped.root.rglob("*.state*"))
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device is visible")
+def test_a_gpu_computes_the_same_losses(make: Make, tmp_path: Path) -> None:
+    benchmark = make({"steps": 5, "precision": "float32", "learning_rate": 1e-4})
+    curves = [
+        [point["loss"] for point in distil(benchmark, Layout(tmp_path / name), "student", device, quiet)["loss"]]
+        for name, device in (("cpu", CPU), ("gpu", torch.device("cuda")))
+    ]
+    assert curves[1] == pytest.approx(curves[0], rel=0.01)
+
+
 def whys(benchmark: Benchmark, layout: Layout) -> dict[str, str]:
     return {p.job: p.why for p in JobsToRun(benchmark, layout).products if p.why and p.outputs[0].exists()}
 
@@ -208,7 +219,8 @@ def test_records_plans_and_reports_name_it(make: Make, tmp_path: Path) -> None:
     assert facts["text"] == "text.txt" and facts["text_sha256"] == hashes.sha256_file(tmp_path / "text.txt")
     record = {"student": "student", "provenance": {"general_distillation": facts}, "cost": {}}
     shown = origin(record)["General distillation"]
-    assert "student: minilm_v2 of bert4 on text.txt, 2 steps" in shown and "cpu" in shown
+    assert shown.startswith("student: minilm_v2 of bert4 on text.txt, 2 steps, ") and shown.endswith(" s on cpu")
+    assert f"loss {facts['first_loss']:.3g} → {facts['last_loss']:.3g}, " in shown
     assert "General distillation" not in origin({**record, "provenance": {}})
     cost = {"student": {"step": 1.0}, "bert4": {"step": 2.0, "forward": 0.5}}
     assert plan._pretraining(benchmark, "student", cost) == 2 * 8 * 1.5
