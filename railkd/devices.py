@@ -9,6 +9,8 @@ from torch import Tensor
 from railkd.benchmark.config import check_device
 from railkd.errors import UserError
 
+CONTEXT = 600 * 2**20  # bytes of a GPU that CUDA itself takes for each process, or somewhat less
+
 
 def device_for(name: str) -> torch.device:
     """``auto``: the GPU when there is one. Raises UserError for a device that this machine has not."""
@@ -45,6 +47,16 @@ def precision(setting: str, device: torch.device, width: int) -> torch.dtype:
         return torch.float32
     fast = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
     return torch.bfloat16 if fast and width >= 256 else torch.float32
+
+
+def limit_memory(device: torch.device, jobs: int) -> None:
+    """Lets this process take its part of a GPU that ``jobs`` share, and no more, so that none starves the others.
+
+    What CUDA keeps for each process is outside the limit. Beyond it torch raises OutOfMemoryError, as on a full GPU.
+    """
+    if device.type == "cuda" and jobs > 1:
+        part = 1 / jobs - CONTEXT / torch.cuda.get_device_properties(device).total_memory
+        torch.cuda.set_per_process_memory_fraction(max(part, 0.5 / jobs), device)
 
 
 def to_device(inputs: dict[str, Tensor], device: torch.device) -> dict[str, Tensor]:
@@ -110,11 +122,15 @@ class Staging:
 
 
 def data_budget(device: torch.device, share: float) -> int | None:
-    """Bytes of a GPU's free memory that data may take; None on a CPU, where data is read in its place."""
+    """Bytes that data may take of the memory of a GPU that this process may still take; None on a CPU, where data is
+    read in its place."""
     if device.type == "cpu":
         return None
-    unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)  # torch's own, for what comes
-    return int(share * (torch.cuda.mem_get_info(device)[0] + unused))
+    reserved = torch.cuda.memory_reserved(device)
+    free, total = torch.cuda.mem_get_info(device)
+    free = min(free, int(torch.cuda.get_per_process_memory_fraction(device) * total) - reserved)
+    unused = reserved - torch.cuda.memory_allocated(device)  # torch's own, for what comes
+    return max(0, int(share * (free + unused)))
 
 
 def autocast(device: torch.device, dtype: torch.dtype) -> torch.autocast:

@@ -14,6 +14,7 @@ from typing import IO
 from railkd.records.files import exclusive_lock, make_folder, try_lock
 
 CARDS = "RAILKD_CARDS"  # the GPUs that jobs share out among them, as CUDA_VISIBLE_DEVICES names them
+SHARE = "RAILKD_JOBS_ON_A_CARD"  # how many jobs are on a GPU at once, at most
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 _HELD: list[IO[str]] = []  # open for as long as this process lives: the lock goes with it, even when it is killed
 
@@ -38,6 +39,22 @@ def listed() -> list[str]:
         elif found:
             found[-1][1].append(kind + name)
     return [name for gpu, instances in found for name in instances or [gpu]]
+
+
+def share_out(jobs: int, device: str) -> None:
+    """Names the GPUs to the jobs that this process starts, and how many of ``jobs`` at once are on one at most.
+
+    ``device``: that of the jobs; with a GPU by its number all of them are there.
+    """
+    cards = listed() if jobs else []
+    os.environ[CARDS] = ",".join(cards)
+    os.environ[SHARE] = str(max(1, -(-jobs // max(1, len(cards) if device in ("auto", "cuda") else 1))))
+
+
+def jobs_on_a_card() -> int:
+    """How many jobs share a GPU with this one, itself included, at most; 1 where no workflow has named a number."""
+    named = os.environ.get(SHARE, "")
+    return int(named) if named.isdecimal() and int(named) else 1
 
 
 def take(device: str, folder: Path | None = None) -> str | None:

@@ -126,6 +126,12 @@ def check_arrays(workflow: Any, gpu: bool) -> None:
             )
 
 
+def jobs_at_once(workflow: Any) -> int:
+    """How many of the jobs that take a ``gpu`` run at once on this machine at most."""
+    limits = (workflow.global_resources.get(name) for name in ("gpu", "_cores"))
+    return min((limit.value for limit in limits if limit is not None and isinstance(limit.value, int)), default=1)
+
+
 def without_rate_limit(workflow: Any) -> None:
     """The scheduler's rate limit, which these jobs never reach, makes it look for jobs once more every second for each
     job that has finished: hundreds of times a second after hundreds of jobs (snakemake/snakemake#2967)."""

@@ -132,6 +132,7 @@ class TimedGroup:
         place(self.teacher, settings.device if live else torch.device("cpu"))
         if live:
             source = LiveTeacher.for_method(method, self.teacher, self.data, settings.device, settings.precision)
+            source.quicken()
         elif timed.regime == "cached":
             source = self.store
         training = {"batch_size": settings.batch_size, "precision": settings.precision, "epochs": 1000}
@@ -156,6 +157,7 @@ class TimedGroup:
 
     def _time_teacher(self) -> float:
         live = LiveTeacher(self.teacher, self.data, self.settings.device, self.settings.precision)
+        live.quicken()
         return self._clock(lambda rows: self._signals(live, rows).logits_BC)[0]
 
     def _signals(self, live: LiveTeacher, rows_B: Tensor) -> Signals:

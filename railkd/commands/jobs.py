@@ -34,12 +34,14 @@ def _computes(work: Work) -> Callable[[argparse.Namespace], None]:
 
 
 def _device(arguments: argparse.Namespace) -> "torch.device":
-    """The device that a job runs on: of several GPUs, the one that it is given."""
+    """The device that a job runs on: of several GPUs, the one that it is given, and of its memory the job's part."""
     from railkd import gpu_choice
-    from railkd.devices import device_for
+    from railkd.devices import device_for, limit_memory
 
     gpu_choice.take(arguments.device)
-    return device_for(arguments.device)
+    device = device_for(arguments.device)
+    limit_memory(device, gpu_choice.jobs_on_a_card())
+    return device
 
 
 def _training_device(arguments: argparse.Namespace, benchmark: "Benchmark") -> "torch.device":

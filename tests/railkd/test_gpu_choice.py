@@ -1,5 +1,6 @@
 """Which GPU a job takes, with a list of GPUs that ``nvidia-smi`` is made to print: no GPU is needed."""
 
+import argparse
 import os
 import subprocess
 import sys
@@ -102,3 +103,40 @@ def test_a_job_that_has_no_choice_sees_what_it_saw(
     )
     assert gpu_choice.take(device, tmp_path / "locks") is None
     assert os.environ["CUDA_VISIBLE_DEVICES"] == "5,6" and not (tmp_path / "locks").exists()
+
+
+@pytest.mark.parametrize(
+    ("jobs", "device", "most"),
+    [(0, "auto", 1), (1, "auto", 1), (2, "cuda", 1), (3, "auto", 2), (8, "cuda", 4), (3, "cuda:1", 3)],
+)
+def test_a_workflow_says_how_many_jobs_share_a_gpu(
+    smi: Path, monkeypatch: pytest.MonkeyPatch, jobs: int, device: str, most: int
+) -> None:
+    smi.write_text(TWO)
+    for name in (gpu_choice.CARDS, gpu_choice.SHARE):
+        monkeypatch.setenv(name, "of the time before")
+    assert gpu_choice.jobs_on_a_card() == 1
+    gpu_choice.share_out(jobs, device)
+    assert gpu_choice.jobs_on_a_card() == most
+    assert os.environ[gpu_choice.CARDS] == ("GPU-11111111-aaaa,GPU-22222222-bbbb" if jobs else "")
+
+
+def test_without_a_list_all_jobs_share_one_gpu(smi: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in (gpu_choice.CARDS, gpu_choice.SHARE):
+        monkeypatch.setenv(name, "")
+    gpu_choice.share_out(3, "auto")  # nvidia-smi fails
+    assert (os.environ[gpu_choice.CARDS], gpu_choice.jobs_on_a_card()) == ("", 3)
+
+
+def test_a_jobs_part_of_the_memory_is_its_part_of_the_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    from railkd.commands import jobs
+
+    limits: list[tuple[int, str]] = []
+    monkeypatch.setattr("railkd.devices.device_for", torch.device)
+    monkeypatch.setattr("railkd.devices.limit_memory", lambda device, jobs: limits.append((jobs, str(device))))
+    monkeypatch.delenv(gpu_choice.CARDS, raising=False)
+    monkeypatch.setenv(gpu_choice.SHARE, "3")
+    assert jobs._device(argparse.Namespace(device="cuda:0")) == torch.device("cuda:0")
+    assert limits == [(3, "cuda:0")]

@@ -220,7 +220,7 @@ onstart:
     # Local jobs fork from one process that has imported the libraries; it ends with this one. A cluster's must not find
     # it, even on this very machine: what it forks is outside their allocation.
     if workflow.local_exec:
-        os.environ[gpu_choice.CARDS] = ",".join(gpu_choice.listed() if ON_GPU["gpu"] else [])
+        gpu_choice.share_out(engine.jobs_at_once(workflow) if ON_GPU["gpu"] else 0, DEVICE)
         fork_client.start()
     engine.without_rate_limit(workflow)
     keep_what_is_right()
