@@ -6,7 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 from railkd.api.models import names_of, outputs_of, tokens_at_most
 from railkd.data.batches import Prepared
-from railkd.data.checking import Raw, checked, compare_splits, require_classes, require_columns, require_rows
+from railkd.data.checking import (
+    Raw,
+    advise_on_scores,
+    checked,
+    compare_splits,
+    require_classes,
+    require_columns,
+    require_rows,
+)
 from railkd.data.preparation import tokenise
 from railkd.errors import UserError, unknown
 from railkd.metrics import METRICS
@@ -50,7 +58,10 @@ def prepared(splits: Mapping[str, Any], models: Mapping[str, "PreTrainedModel"],
         require_columns(name, (*task.columns, task.label_column), frame.columns)
         require_rows(name, name, len(frame))
         raw[name] = checked(frame, name, task)
-    if "train" in raw and not task.regression:
+    if "train" in raw and task.regression:
+        scores = raw["train"][1]
+        advise_on_scores(float(scores.min()), float(scores.max()), "train")
+    elif "train" in raw:
         require_classes(raw["train"][1], task, "train")
     if {"train", "dev"} <= raw.keys():
         compare_splits(raw, task)

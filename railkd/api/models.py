@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from railkd.errors import UserError
+from railkd.errors import UserError, warn
 from railkd.methods.base import Setting
 from railkd.models import classifier
 from railkd.models.fine_tuned import UNNAMED, plain_label
@@ -77,9 +77,11 @@ def names_of(models: Mapping[str, "PreTrainedModel"]) -> list[str] | None:
             found[name] = names
     if len(found) == 2:
         one, other = ([plain_label(name) for name in names] for names in found.values())
+        listed = "; ".join(f"{name} {', '.join(names)}" for name, names in found.items())
         if one != other and set(one) == set(other):
-            listed = "; ".join(f"{name} {', '.join(names)}" for name, names in found.items())
             raise UserError(f"student: id2label has the teacher's classes in another order ({listed})")
+        if one != other:
+            warn(f"student: id2label has other names than the teacher's, taken as the same classes in order ({listed})")
     return next(iter(found.values()), None)
 
 

@@ -79,7 +79,7 @@ def _check_pair(benchmark: Benchmark, name: str) -> None:
     for role in ("teacher", "student"):
         if pair[role] not in benchmark.models:
             raise unknown("model", pair[role], benchmark.models, f"{where}.{role}")
-        if benchmark.data["source"] == "files" and benchmark.miniature(pair[role]) is not None:
+        if benchmark.data["source"] != "miniglue" and benchmark.miniature(pair[role]) is not None:
             raise UserError(
                 f"{where}.{role}: {pair[role]} is pre-trained here, on MiniGLUE's text alone; expected data.source: "
                 "miniglue, or a model from a checkpoint (hub, path or package)"

@@ -23,6 +23,7 @@ def check(benchmark: Benchmark, layout: Layout, reach: bool = True) -> None:
 
 
 def _check(benchmark: Benchmark, layout: Layout, reach: bool) -> None:
+    from railkd.data.checking import advise_on_scores
     from railkd.data.reading import check_files
     from railkd.jobs.model_sizes import setting_for, shape
     from railkd.models.inspection import look_at_all, on_hub, require_readable
@@ -30,6 +31,10 @@ def _check(benchmark: Benchmark, layout: Layout, reach: bool) -> None:
 
     require(benchmark.tracker, f"{benchmark.path}: tracker")
     check_files(benchmark)
+    for name in benchmark.tasks:
+        task = benchmark.task(name)
+        if task.own and task.regression:
+            advise_on_scores(*task.score_range, f"{benchmark.path}: data.tasks.{name}.regression")
     for method in benchmark.spec["methods"]:
         if not benchmark.external(method):
             try:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SHOWN = 200  # characters of what stands in a file, in a message
+WIDEST = 10.0  # scores that a head learns in the usual number of steps; STS-B has 0 to 5
 
 
 def require_columns(place: str, columns: tuple[str, ...], found: Iterable[str]) -> None:
@@ -75,6 +76,17 @@ def _score(value: Any, low: float, high: float) -> float | None:
     except (TypeError, ValueError):
         return None
     return score if low <= score <= high else None
+
+
+def advise_on_scores(low: float, high: float, place: str) -> None:
+    """Warns of scores that train slowly: they are learnt as they stand, and a step of AdamW moves a bias by the
+    learning rate at most.
+    """
+    if max(abs(low), abs(high), high - low) > WIDEST:
+        warn(
+            f"{place}: scores from {low:g} to {high:g} are learnt as they stand, which takes many steps; divide them, "
+            f"so that none is beyond {WIDEST:g} (STS-B has 0 to 5)"
+        )
 
 
 def require_classes(labels: NDArray[Any], task: Task, place: str) -> None:

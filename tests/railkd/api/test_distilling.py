@@ -220,6 +220,23 @@ def test_pairs_names_and_scores(checkpoints: Path, call: Any, tokenizer: Any) ->
     assert set(result.scores) == {"pearson", "spearman", "pearson_spearman"}
 
 
+def test_what_may_be_a_mistake_is_a_warning(checkpoints: Path, call: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    warn.cache_clear()
+    models = {
+        role: model(checkpoints / name, id2label=dict(enumerate(names)))
+        for role, name, names in (("teacher", "bert4", ("no", "yes")), ("student", "bert2", ("bad", "good")))
+    }
+    call(**models)
+    percent, others = ([(text, 100.0 * label) for text, label in rows] for rows in (TRAIN, DEV))
+    call(train=percent, dev=others, teacher=None, student=model(checkpoints / "bert2", 1), method="no_kd")
+    assert [line for line in capsys.readouterr().err.splitlines() if line.startswith("railkd: warning")] == [
+        "railkd: warning: student: id2label has other names than the teacher's, taken as the same classes in order "
+        "(teacher no, yes; student bad, good)",
+        "railkd: warning: train: scores from 0 to 100 are learnt as they stand, which takes many steps; divide them, "
+        "so that none is beyond 10 (STS-B has 0 to 5)",
+    ]
+
+
 def test_a_progress_bar_and_a_log(call: Any, capsys: pytest.CaptureFixture[str]) -> None:
     seen: list[Any] = []
     _, result = call(progress=True, log=lambda metrics, step: seen.append((metrics, step)))

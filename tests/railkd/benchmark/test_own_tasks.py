@@ -12,6 +12,10 @@ from railkd.metrics import METRICS
 from railkd.tasks import OF_CLASSES, OF_SCORES, OF_TWO_CLASSES, label_text
 
 REVIEWS = {"files": "reviews.csv", "text": "review", "labels": ["bad", "good"]}
+MINIATURE = {"pretrain": {
+    "family": "bert", "layers": 4, "width": 8, "heads": 2, "vocabulary": 60, "max_length": 64, "steps": 2,
+    "batch_size": 2, "learning_rate": 0.1,
+}}  # fmt: skip
 PAIRS = {"files": {"train": "a.csv", "dev": "b.jsonl"}, "text": ["one", "two"], "regression": [0, 1]}
 
 
@@ -147,9 +151,11 @@ MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
         "data.out_of_domain.hotels.regression: reviews is a task with classes, which has no regression",
     ),
     "a pre-trained model": (
-        {**entry(), "data.source": "files", "data.tasks": {"reviews": REVIEWS}, "models.bert4": {"pretrain": {
-            "family": "bert", "layers": 4, "width": 8, "heads": 2, "vocabulary": 60, "max_length": 64, "steps": 2,
-            "batch_size": 2, "learning_rate": 0.1}}},
+        {**entry(), "data.source": "files", "data.tasks": {"reviews": REVIEWS}, "models.bert4": MINIATURE},
+        "pairs.p.teacher: bert4 is pre-trained here, on MiniGLUE's text alone; expected data.source: miniglue",
+    ),
+    "a pre-trained model and real GLUE": (
+        {"data.source": "glue", "models.bert4": MINIATURE},
         "pairs.p.teacher: bert4 is pre-trained here, on MiniGLUE's text alone; expected data.source: miniglue",
     ),
 }  # fmt: skip

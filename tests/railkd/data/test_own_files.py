@@ -130,6 +130,22 @@ def test_scores_in_their_range(own: Any, tmp_path: Path) -> None:
         assert str(caught.value) == f"{place}: line 4: column 'stars' is {said}, expected a score from -1 to 1"
 
 
+@pytest.mark.parametrize(("low", "high", "advised"), [(0, 5, False), (-10, 0, False), (0, 100, True), (8, 11, True)])
+def test_scores_that_train_slowly_are_told_and_not_refused(
+    own: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str], low: int, high: int, advised: bool
+) -> None:
+    for name, count in (("train", 40), ("dev", 12)):
+        examples(count, name, (low, high)).to_csv(tmp_path / f"{name}.csv", index=False)
+    benchmark = own({"labels": None, "regression": [low, high]})
+    errors.warn.cache_clear()
+    check(benchmark, Layout(tmp_path / "results"))
+    line = (
+        f"railkd: warning: {benchmark.path}: data.tasks.reviews.regression: scores from {low} to {high} are learnt "
+        "as they stand, which takes many steps; divide them, so that none is beyond 10 (STS-B has 0 to 5)\n"
+    )
+    assert capsys.readouterr().err == (line if advised else "")
+
+
 def test_prepared_data_know_their_own_declaration(own: Any, checkpoints: Path, tmp_path: Path) -> None:
     """Three classes, one of them rare; a set whose labels collapse. Scores are those of the metrics, by hand."""
     examples(60, "film", ("low", "mid", "high")).to_csv(tmp_path / "train.csv", index=False)

@@ -141,6 +141,14 @@ def test_the_key_alone_trains_nothing_again_unless_its_weights_are_missing(make:
     assert again(make("best")) == [best]
 
 
+def test_fewer_students_to_keep_delete_none_until_their_cell_trains_again(make: Make) -> None:
+    distil(make("all"), 1, 2)
+    made = make("best")
+    assert again(made) == [] and there(made[1]) == [1, 2]
+    distil(made, 1, 2)  # anew
+    assert there(made[1]) == [students.best(students.finished(made[1], CELL, [1, 2]))]
+
+
 def test_weights_that_are_asked_for_later_are_those_of_the_record(make: Make) -> None:
     """As the workflow does it: the finished records are kept, the job's outputs deleted, and the job puts them back."""
     from railkd.jobs import finished_runs
