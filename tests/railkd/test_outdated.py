@@ -106,7 +106,7 @@ def test_a_default_changed_in_code_is_another_configuration(
     bert = {"family": "bert", "layers": 4, "width": 16, "heads": 2, "vocabulary": 600, "max_length": 64, "steps": 1,
             "batch_size": 8, "learning_rate": 1e-3}  # fmt: skip
     changes = {"methods.mine": {"method": mine}, "pairs.p.methods": ["mine"], "models.bert2": {"pretrain": bert},
-               "pairs.p.student": "bert2"}  # fmt: skip
+               "pairs.p.student": "bert2", "data.source": "miniglue", "data.root": ...}  # fmt: skip
     before = make_benchmark(changes).run_config("p", "mine", "mrpc")
     if role == "method":
         path = Path(mine.partition(":")[0])

@@ -240,7 +240,8 @@ def test_positions_against_both_lengths(
 def test_positions_of_what_is_pre_trained(make_benchmark: Any) -> None:
     own = {"family": "bert", "layers": 2, "width": 16, "heads": 2, "vocabulary": 300, "max_length": 32, "steps": 1,
            "batch_size": 2, "learning_rate": 0.1}  # fmt: skip
-    changes = {"models.own": {"pretrain": own}, "pairs.p.teacher": "own", "pairs.p.student": "own"}
+    changes = {"models.own": {"pretrain": own}, "pairs.p.teacher": "own", "pairs.p.student": "own",
+               "data.source": "miniglue", "data.root": ...}  # fmt: skip
     check(make_benchmark({**changes, "data.max_length": 32}), Layout("results"))
     with pytest.raises(UserError, match="data.max_length: 33 tokens, but models.own has positions for 32$"):
         check(make_benchmark({**changes, "data.max_length": 33}), Layout("results"))
