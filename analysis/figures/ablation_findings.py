@@ -5,11 +5,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from analysis.figures import ablation
 from analysis.figures.ablation import Effect, change_key, differences, interval
 from analysis.load import Runs
 from analysis.reported_benchmark import Pair, ReportedBenchmark
 from analysis.statistics import inference, summaries
 from analysis.statistics.inference import Estimate
+from analysis.tables.html_tables import PageCell, PageTable, full
 from analysis.tables.numbers import number, signed
 
 QUESTIONS = {  # option that is varied -> what is asked of it; options of one question are corrected together
@@ -61,22 +63,34 @@ def contrasts(benchmark: ReportedBenchmark, runs: Runs, pair: Pair, entry: str) 
                 yield Contrast(QUESTIONS[option], title, instead, found, inference.paired(points))
 
 
-def findings(benchmark: ReportedBenchmark, runs: Runs) -> list[str]:
-    """What the figure decides: for each question how many differences are, then each of them."""
+def asked(benchmark: ReportedBenchmark, runs: Runs) -> dict[str, list[tuple[Contrast, int]]]:
+    """The contrasts of each question, each with the sign that is decided for it; 0: not decided."""
     found = [
         contrast
         for pair in benchmark.drawn_from("ablation")
         for entry in benchmark.families(pair)
         for contrast in contrasts(benchmark, runs, pair, entry)
     ]
-    sentences = []
+    questions = {}
     for question in dict.fromkeys(contrast.question for contrast in found):
         own = [contrast for contrast in found if contrast.question == question]
         signs = inference.decided([contrast.estimate for contrast in own])
-        sentences.append(f"{question} {len(own) - signs.count(0)} of {len(own)} differences are decided.")
-        for title in dict.fromkeys(contrast.title for contrast in own):
-            parts = [verdict(c, sign) for c, sign in zip(own, signs, strict=True) if c.title == title]
-            sentences.append(f"{title} less itself {'; '.join(parts)}.")
+        questions[question] = list(zip(own, signs, strict=True))
+    return questions
+
+
+def findings(benchmark: ReportedBenchmark, runs: Runs) -> list[str]:
+    """What the figure decides: for each question how many differences are, and which."""
+    sentences = []
+    for question, own in asked(benchmark, runs).items():
+        signs = [sign for _, sign in own]
+        text = [f"{question} {len(own) - signs.count(0)} of {len(own)} differences are decided."]
+        text += [
+            f"{c.title} less itself with {c.instead}: {signed(c.effect[0])} points {verdict(c, sign)}."
+            for c, sign in own
+            if sign
+        ]
+        sentences.append(" ".join(text))
     if sentences:
         sentences.append(
             "Decided: two-sided at 5 % after Holm's correction over the differences of a question. Detectable: the "
@@ -85,18 +99,43 @@ def findings(benchmark: ReportedBenchmark, runs: Runs) -> list[str]:
     return sentences
 
 
-def verdict(contrast: Contrast, sign: int) -> str:
-    """A difference in words: estimate, interval, whether it is decided, and what would have been where it is not."""
-    mean, low, high = contrast.effect
-    text = f"with {contrast.instead}: "
+def page_tables(benchmark: ReportedBenchmark, runs: Runs) -> list[PageTable]:
+    """Every difference that a question asks for: a row for what stands in the place, a column for each method."""
+    questions = asked(benchmark, runs)
+    if not questions:
+        return []
+    titles = list(dict.fromkeys(c.title for own in questions.values() for c, _ in own))
+    sections = []
+    for question, own in questions.items():
+        cells = {(c.instead, c.title): _cell(c, sign) for c, sign in own}
+        places = dict.fromkeys(c.instead for c, _ in own)
+        sections.append(
+            (question, [(place, [cells.get((place, t), PageCell("")) for t in titles]) for place in places])
+        )
+    caption = (
+        "A method less itself with another choice in its place, in points: above 0 the method's own choice is better. "
+        "Paired over runs and tasks, with 95 % intervals, each by itself."
+    )
+    return [
+        PageTable("ablation-questions", "Ablation: the differences", caption, titles, sections, "Less itself with"),
+        *ablation.page_tables(benchmark, runs),
+    ]
+
+
+def _cell(contrast: Contrast, sign: int) -> PageCell:
+    mean = contrast.effect[0]
     if math.isnan(mean):
-        return f"{text}missing"
-    text += f"{signed(mean)} points"
-    if math.isnan(low) or contrast.estimate is None:
-        return f"{text} (one run, so no interval)"
-    if low == high:
-        return f"{text} (the same in every run)"
-    text += f" {interval(contrast.effect)}"
+        return PageCell("missing")
+    return PageCell(signed(mean), verdict(contrast, sign), sort=full(mean))
+
+
+def verdict(contrast: Contrast, sign: int) -> str:
+    """A difference's interval, whether it is decided, and where it is not, what would have been."""
+    if math.isnan(contrast.effect[1]) or contrast.estimate is None:
+        return "(one run, so no interval)"
+    if contrast.effect[1] == contrast.effect[2]:
+        return "(the same in every run)"
+    text = interval(contrast.effect)
     if sign:
         return f"{text} (decided: {'higher' if sign > 0 else 'lower'})"
     return f"{text} (not decided; detectable: {number(inference.detectable(contrast.estimate), 1)})"

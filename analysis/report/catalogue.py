@@ -33,7 +33,7 @@ class Drawing:
     data: Callable[[ReportedBenchmark, Runs], pd.DataFrame]  # what it shows
     about: Callable[[ReportedBenchmark, Runs], str]
     findings: Callable[[ReportedBenchmark, Runs], list[str]] = lambda benchmark, runs: []  # sentences
-    # its numbers, for the HTML report
+    # its numbers
     page_tables: Callable[[ReportedBenchmark, Runs], list[PageTable]] = lambda benchmark, runs: []
 
     @property
@@ -68,7 +68,7 @@ DRAWINGS = {
         ablation.frame,
         ablation.about,
         ablation_findings.findings,
-        ablation.page_tables,
+        ablation_findings.page_tables,
     ),
     "layer_maps": Drawing(
         "Layer-map survey",

@@ -5,9 +5,10 @@ from collections import Counter
 from analysis.claims import verdicts
 from analysis.load import Runs
 from analysis.report import failures
+from analysis.report.catalogue import Drawing
 from analysis.report.contents import SECTIONS, SOURCES, Contents
 from analysis.report.provenance import origin
-from analysis.tables import formats
+from analysis.tables import formats, html_tables
 from analysis.tables.formats import md, md_table
 from analysis.validity import section as validity
 
@@ -28,17 +29,25 @@ def compose(contents: Contents) -> str:
         parts.append(_section("reading", _reading(contents)))
     for table in contents.tables:
         parts.append(f"## {table.title}\n\n{formats.to_markdown(table)}")
-    for name, drawing in contents.drawings.items():
-        parts.append(
-            f"## {drawing.title}\n\n![{drawing.title}](figures/{name}.png)\n\n"
-            f"**{drawing.label}.** {md(drawing.about(benchmark, runs))} [PDF](figures/{name}.pdf), "
-            f"[data](figures/{name}.csv)\n\n"
-            + "".join(f"- {md(sentence)}\n" for sentence in drawing.findings(benchmark, runs))
-        )
+    parts += [_drawing(contents, name, drawing) for name, drawing in contents.drawings.items()]
     if contents.audit is not None:
         parts.append(_section("audit", verdicts.audit_summary(contents.audit) + _in_full("audit")))
     parts.append(_section("provenance", _provenance(runs)))
     return "\n".join(parts)
+
+
+def _drawing(contents: Contents, name: str, drawing: Drawing) -> str:
+    """A figure with the text below it, what it decides, and its numbers."""
+    benchmark, runs = contents.benchmark, contents.runs
+    text = (
+        f"## {drawing.title}\n\n![{drawing.title}](figures/{name}.png)\n\n"
+        f"**{drawing.label}.** {md(drawing.about(benchmark, runs))} [PDF](figures/{name}.pdf), "
+        f"[data](figures/{name}.csv)\n\n"
+    )
+    text += "".join(f"- {md(sentence)}\n" for sentence in drawing.findings(benchmark, runs))
+    for table in drawing.page_tables(benchmark, runs):
+        text += f"\n**{md(table.title)}.** {md(table.caption)}\n\n{html_tables.to_markdown(table)}\n"
+    return text
 
 
 def _section(name: str, text: str) -> str:

@@ -250,15 +250,11 @@ def test_the_projections_collapse() -> None:
 
 def differences(method: str) -> dict[str, tuple[str, str, str, str]]:
     """What the ablation's report says of a method: what stands in its place -> mean, low, high, whether decided."""
-    report = (REFERENCE / "ablation" / "report.md").read_text()
     number = r"([−+][\d.]+)"
-    found = {}
-    for line in re.findall(rf"^- {re.escape(method)} less itself with (.*)\.$", report, re.MULTILINE):
-        for text in line.split("; with "):
-            match = re.match(rf"(.*): {number} points \\\[{number}, {number}\\\] \((decided|not decided)", text)
-            assert match, text
-            found[match[1]] = match.groups()[1:]
-    return found
+    cells = rf"{number} \\\[{number}, {number}\\\] \((decided|not decided)[:;].*\)"
+    rows = table("results/reference/ablation/report.md", "| Less itself with")
+    matches = {row["Less itself with"]: re.fullmatch(cells, row[method]) for row in rows if row[method]}
+    return {place: match.groups() for place, match in matches.items() if match}
 
 
 def test_the_ablation() -> None:
