@@ -56,7 +56,7 @@ def require_compiler(device: torch.device) -> None:
             made = torch.compile(one_if_compiled, dynamic=False, **how(device))(torch.zeros(4, device=device))
         why = "" if bool(made.all()) else "it is switched off, as by TORCH_COMPILE_DISABLE=1"
     except Exception as error:  # no compiler, no Triton, a Python or a platform that it does not know
-        why = " ".join(str(error).split())[:200]
+        why = _reason(error)
     if why:
         raise UserError(
             f"compile: true: torch.compile does not work here for device {device.type} ({why}); expected a C++ "
@@ -136,5 +136,11 @@ def _in_words(model: "PreTrainedModel") -> Iterator[None]:
     try:
         yield
     except TorchDynamoException as error:
-        why = " ".join(str(error).split())[:200]
-        raise UserError(f"compile: true: a {type(model).__name__} cannot be compiled whole ({why})") from None
+        raise UserError(
+            f"compile: true: a {type(model).__name__} cannot be compiled whole ({_reason(error)})"
+        ) from None
+
+
+def _reason(error: Exception) -> str:
+    """What torch.compile says, in one line, without its hints for those who develop it."""
+    return " ".join(str(error).partition("Set TORCHDYNAMO_VERBOSE")[0].split())[:200]
