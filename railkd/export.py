@@ -114,8 +114,8 @@ def _write_onnx(source: Path, target: Path) -> None:
     import torch
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-    model = AutoModelForSequenceClassification.from_pretrained(source).eval()
-    tokenizer = AutoTokenizer.from_pretrained(source)
+    model = AutoModelForSequenceClassification.from_pretrained(source, trust_remote_code=False).eval()
+    tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
     inputs = dict(tokenizer(["one text", "a second, longer text"], padding=True, return_tensors="pt"))
     shape = {0: "batch", 1: "length"}
     target.parent.mkdir()

@@ -126,7 +126,8 @@ def _spread(survey: Survey) -> str:
     if survey.variance is not None:
         v = survey.variance
         text += f"; the noise of a mean of {runs} runs alone gives {v.noise_sd / math.sqrt(runs):.2f}. "
-        text += f"The map explains {100 * v.share:.0f}% [{100 * v.low:.0f}, {100 * v.high:.0f}] of a run's variance, "
+        share = f"{100 * v.share:.0f}% [{signed(100 * v.low, 0)}, {signed(100 * v.high, 0)}]"
+        text += f"The map explains {share} of a run's variance, "
         text += "so that it is decided: the map matters" if v.low > 0 else "which may be nothing: not decided"
     return text + (f". {survey.planned - maps} maps lack a run." if maps < survey.planned else ".")
 

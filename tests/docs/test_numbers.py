@@ -289,6 +289,25 @@ def test_the_ablation() -> None:
     )
 
 
+def test_the_layer_maps() -> None:
+    text, report = page("docs/results.md"), (REFERENCE / "layer_maps" / "report.md").read_text()
+    number = r"([−+]?[\d.]+)"
+    found = re.search(
+        rf"a map drawn anew in each epoch, scores .*?: {number} points from the mean map \\\[{number}, {number}\\\], "
+        rf"no difference is decided\. Of the (\d+) fixed maps (\d+)% score lower .*standard deviation of {number} "
+        rf"points; the noise of a mean of 3 runs alone gives {number}\..* which may be nothing: not decided",
+        report,
+    )
+    assert found
+    mean, low, high, maps, lower, spread, noise = found.groups()
+    assert (
+        f"is in the middle: {mean} points from the mean of the fixed ones (95 % interval {low} to {high}, not" in text
+    )
+    assert f"{lower} % of them score lower" in text and f"trains {maps} of the 462 sorted layer maps" in text
+    assert f"of the {maps} maps spread with a standard deviation of {spread} points, where the noise of three" in text
+    assert f"alone gives {noise}." in text and f"{len(records('layer_maps'))} runs, layer-wise" in text
+
+
 def test_the_grids() -> None:
     benchmarks = page("docs/benchmarks.md")
     for name in ("ablation", "layer_maps"):
