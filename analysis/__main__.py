@@ -60,17 +60,9 @@ def write_audit(benchmark: ReportedBenchmark, layout: Layout) -> dict[Path, byte
 def write_report(benchmark: ReportedBenchmark, layout: Layout) -> dict[Path, bytes]:
     """report.md and report.html, from the same contents."""
     from analysis import load
-    from analysis.report import catalogue, contents, html_page, markdown
+    from analysis.report import contents, html_page, markdown
 
     gathered = contents.gather(benchmark, load.read(benchmark, layout.root), layout.root)
-    steps: dict[str, list[int | str]] = {
-        "tables": [*range(1, 7)],
-        "figures": [*catalogue.DRAWINGS, *catalogue.AVERAGED],
-    }
-    for step, asked in steps.items():
-        if not any(benchmark.drawn_from(name) for name in asked):  # then the workflow has no job for it
-            delete_outdated(layout, step, [])
-            layout.checksums(step).unlink(missing_ok=True)
     contents.check_written(gathered)
     texts = {"md": markdown.compose(gathered), "html": html_page.compose(gathered)}
     return {layout.document("report", kind): text.encode() for kind, text in texts.items()}
@@ -90,6 +82,20 @@ def delete_outdated(layout: Layout, step: str, names: list[str]) -> None:
             path.unlink(missing_ok=True)
 
 
+def delete_unnamed(benchmark: ReportedBenchmark, layout: Layout) -> None:
+    """Deletes all tables, or all figures, where no pair names one any more: then the workflow has no job for them."""
+    from analysis.report import catalogue
+
+    steps: dict[str, list[int | str]] = {
+        "tables": [*range(1, 7)],
+        "figures": [*catalogue.DRAWINGS, *catalogue.AVERAGED],
+    }
+    for step, names in steps.items():
+        if not any(benchmark.drawn_from(name) for name in names):
+            delete_outdated(layout, step, [])
+            layout.checksums(step).unlink(missing_ok=True)
+
+
 def write(step: str, benchmark: ReportedBenchmark, layout: Layout) -> None:
     """Writes the files of a step, their checksums and what they were made of; the report, ``railkd verify`` and the
     workflow read the latter two. Of the claims it prints whether the runs can decide them, and the verdicts' counts."""
@@ -97,6 +103,8 @@ def write(step: str, benchmark: ReportedBenchmark, layout: Layout) -> None:
     from railkd.records.files import write_bytes
     from railkd.records.sealed_files import seal
 
+    if step == "report":  # the last step, and in every workflow
+        delete_unnamed(benchmark, layout)
     files = WRITERS[step](benchmark, layout)
     for path, content in files.items():
         write_bytes(path, content)

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from railkd.benchmark.defaults import PRETRAINING, resolved
 from railkd.benchmark.paths import Layout
 from railkd.benchmark.specification import Benchmark, Cell
 from railkd.data import reading
@@ -45,11 +46,7 @@ def plan(benchmark: Benchmark, layout: Layout, device: torch.device, log: Callab
     """
     sizes = {task: examples(benchmark, layout, task) for task in benchmark.tasks}
     log("training examples: " + ", ".join(f"{benchmark.task(t).title} {n:,}" for t, n in sizes.items()))
-    configs = {
-        name: configuration(benchmark, layout, name, log)
-        for spec in benchmark.pairs.values()
-        for name in (spec["teacher"], spec["student"])
-    }
+    configs = {name: configuration(benchmark, layout, name, log) for name in _models(benchmark)}
     pairs = {(spec["teacher"], spec["student"]) for spec in benchmark.pairs.values()}
     load = machine_load()
     cost = calibrate(benchmark, layout, configs, pairs, device, log)
@@ -95,6 +92,16 @@ def plan(benchmark: Benchmark, layout: Layout, device: torch.device, log: Callab
         f"(save_students: {students.mode(benchmark)}); {_free(layout) / GIB:.2g} GiB are free"
     )
     return {"runs": runs, "points": points, "teachers": teachers, "hours": hours, "disk": disk}
+
+
+def _models(benchmark: Benchmark) -> list[str]:
+    """The models of every pair, and those that are pre-trained on the way to one."""
+    names = [name for spec in benchmark.pairs.values() for name in (spec["teacher"], spec["student"])]
+    for name in names:  # which grows
+        parent = benchmark.pretraining_teacher(name)
+        if parent and benchmark.pretrained(parent):
+            names.append(parent)
+    return list(dict.fromkeys(names))
 
 
 def _log_places(
@@ -236,13 +243,19 @@ def _run(
 
 
 def _pretraining(benchmark: Benchmark, name: str, cost: dict[str, dict[str, float]]) -> float:
-    """Seconds of pre-training: its steps cost about what fine-tuning's do, in general distillation by their tokens."""
-    if "general_distillation" in benchmark.models[name]:
-        keys, teacher = keys_of(benchmark, name), cost.get(benchmark.models[name]["layers_of"], {})
-        step = cost[name]["step"] + teacher.get("forward", cost[name]["step"])
+    """Seconds of pre-training: its steps cost about what fine-tuning's do, in general distillation by their tokens.
+
+    A model that learns from another in it also runs that one in every step.
+    """
+    entry, parent = benchmark.models[name], benchmark.pretraining_teacher(name)
+    step = cost[name]["step"]
+    if parent:
+        step += cost.get(parent, {}).get("forward", step)
+    if "general_distillation" in entry:
+        keys = keys_of(benchmark, name)
         return float(keys["steps"] * keys["batch_size"] * step * max(1.0, keys["max_length"] / MEAN_LENGTH))
-    entry = benchmark.models[name].get("pretrain")
-    if entry is None:
+    if "pretrain" not in entry:
         return 0.0
-    shallow = entry.get("first_share", 0.0) * (1 - entry.get("first_layers", 0) / entry["layers"])
-    return float(entry["steps"] * entry["batch_size"] * cost[name]["step"] * (1 - shallow))
+    keys = resolved(PRETRAINING, entry["pretrain"])
+    shallow = keys["first_share"] * (1 - (keys["first_layers"] or keys["layers"]) / keys["layers"])
+    return float(keys["steps"] * keys["batch_size"] * step * (1 - shallow))

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 from transformers import BertConfig
 
 from railkd.benchmark import config
@@ -85,6 +86,38 @@ def test_hours_are_those_of_the_measured_steps(pipeline: Any, monkeypatch: pytes
     assert 3600 * hours["teachers"] == pytest.approx((mrpc + stsb) * 2 * 0.5)
     every = mrpc * (13 * 0.5 + 5 * 0.25) + stsb * (12 * 0.5 + 5 * 0.25)  # five run the teacher live; CoDIR: no STS-B
     assert 3600 * hours["students"] == pytest.approx(2 * 2 * 2 * every)  # pairs, seeds, epochs
+
+
+def test_pre_training_on_the_way_to_a_pair_takes_hours_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Eight layers from two in 10 steps of 4 rows, 40 % of them shallow; a student of it in 5 steps; layers of that."""
+    shape = {"family": "bert", "width": 32, "heads": 2, "vocabulary": 500, "max_length": 64, "learning_rate": 0.01}
+    grown = {**shape, "layers": 8, "first_layers": 2, "first_share": 0.4, "steps": 10, "batch_size": 4}
+    student = {**shape, "layers": 4, "steps": 5, "batch_size": 2}
+    spec = yaml.safe_load((ROOT / "benchmarks" / "quick.yaml").read_text())
+    teacher = next(iter(spec["pairs"].values()))["teacher"]
+    spec["models"] = {
+        teacher: spec["models"][teacher],
+        "grown8": {"pretrain": grown},
+        "student4": {"from": "grown8", "pretrain": student},
+        "first2": {"layers_of": "student4", "layers": 2, "keep": "first"},
+        "unused": {"pretrain": grown},
+    }
+    next(iter(spec["pairs"].values()))["student"] = "first2"
+    (tmp_path / "b.yaml").write_text(yaml.safe_dump(spec))
+    timed: list[str] = []
+
+    def costs(_benchmark: Any, _layout: Any, configs: dict[str, Any], *_: Any) -> dict[str, dict[str, float]]:
+        timed.extend(configs)
+        return {name: {"step": 2.0, "forward": 0.5, "bytes": 4.0} for name in configs}
+
+    monkeypatch.setattr(plan, "calibrate", costs)
+    benchmark = config.load(tmp_path / "b.yaml")
+    hours = plan.plan(benchmark, Layout(tmp_path / "results"), CPU, lambda _: None)["hours"]
+    assert sorted(timed) == sorted([teacher, "first2", "student4", "grown8"])
+    own = spec["models"][teacher]["pretrain"]
+    shallow = own.get("first_share", 0.6) * (1 - own.get("first_layers", own["layers"]) / own["layers"])
+    first = own["steps"] * own["batch_size"] * 2.0 * (1 - shallow)
+    assert 3600 * hours["pre-training"] == pytest.approx(first + 40 * 2.0 * (1 - 0.4 * 0.75) + 10 * (2.0 + 0.5))
 
 
 @pytest.mark.parametrize(("save", "students"), [(None, 1), ("best", 1), ("all", 2), ("none", 0)])
