@@ -15,6 +15,7 @@ from analysis.load import Runs
 from analysis.reported_benchmark import Pair, ReportedBenchmark
 from analysis.statistics import summaries
 from analysis.tables.cells import BASELINE, Table, score_cells
+from analysis.tables.costs import over_tasks
 
 
 def averages_frame(tables: Sequence[Table]) -> pd.DataFrame:
@@ -156,8 +157,8 @@ def learning_curves(benchmark: ReportedBenchmark, runs: Runs, pair: Pair) -> She
 
 
 def trade_off(benchmark: ReportedBenchmark, runs: Runs, pair: Pair, block: str) -> list[dict[str, Any]]:
-    """What each method's whole row costs and is worth: seconds of training summed over the pair's tasks (mean over
-    runs), the average score with its sd, in percent, and whether no other method is both cheaper and better.
+    """What each method's whole row costs and is worth: seconds of training summed over the pair's tasks with their sd
+    over the seeds, the average score with its sd, in percent, and whether no other method is both cheaper and better.
 
     Only methods with every run, on one kind of device, are comparable; the others are left out.
     """
@@ -169,10 +170,11 @@ def trade_off(benchmark: ReportedBenchmark, runs: Runs, pair: Pair, block: str) 
         if average.status != "complete" or not all(costs):
             continue
         devices |= {device for cost in costs for _, _, device in cost.values()}
-        seconds = sum(sum(s for s, _, _ in cost.values()) / len(cost) for cost in costs)
+        seconds, spread = over_tasks(runs, pair.name, method, pair.tasks, "train_seconds")
         regimes = sorted({regime for cost in costs for _, regime, _ in cost.values()})
         points.append(
-            {"method": method, "seconds": seconds, "mean": average.mean, "sd": average.sd, "regime": ", ".join(regimes)}
+            {"method": method, "seconds": seconds, "seconds_sd": 0.0 if math.isnan(spread) else spread}
+            | {"mean": average.mean, "sd": average.sd, "regime": ", ".join(regimes)}
         )
     for p in points:
         p["front"] = not any(o["seconds"] <= p["seconds"] and o["mean"] >= p["mean"] and o is not p for o in points)
@@ -192,11 +194,14 @@ def pareto(benchmark: ReportedBenchmark, pair: Pair, block: str, points: list[di
         axis.step(front["seconds"], front["mean"], where="post", color=style.INK, linewidth=0.8, alpha=0.5)
         for p, mark in zip(points, marks.values(), strict=True):  # one artist each, so that a page can show it alone
             x, y = p["seconds"], p["mean"]
-            bar = axis.vlines(x, y - p["sd"], y + p["sd"], color=mark.colour, linewidth=0.9)
+            bars = [
+                axis.vlines(x, y - p["sd"], y + p["sd"], color=mark.colour, linewidth=0.9),
+                axis.hlines(y, x - p["seconds_sd"], x + p["seconds_sd"], color=mark.colour, linewidth=0.9),
+            ]
             dot = axis.scatter(
                 x, y, s=34, color=mark.colour, marker=mark.marker, linewidth=0.5, edgecolor=style.PAPER, zorder=3
             )
-            for artist in (bar, dot):
+            for artist in (*bars, dot):
                 style.tag(artist, method=mark.method)
         sheet.measures(axis, least=2.0)  # points, and a tenth of the time: what differs by less hardly differs
         sheet.measures(axis, "x", least=0.1 * float(data["seconds"].max()))

@@ -2,12 +2,15 @@
 
 import json
 import math
+from dataclasses import replace
 from typing import Any
 
 from analysis.load import Runs
 from analysis.reported_benchmark import ReportedBenchmark
+from analysis.tables.costs import over_tasks
 from analysis.tables.formats import csv_of, flat
 from analysis.tables.html_tables import PageCell, PageTable, data_uri, gzip_uri, number_cell, text_cell
+from analysis.tables.numbers import number
 from railkd.records.hashes import sha256_text
 
 LEFT_OUT = ("config.", "epochs", "similarity", "method_record", "shown", "schema", "diagnostics.cka")  # in the records
@@ -125,32 +128,39 @@ def _setting(value: Any) -> PageCell:
 
 
 def cost_table(benchmark: ReportedBenchmark, runs: Runs) -> PageTable:
-    """What each method of each pair cost, summed or averaged over its tasks; mean over runs."""
-    rows, exported = [], []
+    """What each method of each pair cost over its tasks, mean ± sd over seeds; the file has the variants too."""
+    rows, exported, left_out = [], [], set()
     for pair in benchmark.pairs:
         for method in pair.rows():
             records = [r for (p, m, _, _), r in runs.students.items() if (p, m) == (pair.name, method)]
             tasks = {r["task"] for r in records}
             if not records:
                 continue
-            seconds = [_mean(records, task, "train_seconds") for task in tasks]
-            steps = [_mean(records, task, "step_seconds") for task in tasks]
+            seconds = over_tasks(runs, pair.name, method, tasks, "train_seconds")
+            step, step_sd = (
+                1000 * value / len(tasks) for value in over_tasks(runs, pair.name, method, tasks, "step_seconds")
+            )
             known = [r["cost"]["peak_memory_bytes"] / 1e6 for r in records if r["cost"].get("peak_memory_bytes")]
-            total, step = sum(seconds), 1000 * sum(steps) / len(steps)
             peak = max(known, default=math.nan)
             device = ", ".join(sorted({str(r["cost"].get("device", "?")) for r in records}))
             counted = {"runs": len(records), "tasks": len(tasks)}
-            measured = {"train_seconds": total, "step_ms": step, "peak_mb": peak, "device": device}
+            measured: dict[str, Any] = {"train_seconds": seconds[0], "train_seconds_sd": seconds[1]}
+            measured |= {"step_ms": step, "step_ms_sd": step_sd, "peak_mb": peak, "device": device}
             exported.append({"pair": pair.name, "method": method, **counted, **measured})
+            if method in benchmark.variants:
+                left_out.add(method)
+                continue
             views = [PageCell(str(n), sort=str(n)) for n in counted.values()]
-            views += [number_cell(total, 0), number_cell(step, 1), number_cell(peak, 0), text_cell(device)]
+            views += [_spread(*seconds, 0), _spread(step, step_sd, 1), number_cell(peak, 0), text_cell(device)]
             rows.append((benchmark.title_of(method), [text_cell(pair.title), *views]))
     return PageTable(
         "costs",
         "What training cost",
-        "Training: seconds for one run on each of the tasks, summed over the tasks, mean over runs. Step: mean over "
-        "tasks of a run's median step. Peak memory: of the GPU, or of the whole process on a CPU, where it counts the "
-        "libraries and every seed trained before in the same job. Compare rows with the same number of tasks only.",
+        "Training: seconds for one run on each of the tasks, summed over the tasks, mean ± standard deviation over "
+        "seeds. Step: the same of a run's median step, mean over tasks. Both are longer where the machine did other "
+        "work; docs/cost.md compares steps side by side. Peak memory: of the GPU, or of the whole process on a CPU, "
+        "where it counts the libraries and every seed trained before in the same job. Compare rows with the same "
+        "number of tasks only." + (f" The CSV has {len(left_out)} variants too." if left_out else ""),
         ["Pair", "Runs", "Tasks", "Training, s", "Step, ms", "Peak memory, MB", "Device"],
         [("", rows)],
         "Method",
@@ -159,9 +169,8 @@ def cost_table(benchmark: ReportedBenchmark, runs: Runs) -> PageTable:
     )
 
 
-def _mean(records: list[dict[str, Any]], task: str, key: str) -> float:
-    values = [float(r["cost"].get(key) or 0) for r in records if r["task"] == task]
-    return sum(values) / len(values)
+def _spread(mean: float, sd: float, decimals: int) -> PageCell:
+    return replace(number_cell(mean, decimals), after="" if math.isnan(sd) else f"± {number(sd, decimals)}")
 
 
 def origin(record: dict[str, Any]) -> dict[str, str]:

@@ -9,6 +9,8 @@ import numpy as np
 import pandas as pd
 from scipy.special import chdtri, fdtri, stdtrit  # scipy.stats takes a second to import
 
+from analysis.statistics import inference
+
 
 def matrix(rows: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
     """One table row's scores: (runs × tasks), a row for each seed, NaN where a run is missing; fractions."""
@@ -76,18 +78,13 @@ def stratified_interval(values: np.ndarray, level: float = 0.95) -> tuple[float,
     The tasks are these ones, not a sample: the variance is Σₜ sₜ²/nₜ over T², its degrees of freedom Satterthwaite's.
     NaN limits where a task has a single run; all NaN where it has none.
     """
-    runs = (~np.isnan(values)).sum(axis=0)
-    if not values.size or (runs == 0).any():
+    if not values.size or np.isnan(values).all(axis=0).any():
         return math.nan, math.nan, math.nan
-    mean = float(np.nanmean(values, axis=0).mean())
-    if (runs < 2).any():
-        return mean, math.nan, math.nan
-    error = np.nanvar(values, axis=0, ddof=1) / runs
-    if error.max() < 1e-18:  # of scores in points: equal but for rounding
-        return mean, mean, mean
-    freedom = error.sum() ** 2 / (error**2 / (runs - 1)).sum()
-    half = float(stdtrit(freedom, (1 + level) / 2)) * math.sqrt(error.sum()) / values.shape[1]
-    return mean, mean - half, mean + half
+    estimate = inference.paired(values)
+    if estimate is None:
+        return float(np.nanmean(values, axis=0).mean()), math.nan, math.nan
+    low, high = estimate.interval(level)
+    return float(estimate.value), float(low), float(high)
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,9 @@
 """Builds Tables 1 and 4: what each method is, and what it costs, measured here."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
-from statistics import geometric_mean, mean, median
+from statistics import geometric_mean, mean, median, stdev
 from typing import Any
 
 import pandas as pd
@@ -51,6 +51,19 @@ def ratios(
         else:
             by_task[task] = summary([c for c, _, _ in over.values()]) / summary([c for c, _, _ in under.values()])
     return by_task, missing, mixed
+
+
+def over_tasks(runs: Runs, pair: str, method: str, tasks: Collection[str], key: str) -> tuple[float, float]:
+    """A cost summed over tasks: its mean over the runs of each, and its standard deviation over the seeds.
+
+    The latter is of seeds that every task has, NaN with fewer than two; both are NaN where a task has no such cost.
+    """
+    by_task = [{seed: cost for seed, (cost, _, _) in runs.costs(pair, method, task, key).items()} for task in tasks]
+    if not by_task or not all(by_task):
+        return math.nan, math.nan
+    shared = set.intersection(*(set(by_seed) for by_seed in by_task))
+    totals = [sum(by_seed[seed] for by_seed in by_task) for seed in shared]
+    return sum(mean(by_seed.values()) for by_seed in by_task), stdev(totals) if len(totals) > 1 else math.nan
 
 
 def measured(runs: Runs, pairs: list[Pair], benchmark: ReportedBenchmark, key: str) -> str:

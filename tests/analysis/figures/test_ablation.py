@@ -1,5 +1,7 @@
 """The ablation and the layer-map survey: what they plot and say, recomputed from the records."""
 
+import base64
+import csv
 import io
 import math
 import re
@@ -20,7 +22,7 @@ from analysis import load
 from analysis.__main__ import main
 from analysis.figures import ablation, ablation_findings, layer_map_survey, style
 from analysis.load import Runs
-from analysis.report import contents, html_page, markdown
+from analysis.report import contents, html_page, markdown, provenance
 from analysis.report.catalogue import DRAWINGS
 from analysis.reported_benchmark import ReportedBenchmark, read
 from analysis.statistics import inference, summaries
@@ -293,6 +295,16 @@ def test_verdicts() -> None:
     assert said((2.0, 1.0, 3.0), 1) == "[+1.0, +3.0] (decided: higher)"
     assert said((2.0, math.nan, math.nan), of=None) == "(one run, so no interval)"
     assert ablation.established((1.25, -0.5, 3.0)) == "no difference established"
+
+
+def test_what_variants_cost_is_in_the_file_alone(varied: Folder) -> None:
+    benchmark, runs = loaded(varied)
+    table = provenance.cost_table(benchmark, runs)
+    titles = {benchmark.title_of(m) for m in benchmark.methods if m not in benchmark.variants}
+    assert {title for _, rows in table.sections for title, _ in rows} == titles
+    assert f"The CSV has {len(benchmark.variants)} variants too." in table.caption
+    text = base64.b64decode(table.csv.partition("base64,")[2]).decode()
+    assert set(benchmark.variants) < {row["method"] for row in csv.DictReader(io.StringIO(text))}
 
 
 # ---- layer-map survey ----

@@ -17,7 +17,7 @@ from scipy import stats as scipy_stats
 
 from analysis import load
 from analysis.figures import inline_svg, report_plots, style
-from analysis.report import contents, html_page
+from analysis.report import contents, html_page, provenance
 from analysis.reported_benchmark import read
 from analysis.statistics import summaries
 from railkd.errors import UserError
@@ -185,6 +185,8 @@ def test_curves_trade_off_and_draws_come_from_the_records(made: Folder) -> None:
     assert "codir" not in points  # no STS-B, so its average would not compare
     seconds = [made.read(BERT, "pkd", t, s)["cost"]["train_seconds"] for t in GLUE for s in (1, 2, 3)]
     assert points["pkd"]["seconds"] == pytest.approx(sum(seconds) / 3)
+    totals = [sum(seconds[seed::3]) for seed in range(3)]
+    assert points["pkd"]["seconds_sd"] == pytest.approx(statistics.stdev(totals)) and statistics.stdev(totals) > 0
     assert points["pkd"]["mean"] == pytest.approx(
         statistics.mean(v for t in GLUE for v in scores(made, BERT, "pkd", t, "test"))
     )
@@ -202,6 +204,20 @@ def test_curves_trade_off_and_draws_come_from_the_records(made: Folder) -> None:
                     counts[i, layer - 1] += 1
     assert (drawn[0] == counts).all()
     assert report_plots.drawn_layers(benchmark, runs, pair, "pkd") is None
+
+
+def test_what_training_cost_has_its_spread_over_seeds(made: Folder) -> None:
+    benchmark = read(made.file)
+    table = provenance.cost_table(benchmark, load.read(benchmark, made.results))
+    (rows,) = [rows for _, rows in table.sections]
+    pair = next(p for p in benchmark.pairs if p.name == BERT)
+    (shown,) = [cells for head, cells in rows if head == benchmark.title_of("pkd") and cells[0].text == pair.title]
+    by_title = dict(zip(table.columns, shown, strict=True))
+    for title, key, scale in (("Training, s", "train_seconds", 1.0), ("Step, ms", "step_seconds", 1000 / len(GLUE))):
+        found = [scale * sum(made.read(BERT, "pkd", t, seed)["cost"][key] for t in GLUE) for seed in (1, 2, 3)]
+        decimals = 0 if title == "Training, s" else 1
+        assert float(by_title[title].sort) == pytest.approx(statistics.mean(found), rel=1e-6)
+        assert by_title[title].after == f"± {statistics.stdev(found):.{decimals}f}"
 
 
 def test_costs_on_different_devices_are_not_placed_together(made: Folder, folder: Folder) -> None:
