@@ -52,6 +52,16 @@ Writes ``claims.json`` and, for reading, ``claims.md``. Shape of ``claims.json``
             bootstrap                {"seeds": [low, high], "examples": [low, high] | null, "both": [low, high] | null}
             improvement              probability that a run of the first side beats one of the second; mean over columns
             fewer, dropped           some cell has fewer runs than planned; tasks left out where a spread is zero
+    differences        which methods differ, variants left out: for each pair and block with scores:
+        pair, title, block   the block that chose nothing (test, else dev), and ood
+        methods        of the panel, by name: their titles
+        reference      the method that the others are held against in short: vanilla KD, else without KD, else the first
+        columns, not_counted   tasks or sets averaged over, as for a claim about gains; those left out
+        too_little_to_gain     why nothing about gains can be decided here; null: it can
+        tests          differences with a p, over all of which Holm's correction goes
+        differences    every two methods: methods (the first less the second), columns, estimate, low, high, se_seeds,
+                       se_examples, df, n, detectable as in a part of a claim; p (two-sided), p_holm; verdict: higher |
+                       lower (two-sided at 5 % after the correction) | undecided | not decided; validity as in a claim
     errors             dev-set (and test-set) sampling error beside seed error, for each cell of scores:
                        pair, block, method, column, n, sd, se_seeds, se_examples, in percentage points; how:
                        bootstrap | formula, of se_examples
@@ -71,7 +81,7 @@ from typing import Any
 
 import numpy as np
 
-from analysis.claims import explanations, ledger
+from analysis.claims import explanations, ledger, method_differences
 from analysis.claims.comparisons import Comparison, parts_of
 from analysis.claims.contrasts import compared_by
 from analysis.claims.explanations import Judged
@@ -111,6 +121,7 @@ def evaluate(benchmark: ReportedBenchmark, runs: Runs, results: Path, path: Path
         "counts": {verdict: sum(c["verdict"] == verdict for c in claims) for verdict in VERDICTS},
         "validity": judgement.of_benchmark(evidence, claims),
         "claims": claims,
+        "differences": method_differences.of_benchmark(examples, evidence),
         "errors": uncertainty.errors(benchmark, runs, examples),
         "selection": uncertainty.selection(benchmark, runs),
         "budget": uncertainty.budget(benchmark, results),

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from analysis.claims import claim_tables, counted
+from analysis.claims import claim_tables, counted, difference_tables, errors_of_intervals
 from analysis.tables import html_tables
 from analysis.tables.formats import md, md_table
 from analysis.tables.numbers import interval, quantity
@@ -39,6 +39,7 @@ def claims_summary(data: dict[str, Any]) -> str:
     asked = [claim for claim in data["claims"] if claim["verdict"] != "not run"]
     if not asked:
         return f"{counted(data)}\n"
+    errors = errors_of_intervals(data)
     rows = []
     for claim in asked:
         verdict = MARKS[claim["verdict"]]
@@ -50,7 +51,18 @@ def claims_summary(data: dict[str, Any]) -> str:
         paper = quantity(claim["paper"], claim["unit"], signed=True)
         rows.append([md(claim["words"]), where, verdict, estimate, power, paper])
     head = ["The paper says", "Where", "Verdict", "Estimate [95 %]", "Detectable", "Paper"]
-    return f"{counted(data)}\n\n{md_table(head, rows, 'lllrrr')}\n"
+    return f"{counted(data)} {errors}".strip() + f"\n\n{md_table(head, rows, 'lllrrr')}\n"
+
+
+def differences(data: dict[str, Any]) -> str:
+    """Which methods differ: a row each, and a sentence for each pair; empty where no two have scores."""
+    table = difference_tables.table(data)
+    if table is None:
+        return ""
+    notes = "".join(f"- {md(note)}\n" for note in table.notes)
+    return (
+        f"{notes}\n{html_tables.to_markdown(table)}\n\n{md(table.caption)} {errors_of_intervals(data)}".strip() + "\n"
+    )
 
 
 def claims_terminal(data: dict[str, Any]) -> str:
@@ -65,6 +77,8 @@ def claims_markdown(data: dict[str, Any]) -> str:
     if data["warning"]:
         parts.append(f"> **{md(data['warning'])}** A verdict here is one on this text, not on the paper's.\n")
     parts += [section.markdown(data), "## The verdicts\n", claims_summary(data)]
+    if found := differences(data):
+        parts += ["## Which methods differ?\n", found]
     if data["claims"]:
         parts += ["## How a claim is decided\n\n" + METHOD, "## Each claim\n", *map(_claim, data["claims"])]
     parts += [section.details(data), *_statistics(data)]

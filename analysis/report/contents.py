@@ -21,6 +21,7 @@ SECTIONS = {  # anchor on the HTML report -> heading, in both reports
     "about": "What this is about",
     "validity": TITLE,
     "verdicts": "Verdicts: does the paper hold here?",
+    "differences": "Which methods differ?",
     "audit": "Audit: do the paper's own numbers add up?",
     "reading": "How to read the tables",
     "provenance": "Provenance",

@@ -4,6 +4,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from analysis.claims import difference_tables, errors_of_intervals
 from analysis.figures import inline_svg, report_plots
 from analysis.figures.style import Sheet
 from analysis.load import Runs
@@ -39,6 +40,8 @@ def compose(contents: Contents) -> str:
         marks=inline_svg.symbols(benchmark),
         beside=contents.beside,
         verdicts=claims_html.verdicts(benchmark, contents.claims),
+        differences=difference_tables.table(contents.claims) if contents.claims else None,
+        errors=errors_of_intervals(contents.claims) if contents.claims else "",
         audit=claims_html.audit(contents.audit),
         tables=[html_tables.of_table(table) for table in contents.tables],
         figures=_figures(contents),

@@ -25,6 +25,8 @@ def compose(contents: Contents) -> str:
         parts.append(validity.markdown(contents.claims))
     if contents.claims is not None and benchmark.of_paper:
         parts.append(_section("verdicts", verdicts.claims_summary(contents.claims) + _in_full("claims")))
+    if contents.claims is not None and (found := verdicts.differences(contents.claims)):
+        parts.append(_section("differences", found))
     if contents.tables:
         parts.append(_section("reading", _reading(contents)))
     for table in contents.tables:

@@ -8,7 +8,7 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
-from analysis.claims import counted
+from analysis.claims import counted, decided
 from analysis.tables.numbers import interval, quantity
 from railkd.benchmark.paths import Layout
 
@@ -43,4 +43,6 @@ def verdicts(data: dict[str, Any]) -> str:
     ]
     sides = ("left", "left", "right", "right")
     table = [tabulate(rows, HEAD, tablefmt="simple", colalign=sides, disable_numparse=True)] if rows else []
-    return "\n".join([*remarks, *table, counted(data, zeros=False)])
+    panels = [panel for panel in data.get("differences") or [] if panel["block"] != "ood"]
+    between = [line for panel in panels for line in textwrap.wrap(decided(panel), WIDTH)]
+    return "\n".join([*remarks, *table, counted(data, zeros=False), *between])

@@ -6,9 +6,11 @@ import re
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
-from statistics import median
+from statistics import mean, median, stdev
 from typing import Any
 
+from analysis.claims import oriented
+from analysis.tables.numbers import signed
 from railkd.benchmark.config import load
 
 ROOT = Path(__file__).parents[2]
@@ -315,15 +317,97 @@ def test_the_grids() -> None:
         assert f"{len(list(benchmark.cells())) * len(benchmark.seeds):,} students" in benchmarks
 
 
-def test_the_methods_that_need_a_live_teacher() -> None:
-    (row,) = table("docs/results.md", "| | without KD | vanilla KD | DistilBERT-cos |")
-    del row[""]
-    assert row == {name: cell("methods/table2.csv", "test", name, "avg") for name in row}
-    lines = (ROOT / "docs" / "results.md").read_text().split("## Real text")[1].splitlines()
+def against(panel: dict[str, Any], first: str, second: str) -> tuple[str, str, str, str]:
+    """A difference of a panel of claims.json as pages write it: estimate, low, high, verdict."""
+    found = oriented(panel, ROWS[first], ROWS[second])
+    assert found is not None
+    return signed(found["estimate"]), signed(found["low"]), signed(found["high"]), found["verdict"]
+
+
+def test_every_method_on_equal_terms() -> None:
+    panel = json.loads((REFERENCE / "methods" / "claims.json").read_text())["differences"][0]
+    text, rows = page("docs/results.md"), table("docs/results.md", "| test | average | less vanilla KD |")
+    assert {ROWS[row["test"]] for row in rows} == set(panel["methods"]) and len(panel["columns"]) == 5
+    for row in rows:
+        name, tested = row["test"], row["test"] != "vanilla KD"
+        estimate, low, high, verdict = against(panel, name, "vanilla KD") if tested else ("",) * 4
+        assert row == {
+            "test": name,
+            "average": "" if name == "CoDIR" else cell("methods/tables/table2.csv", "test", name, "avg"),
+            "less vanilla KD": f"{estimate} ({low} to {high})" if tested else "",
+            "verdict": verdict,
+        }
+    verdicts = [d["verdict"] for d in panel["differences"]]
+    decided = sum(verdict in ("higher", "lower") for verdict in verdicts)
+    assert f"{decided} of the {len(verdicts)} differences between two methods are decided" in text
+    best = {
+        name: against(panel, "CR-ILD", name) for name in ROWS if ROWS[name] in panel["methods"] and name != "CR-ILD"
+    }
+    above = [name for name, (*_, verdict) in best.items() if verdict == "higher"]
+    assert len(above) == 9 and "is above nine others" in text
+    numbers = [best[name][0] for name in ("PKD", "RAIL-KD<sup>l</sup>", "RAIL-KD<sup>c</sup>")]
+    assert "PKD ({}) and both forms of RAIL-KD ({} and {})".format(*numbers) in text
+    assert "nothing is decided ({}, {} to {})".format(*best["ALP-KD"]) in text and best["ALP-KD"][3] == "undecided"
+    for other, words in (("without KD", "without KD ({} and {}, decided)"), ("ALP-KD", "ALP-KD ({} and {}, decided)")):
+        forms = [against(panel, f"RAIL-KD<sup>{form}</sup>", other) for form in "lc"]
+        assert words.format(*(form[0] for form in forms)) in text
+        assert {form[3] for form in forms} <= {"higher", "lower"}
+    mini = {(r["pair"], r["method"], r["task"], r["seed"]): r["scores"] for r in records("mini")}
+    again = [(r, mini.get((r["pair"], r["method"], r["task"], r["seed"]))) for r in records("methods")]
+    same = [r["scores"] == scores for r, scores in again if scores is not None]
+    assert all(same) and f"The {len(same)} runs that are in `mini` too have the same scores" in text
+    assert f"{len(again)} students" in text
+
+
+def test_where_a_student_begins() -> None:
+    starts = {
+        "the first 6 layers of its teacher": "first6",
+        "every other layer": "every_other6",
+        "every other layer, then 50 steps of pre-training": "distilled6",
+        "a BERT pre-trained on its own, 10,000 steps": "small6",
+    }
+    tasks = ("mrpc", "qqp", "mnli", "rte")
+
+    def averages(benchmark: str, pair: str, method: str) -> list[float]:
+        by_seed: dict[int, list[float]] = {}
+        for r in records(benchmark):
+            if (r["pair"], r["method"]) == (pair, method) and r["task"] in tasks:
+                by_seed.setdefault(r["seed"], []).append(100 * r["scores"]["test"][r["shown"]])
+        assert len(by_seed) == 3 and {len(scores) for scores in by_seed.values()} == {4}
+        return [mean(scores) for scores in by_seed.values()]
+
+    rows = table("docs/results.md", "| the student begins as |")
+    below = []
+    teachers = [r["scores"]["test"][r["shown"]] for r in records("initialisation", "teachers") if r["task"] in tasks]
+    teacher = 100 * mean(teachers)
+    text = page("docs/results.md")
+    assert f"average over the four tasks; the teacher's is {teacher:.1f}." in text
+    for row in rows:
+        start = row.pop("the student begins as")
+        place = (
+            ("mini", "bert12-distilbert6")
+            if start.startswith("`mini`")
+            else ("initialisation", f"bert12-{starts[start]}")
+        )
+        for name, shown in row.items():
+            found = averages(*place, ROWS[name])
+            assert shown == f"{mean(found):.1f} ± {stdev(found):.1f}"
+        below.append(teacher - mean(averages(*place, "no_kd")))
+    *own, last = below
+    assert f"and {min(own):.1f} to {max(own):.1f} below the teacher" in text and max(own) - min(own) < 0.35
+    assert f"The student of `mini` is {last:.1f} points below" in text
+    assert (
+        f"is {own[2]:.1f} points below its teacher on MRPC, QQP, MNLI and RTE, where this one is {last:.1f} below"
+        in page("docs/miniature.md")
+    )
+    assert f"{len(records('initialisation'))} students" in text
+
+
+def test_the_live_methods_on_real_text() -> None:
+    names = ["without KD", "vanilla KD", "DistilBERT-cos", "MiniLMv2", "MixKD", "TinyBERT", "CR-ILD"]
+    rows = {row.pop(""): row for row in table("docs/results.md", "| | without KD | vanilla KD | DistilBERT-cos |")}
     for block in ("dev", "test"):
-        (line,) = [line for line in lines if line.startswith(f"| {block} |") and "CoLA" not in line]
-        shown = [text.strip() for text in line.strip("|").split("|")][1:]
-        assert shown == [cell("minilm_methods/table2.csv", block, name, "cola") for name in row]
+        assert rows[block] == {name: cell("minilm_methods/table2.csv", block, name, "cola") for name in names}
     students = [r for r in read_csv(REFERENCE / "minilm_methods" / "table2.csv") if r["sd"]]
     assert {r["clears_baseline"] for r in students if r["column"] == "mrpc"} == {"False"}
 
