@@ -121,7 +121,11 @@ def test_every_run_and_table_speaks_of_the_task_and_of_no_other(finished: Path) 
     report = (layout.root / "report.md").read_text() + (layout.root / "claims.md").read_text()
     for foreign in ("paper's value", "not run", "GLUE", "SST-2", "MNLI", "English"):
         assert foreign not in report.replace("benchmarks/reference", ""), foreign
-    assert json.loads((layout.root / "claims.json").read_text())["claims"] == []
+    claims = json.loads((layout.root / "claims.json").read_text())
+    assert claims["claims"] == [] and "## Which methods differ?" in report
+    assert [(p["block"], p["columns"]) for p in claims["differences"]] == [("test", ["reviews"]), ("ood", ["hotels"])]
+    assert all(len(p["differences"]) == 3 for p in claims["differences"])  # of three methods
+    assert all(d["se_examples"] is not None for p in claims["differences"] for d in p["differences"])
 
 
 @pytest.mark.slow
