@@ -151,7 +151,12 @@ def cost_table(benchmark: ReportedBenchmark, runs: Runs) -> PageTable:
                 left_out.add(method)
                 continue
             views = [PageCell(str(n), sort=str(n)) for n in counted.values()]
-            views += [_spread(*seconds, 0), _spread(step, step_sd, 1), number_cell(peak, 0), text_cell(device)]
+            views += [
+                _spread(*seconds, 1 if seconds[0] < 100 else 0),
+                _spread(step, step_sd, 1),
+                number_cell(peak, 0),
+                text_cell(device),
+            ]
             rows.append((benchmark.title_of(method), [text_cell(pair.title), *views]))
     return PageTable(
         "costs",

@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import mean, median, stdev
 from typing import Any
 
-from analysis.claims import oriented
+from analysis.claims import errors_of_intervals, oriented
 from analysis.tables.numbers import signed
 from railkd.benchmark.config import load
 
@@ -132,7 +132,11 @@ def test_what_was_found_about_gains() -> None:
         assert {len(part["columns"]) for part in claim["parts"]} == {5} and claim["verdict"] == "contradicted"
     sentence = "ALP-KD is {} points on test at 12 → 6 layers (95 % interval {} to {}) and {} ({} to {}) at 24 → 6"
     assert sentence.format(value, low, high, value_24, low_24, high_24) in pages[1]
-    pairs = json.loads((REFERENCE / "mini" / "claims.json").read_text())["validity"]["pairs"]
+    content = json.loads((REFERENCE / "mini" / "claims.json").read_text())
+    assert errors_of_intervals(content) == "Intervals of scores are of seeds and examples together."
+    vanilla = against(content["differences"][0], "RAIL-KD<sup>c</sup>", "vanilla KD")
+    assert "Less vanilla KD it is {} ({} to {}, {})".format(*(text.removeprefix("+") for text in vanilla)) in pages[0]
+    pairs = content["validity"]["pairs"]
     holds = {p["pair"]: {a["question"]: a["holds"] for a in p["answers"]} for p in pairs}
     for name in ("bert12-distilbert6", "roberta24-distilroberta6"):
         assert (
