@@ -31,6 +31,8 @@ class Runs:
     # the same for runs whose method has another source than the present one
     edited: dict[tuple[str, str], list[str]] = field(default_factory=dict)
     left_out: list[str] = field(default_factory=list)  # such runs in words, in cells that have others
+    root: Path = Path()  # of the results folder
+    made: dict[str, Any] = field(default_factory=dict, repr=False)  # what is dear to make of them, by name
 
     def note(self, record: dict[str, Any], differ: list[str]) -> None:
         """Notes that a cell's runs are outdated."""
@@ -125,7 +127,7 @@ def read(benchmark: ReportedBenchmark, results: Path) -> Runs:
                     runs.students[pair.name, method, task, seed] = record
                     rows += _scores(benchmark, record, path, pair.name, method, columns)
     rows += leaderboard.read(benchmark, results)
-    return replace(runs, scores=pd.DataFrame(rows, columns=COLUMNS))
+    return replace(runs, scores=pd.DataFrame(rows, columns=COLUMNS), root=results)
 
 
 SeedRecords = dict[int, tuple[Path, dict[str, Any]]]  # seed -> where its record lies, and the record

@@ -90,7 +90,7 @@ def _compare(examples: Examples, claim: Claim, contrast: Contrast) -> Comparison
     columns = shared_columns(benchmark, claim, contrast.pairs, (t.method for t in contrast.terms))
     if not columns:
         return [f"a task of {contrast.pairs[0].title} that this is measured on"]
-    strata = strata_of(examples, claim, contrast, columns)
+    strata = _strata(examples, claim, contrast, columns)
     if isinstance(strata, list):
         return strata
     part = _described(benchmark, claim, contrast, columns, strata)
@@ -101,7 +101,7 @@ def _compare(examples: Examples, claim: Claim, contrast: Contrast) -> Comparison
     return part if part.seeds < 2 else _estimated(part, examples, claim, strata)
 
 
-def strata_of(examples: Examples, claim: Claim, contrast: Contrast, columns: tuple[str, ...]) -> Strata | list[str]:
+def _strata(examples: Examples, claim: Claim, contrast: Contrast, columns: tuple[str, ...]) -> Strata | list[str]:
     """The runs of a contrast, or what is missing of them."""
     benchmark = examples.benchmark
     cells: dict[tuple[str, str], list[tuple[Term, dict[int, float]]]] = {}
@@ -154,7 +154,7 @@ def _described(
 def _estimated(part: Comparison, examples: Examples, claim: Claim, strata: Strata) -> Comparison:
     """A comparison of two seeds or more with its estimate and its bootstrap intervals."""
     arrays, weight = strata.differences, 1 / len(part.columns)
-    drawn = resampled(examples, claim, strata) if claim.measure == "score" else None
+    drawn = _resampled(examples, claim, strata) if claim.measure == "score" else None
     generator = bootstrap.stream("seeds", part.label, claim.block)
     of_seeds = total(weight * bootstrap.resampled_means(a, generator) for a in arrays)
     intervals: dict[str, list[float] | None] = {
@@ -196,7 +196,7 @@ def _spread(part: Comparison, strata: Strata) -> Comparison:
     return replace(part, value=float(estimate.value), estimate=estimate)
 
 
-def resampled(examples: Examples, claim: Claim, strata: Strata) -> list[Array] | None:
+def _resampled(examples: Examples, claim: Claim, strata: Strata) -> list[Array] | None:
     """Per stratum the contrast of each seed on resampled examples: (draws, seeds); None without all predictions."""
     drawn = []
     for (pair, column), of in strata.cells.items():

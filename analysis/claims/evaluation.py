@@ -103,7 +103,7 @@ Shown = dict[str, Any]  # an entry of claims.json
 
 def evaluate(benchmark: ReportedBenchmark, runs: Runs, results: Path, path: Path = ledger.LEDGER) -> dict[str, Any]:
     """The content of claims.json. Raises UserError for a bad ledger and for predictions that contradict a record."""
-    examples, evidence = Examples(benchmark, runs, results), Evidence(benchmark, runs, results)
+    examples, evidence = bootstrap.examples_of(benchmark, runs), Evidence(benchmark, runs, results)
     listed = ledger.read(path).claims if benchmark.of_paper else ()
     judged = [_judged(examples, evidence, claim) for claim in listed]
     tested = [(j.claim, part) for j in judged for part in j.parts if part.estimate is not None]
@@ -121,7 +121,7 @@ def evaluate(benchmark: ReportedBenchmark, runs: Runs, results: Path, path: Path
         "counts": {verdict: sum(c["verdict"] == verdict for c in claims) for verdict in VERDICTS},
         "validity": judgement.of_benchmark(evidence, claims),
         "claims": claims,
-        "differences": method_differences.of_benchmark(examples, evidence),
+        "differences": method_differences.of_benchmark(benchmark, runs, evidence),
         "errors": uncertainty.errors(benchmark, runs, examples),
         "selection": uncertainty.selection(benchmark, runs),
         "budget": uncertainty.budget(benchmark, results),

@@ -4,7 +4,6 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
@@ -12,7 +11,7 @@ from analysis.figures import draw, style
 from analysis.figures.style import Sheet
 from analysis.load import Runs
 from analysis.reported_benchmark import Pair, ReportedBenchmark
-from analysis.statistics import summaries
+from analysis.statistics import differences
 from analysis.tables import captions, formats
 from analysis.tables.cells import score_cells
 from analysis.tables.html_tables import PageCell, PageTable, full, text_cell
@@ -37,16 +36,31 @@ def compared_with(benchmark: ReportedBenchmark, pair: Pair, entry: str) -> str:
     return next((m for m in pair.methods if benchmark.base(m) == "vanilla_kd"), entry)
 
 
-def differences(benchmark: ReportedBenchmark, runs: Runs, pair: Pair, method: str, other: str) -> np.ndarray:
-    """Method − other in points: (runs × tasks), paired by seed; NaN where one of the two is missing."""
-    columns = list(pair.tasks)
-    a, b = (summaries.matrix(runs.row(pair.name, m, compared_block(benchmark, runs)), columns) for m in (method, other))
-    return (100 * (a - b)).to_numpy(dtype=float)
+def difference(
+    benchmark: ReportedBenchmark, runs: Runs, pair: Pair, method: str, other: str
+) -> differences.Difference | None:
+    """Method − other, paired over seeds and tasks, mean over the pair's tasks; None where runs are missing."""
+    return differences.between(benchmark, runs, pair.name, compared_block(benchmark, runs), pair.tasks, method, other)
 
 
 def effect(benchmark: ReportedBenchmark, runs: Runs, pair: Pair, method: str, other: str) -> Effect:
-    """Method − other, paired over seeds and tasks, mean over the pair's tasks, in points."""
-    return summaries.stratified_interval(differences(benchmark, runs, pair, method, other))
+    """The mean of a ``difference`` and its limits; all NaN where runs are missing."""
+    found = difference(benchmark, runs, pair, method, other)
+    return (math.nan, math.nan, math.nan) if found is None else (found.value, *found.interval)
+
+
+def errors(benchmark: ReportedBenchmark, runs: Runs) -> str:
+    """Which errors the intervals of the figure hold."""
+    found = [
+        difference(benchmark, runs, pair, method, compared_with(benchmark, pair, entry))
+        for pair in benchmark.drawn_from("ablation")
+        for entry, variants in benchmark.families(pair).items()
+        for method in variants
+    ]
+    held = [one.of_examples for one in found if one is not None and one.estimate is not None]
+    if held and all(held):
+        return "of seeds and examples together"
+    return "of seeds alone" if not any(held) else "of seeds, and of examples where predictions are at hand"
 
 
 def rows(benchmark: ReportedBenchmark, pair: Pair, entry: str) -> list[Row]:
@@ -130,8 +144,7 @@ def about(benchmark: ReportedBenchmark, runs: Runs) -> str:
             f"Difference in {compared_block(benchmark, runs)} score to {_compared_titles(benchmark)}, in points, "
             f"{f'mean over {tasks} tasks, ' if tasks > 1 else ''}paired over {over}, {benchmark.title}, "
             f"{captions.backbones(pairs)}.",
-            "Bars: 95% intervals of the mean over runs on these tasks, each by itself; of many, some miss their true "
-            "value."
+            f"Bars: 95% intervals, {errors(benchmark, runs)}, each by itself; of many, some miss their true value."
             if n > 1
             else "",
             "Filled: the paper's choice, the same runs in each group.",
@@ -174,7 +187,9 @@ def page_tables(benchmark: ReportedBenchmark, runs: Runs) -> list[PageTable]:
     caption = (
         f"{block.upper()} score, mean over the tasks in percent, and differences in points with their 95 % intervals, "
     )
-    caption += "paired over runs and tasks; each by itself: of many, some miss their true value."
+    caption += (
+        f"paired over runs and tasks, {errors(benchmark, runs)}; each by itself: of many, some miss their true value."
+    )
     columns = ["Score", f"Over {_compared_titles(benchmark)}", "In words", "Over the entry as it is", "In words"]
     return [PageTable("ablation-table", "Ablation: the numbers", caption, columns, sections, "Varied")]
 

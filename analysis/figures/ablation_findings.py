@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from analysis.figures import ablation
-from analysis.figures.ablation import Effect, change_key, differences, interval
+from analysis.figures.ablation import Effect, change_key, difference, interval
 from analysis.load import Runs
 from analysis.reported_benchmark import Pair, ReportedBenchmark
-from analysis.statistics import inference, summaries
+from analysis.statistics import inference
 from analysis.statistics.inference import Estimate
 from analysis.tables.html_tables import PageCell, PageTable, full
 from analysis.tables.numbers import number, signed
@@ -57,10 +57,10 @@ def contrasts(benchmark: ReportedBenchmark, runs: Runs, pair: Pair, entry: str) 
         for base in ({}, unprojected) if value == "skip" else ({},):
             method, other = entries.get(change_key(base)), entries.get(change_key({**base, option: value}))
             if method and other and (drawn or option != "mapping"):
-                points = differences(benchmark, runs, pair, method, other)
+                found = difference(benchmark, runs, pair, method, other)
+                effect = (math.nan, math.nan, math.nan) if found is None else (found.value, *found.interval)
                 instead = f"{words}, both without projections" if base else words
-                found = summaries.stratified_interval(points)
-                yield Contrast(QUESTIONS[option], title, instead, found, inference.paired(points))
+                yield Contrast(QUESTIONS[option], title, instead, effect, found.estimate if found else None)
 
 
 def asked(benchmark: ReportedBenchmark, runs: Runs) -> dict[str, list[tuple[Contrast, int]]]:
@@ -114,7 +114,7 @@ def page_tables(benchmark: ReportedBenchmark, runs: Runs) -> list[PageTable]:
         )
     caption = (
         "A method less itself with another choice in its place, in points: above 0 the method's own choice is better. "
-        "Paired over runs and tasks, with 95 % intervals, each by itself."
+        f"Paired over runs and tasks, with 95 % intervals {ablation.errors(benchmark, runs)}, each by itself."
     )
     return [
         PageTable("ablation-questions", "Ablation: the differences", caption, titles, sections, "Less itself with"),

@@ -95,8 +95,8 @@ def stream(*key: object) -> np.random.Generator:
 class Examples:
     """Scores on resampled examples of every cell whose predictions and labels are at hand, in percent."""
 
-    def __init__(self, benchmark: ReportedBenchmark, runs: Runs, results: Path, draws: int = DRAWS) -> None:
-        self.benchmark, self.runs, self.layout, self.draws = benchmark, runs, Layout(results), draws
+    def __init__(self, benchmark: ReportedBenchmark, runs: Runs, draws: int = DRAWS) -> None:
+        self.benchmark, self.runs, self.layout, self.draws = benchmark, runs, Layout(runs.root), draws
         self._prepared: dict[Path, str | None] = {}
         self._columns: dict[tuple[str, str], dict[tuple[str, str], dict[int, Array]]] = {}
 
@@ -176,3 +176,12 @@ class Examples:
                 return np.asarray(tensors.get_tensor(name)) if name in tensors.keys() else None  # noqa: SIM118
         except (OSError, SafetensorError) as error:
             raise UserError(f"{path}: cannot be read as safetensors ({error})") from None
+
+
+def examples_of(benchmark: ReportedBenchmark, runs: Runs) -> Examples:
+    """The scores on resampled examples of these runs, made once for all that asks for them."""
+    if "examples" not in runs.made:
+        runs.made["examples"] = Examples(benchmark, runs)
+    examples = runs.made["examples"]
+    assert isinstance(examples, Examples)
+    return examples

@@ -173,6 +173,20 @@ def test_effects_are_paired_differences(varied: Folder) -> None:
     assert fewer[0] == pytest.approx(statistics.mean(by_task))
 
 
+def test_intervals_hold_the_error_of_examples_where_predictions_are_at_hand(varied: Folder) -> None:
+    benchmark, runs = loaded(varied)
+    assert ablation.errors(benchmark, runs) == "of seeds alone"
+    assert "95% intervals, of seeds alone, each" in ablation.about(benchmark, runs)
+    varied.predict(lambda method, split: 0.7)
+    benchmark, runs = loaded(varied)
+    assert ablation.errors(benchmark, runs) == "of seeds and examples together"
+    found = ablation.difference(benchmark, runs, benchmark.pairs[0], "rail_kd_l.skip", "vanilla_kd")
+    assert found is not None and found.estimate is not None and found.estimate.examples > 0.5  # of 400 examples
+    assert ablation.effect(benchmark, runs, benchmark.pairs[0], "rail_kd_l.skip", "vanilla_kd")[1:] == found.interval
+    for table in ablation_findings.page_tables(benchmark, runs)[:2]:
+        assert "of seeds and examples together" in table.caption
+
+
 def test_the_figure_plots_the_effects(varied: Folder) -> None:
     benchmark, runs = loaded(varied)
     figure = ablation.figure(benchmark, runs)
