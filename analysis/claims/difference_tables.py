@@ -15,6 +15,7 @@ def table(content: dict[str, Any]) -> PageTable | None:
     panels = content.get("differences") or []
     if not panels:
         return None
+    shown = [panel for panel in panels if not _none_can_be(panel)]
     references = {panel["methods"][panel["reference"]] for panel in panels}
     shared = references.pop() if len(references) == 1 else ""
     exported = [
@@ -33,10 +34,10 @@ def table(content: dict[str, Any]) -> PageTable | None:
         "In points, averaged over the tasks of the heading and paired by seed, with 95 % intervals, each by itself. "
         "Decided: two-sided at 5 %, after Holm's correction over all differences of the heading. Detectable: the least "
         "true difference that these runs find in 4 of 5 repetitions, before that correction. Not decided: the runs of "
-        "one of the two fail a question above. Variants are left out, and so are pairs and sets where nothing can be "
-        "decided; the CSV has the latter.",
+        "one of the two fail a question above. Variants are left out"
+        + (", and so are pairs and sets where nothing can be decided; the CSV has the latter." if shown else "."),
         [f"Less {shared or 'the reference'}", "Verdict", "Detectable", "Higher than", "Lower than", "Open"],
-        [(heading(panel), _rows(panel)) for panel in panels if not _none_can_be(panel)],
+        [(heading(panel), _rows(panel)) for panel in shown or panels],
         "Method",
         notes=[sentence(panel) for panel in panels],
         csv=gzip_uri(csv_of(exported)),

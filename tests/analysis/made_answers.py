@@ -102,6 +102,7 @@ def claims() -> dict[str, Any]:
         "counts": {"reproduced": 1, "contradicted": 1, "undecided": 1, "not decided": 1, "not run": 1},
         "validity": VALIDITY,
         "claims": made,
+        "differences": [PANEL],
         "errors": [
             {"pair": "bert12-distilbert6", "block": "dev", "method": "pkd", "column": "cola", "n": 3, "sd": 1.25,
              "se_seeds": 0.72, "se_examples": 2.5}
@@ -112,6 +113,38 @@ def claims() -> dict[str, Any]:
         ],
         "budget": [{"pair": "bert12-distilbert6", "method": "pkd", "tasks": 8, "points": 3, "expected": [60.5, 62.5]}],
     }  # fmt: skip
+
+
+def difference(first: str, second: str, estimate: float, verdict: str) -> dict[str, Any]:
+    """An entry of a panel of ``differences``."""
+    known = {key: PART[key] for key in ("se_seeds", "se_examples", "df", "n", "p", "p_holm", "detectable")}
+    limits = {"estimate": estimate, "low": estimate - 0.5, "high": estimate + 0.5}
+    return {
+        "methods": [first, second],
+        "columns": ["mrpc", "rte"],
+        **limits,
+        **known,
+        "verdict": verdict,
+        "validity": [],
+    }
+
+
+PANEL: dict[str, Any] = {
+    "pair": "bert12-distilbert6",
+    "title": "bert12 → distilbert6",
+    "block": "test",
+    "methods": {"vanilla_kd": "Vanilla KD", "pkd": "PKD", "rail_kd_l": "RAIL-KD^l"},
+    "reference": "vanilla_kd",
+    "columns": ["mrpc", "rte"],
+    "not_counted": ["cola"],
+    "too_little_to_gain": None,
+    "tests": 3,
+    "differences": [
+        difference("pkd", "vanilla_kd", 1.5, "higher"),
+        difference("rail_kd_l", "vanilla_kd", -0.25, "undecided"),
+        difference("rail_kd_l", "pkd", -1.75, "lower"),
+    ],
+}
 
 
 def audit() -> dict[str, Any]:

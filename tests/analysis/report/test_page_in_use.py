@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from browsing import SIZES, drawn, size, soon, visit
-from made_records import BERT, GLUE, LARGE, Folder, spec
+from made_records import BERT, GLUE, LARGE, ROBERTA, Folder, spec
 
 from analysis.figures import style
 from analysis.reported_benchmark import read
@@ -120,6 +120,23 @@ def choose(browser: Any, kind: str, value: str) -> None:
 
 def shown(browser: Any, rows: str) -> list[str]:
     return list(browser.execute_script(SHOWN_ROWS, rows))
+
+
+def test_choosing_leaves_the_comparison_of_a_method_and_a_pair(browser: Any, full: Folder) -> None:
+    size(browser, "desktop")
+    visit(browser, full)
+    opened, rows, headings = browser, "#differences tbody.rows tr", "#differences tbody.heading"
+    before = shown(opened, rows)
+    choose(opened, "method", "no_kd")
+    found = shown(opened, rows)  # rows of others name it too, among those that they are above
+    assert 0 < len(found) < len(before) and {row.split("\t")[0].strip() for row in found} == {"w/o KD"}
+    pairs = {heading.partition(",")[0] for heading in shown(opened, headings)}
+    choose(opened, "pair", ROBERTA)
+    assert {heading.partition(",")[0] for heading in shown(opened, headings)} == {"roberta12 → distilroberta6"} <= pairs
+    choose(opened, "pair", BERT)
+    assert bool(shown(opened, rows)) == ("bert12 → distilbert6" in pairs)
+    opened.execute_script("document.querySelector('form.filters').reset()")
+    soon(opened, lambda: shown(opened, rows) == before)
 
 
 def test_choosing_a_pair_a_method_and_a_task_leaves_their_rows_and_columns(opened: Any, made: Folder) -> None:
