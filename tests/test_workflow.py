@@ -64,7 +64,8 @@ def test_one_command_makes_every_record_table_and_figure(micro):
         assert (results / name).stat().st_size > 200, name
     lines = said.splitlines()
     steps = [re.fullmatch(r"railkd: \d+ of 21 jobs done, about .* left; running: .+", line) for line in lines]
-    assert 9 <= sum(map(bool, steps)) <= 11 and len(lines) <= 17
+    assert 9 <= sum(map(bool, steps)) <= 11 and len(lines) <= 18
+    assert sum("differences between methods are decided" in line for line in lines) == 1
     assert re.fullmatch(r"railkd: 21 of 21 jobs done in .*", next(line for line in reversed(lines) if "done" in line))
     assert lines[-1].endswith((results / "report.html").as_uri()) and "None of the paper's 23 claims" in lines[-2]
 
