@@ -87,6 +87,11 @@ class Runs:
         """All records, teachers first."""
         return [*self.teachers.values(), *self.students.values()]
 
+    def percents(self, pair: str, method: str, block: str, column: str) -> dict[int, float]:
+        """seed -> score of one cell's runs, in percent."""
+        rows = self.by_cell.get((pair, method, block, column), [])
+        return {int(row["seed"]): 100 * float(row["score"]) for row in rows}
+
     def costs(self, pair: str, method: str, task: str, key: str) -> dict[int, tuple[float, str, str]]:
         """seed -> (cost, regime, device) of the runs of one cell that recorded this cost."""
         by_seed = {}

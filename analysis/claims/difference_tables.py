@@ -5,8 +5,8 @@ from typing import Any
 from analysis.claims import OPPOSITE, decided, oriented
 from analysis.tables.cells import column_title
 from analysis.tables.formats import csv_of
-from analysis.tables.html_tables import PageCell, PageTable, full, gzip_uri, text_cell
-from analysis.tables.numbers import number, signed
+from analysis.tables.html_tables import PageCell, PageTable, full, gzip_uri, number_cell, text_cell
+from analysis.tables.numbers import signed
 from analysis.validity.judgement import FAILED, NOT_DECIDED
 
 
@@ -71,7 +71,7 @@ def _rows(panel: dict[str, Any]) -> list[tuple[str, list[PageCell]]]:
         cells = [
             PageCell("–", key=key) if against is None else _estimate(against, key),
             text_cell("the reference" if method == reference else against["verdict"] if against else "–"),
-            _points(against["detectable"] if against else None),
+            number_cell(against["detectable"] if against else None, 1),
             *(text_cell(", ".join(sides[side]) or "–") for side in OPPOSITE),
             PageCell(str(left), sort=str(left)),
         ]
@@ -87,10 +87,6 @@ def _estimate(found: dict[str, Any], key: str) -> PageCell:
         *(FAILED[reason["question"]] for reason in found["validity"]),
     ]
     return PageCell(signed(found["estimate"]), limits, sort=full(found["estimate"]), tip="\n".join(lines), key=key)
-
-
-def _points(value: float | None) -> PageCell:
-    return PageCell("–") if value is None else PageCell(number(value, 1), sort=full(value))
 
 
 def sentence(panel: dict[str, Any]) -> str:

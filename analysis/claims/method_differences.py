@@ -16,7 +16,7 @@ from analysis.tables.paper_tables import compared_block
 from analysis.validity import judgement
 from analysis.validity.evidence import Evidence
 from analysis.validity.judgement import NOT_DECIDED
-from analysis.validity.questions import Compared
+from analysis.validity.questions import Compared, is_there_a_gain
 
 REFERENCES = ("vanilla_kd", "no_kd")  # method files that a pair's methods are held against, the first that it has
 SHARED = "gain"  # the question that is asked of a panel as a whole: its columns are the same for every two methods
@@ -47,7 +47,7 @@ def _panel(benchmark: ReportedBenchmark, runs: Runs, evidence: Evidence, pair: P
         return None
     p = {sides: float(d.estimate.p_differs()) for sides, d in found.items() if d.estimate is not None}
     adjusted = dict(zip(p, map(float, inference.holm(np.array(list(p.values())))), strict=True)) if p else {}
-    gain = [answer for _, answer in judgement.failures(evidence, "score", [of]) if answer.question == SHARED]
+    gain = is_there_a_gain(evidence, of)
     return {
         "pair": pair.name,
         "title": pair.title,
@@ -56,7 +56,7 @@ def _panel(benchmark: ReportedBenchmark, runs: Runs, evidence: Evidence, pair: P
         "reference": _reference(benchmark, methods),
         "columns": list(kept),
         "not_counted": [column for column in columns if column not in kept],
-        "too_little_to_gain": next((answer.reason for answer in gain if answer.holds is False), None),
+        "too_little_to_gain": gain.reason if gain.holds is False else None,
         "tests": len(p),
         "differences": [
             _shown(evidence, replace(of, methods=sides), difference, adjusted.get(sides))

@@ -44,8 +44,12 @@ def difference(
 
 
 def effect(benchmark: ReportedBenchmark, runs: Runs, pair: Pair, method: str, other: str) -> Effect:
-    """The mean of a ``difference`` and its limits; all NaN where runs are missing."""
-    found = difference(benchmark, runs, pair, method, other)
+    """The effect of a ``difference``."""
+    return effect_of(difference(benchmark, runs, pair, method, other))
+
+
+def effect_of(found: differences.Difference | None) -> Effect:
+    """The mean of a difference and its limits; all NaN where runs are missing."""
     return (math.nan, math.nan, math.nan) if found is None else (found.value, *found.interval)
 
 

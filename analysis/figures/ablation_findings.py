@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from analysis.figures import ablation
-from analysis.figures.ablation import Effect, change_key, difference, interval
+from analysis.figures.ablation import Effect, change_key, difference, effect_of, interval
 from analysis.load import Runs
 from analysis.reported_benchmark import Pair, ReportedBenchmark
 from analysis.statistics import inference
@@ -58,9 +58,9 @@ def contrasts(benchmark: ReportedBenchmark, runs: Runs, pair: Pair, entry: str) 
             method, other = entries.get(change_key(base)), entries.get(change_key({**base, option: value}))
             if method and other and (drawn or option != "mapping"):
                 found = difference(benchmark, runs, pair, method, other)
-                effect = (math.nan, math.nan, math.nan) if found is None else (found.value, *found.interval)
                 instead = f"{words}, both without projections" if base else words
-                yield Contrast(QUESTIONS[option], title, instead, effect, found.estimate if found else None)
+                estimate = found.estimate if found else None
+                yield Contrast(QUESTIONS[option], title, instead, effect_of(found), estimate)
 
 
 def asked(benchmark: ReportedBenchmark, runs: Runs) -> dict[str, list[tuple[Contrast, int]]]:

@@ -10,8 +10,6 @@ from analysis.reported_benchmark import ReportedBenchmark
 from analysis.statistics import bootstrap, inference
 from analysis.statistics.inference import Estimate
 
-DIGITS = 9  # of a score in points: what is equal but for rounding is equal
-
 
 @dataclass(frozen=True)
 class Difference:
@@ -41,11 +39,13 @@ def between(
     shared = tuple(
         c for c in columns if not any(benchmark.undefined(m, benchmark.source_task(block, c)) for m in sides)
     )
-    scores = [[_scores(runs, pair, method, block, column) for method in sides] for column in shared]
+    scores = [[runs.percents(pair, method, block, column) for method in sides] for column in shared]
     seeds = [sorted(set(a) & set(b)) for a, b in scores]
     if not shared or not all(seeds):
         return None
-    strata = [np.round([a[seed] - b[seed] for seed in of], DIGITS) for (a, b), of in zip(scores, seeds, strict=True)]
+    strata = [
+        np.round([a[seed] - b[seed] for seed in of], inference.DIGITS) for (a, b), of in zip(scores, seeds, strict=True)
+    ]
     value = float(np.mean([values.mean() for values in strata]))
     if min(map(len, strata)) < 2:
         return Difference(shared, value, None, False)
@@ -53,11 +53,6 @@ def between(
     error = 0.0 if drawn is None else float(np.std(drawn, ddof=1))
     estimate = inference.contrast(strata, [1 / len(strata)] * len(strata), error)
     return Difference(shared, value, estimate, drawn is not None)
-
-
-def _scores(runs: Runs, pair: str, method: str, block: str, column: str) -> dict[int, float]:
-    """seed -> score in percent."""
-    return {int(row["seed"]): 100 * float(row["score"]) for row in runs.by_cell.get((pair, method, block, column), [])}
 
 
 def _resampled(

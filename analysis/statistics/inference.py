@@ -18,6 +18,7 @@ LEVEL = 0.95
 ALPHA = (1 - LEVEL) / 2  # of each one-sided test, so that a verdict can be read off the interval
 POWER = 0.8
 MOST_SEEDS = 1000
+DIGITS = 9  # of a score in points: what is equal but for rounding is equal
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,7 @@ def paired(differences: Array) -> Estimate | None:
 
     None where a task has fewer than two runs.
     """
-    rounded = np.round(differences, 9)  # equal but for rounding is equal
+    rounded = np.round(differences, DIGITS)
     strata = [column[~np.isnan(column)] for column in rounded.T]
     if not strata or min(map(len, strata)) < 2:
         return None

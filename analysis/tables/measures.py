@@ -62,8 +62,7 @@ def values(
     the upper third of the teacher's intermediate layers, mean over student layers.
     """
     if measure in ("score", "sd"):
-        rows = runs.by_cell.get((pair, method, block, column), [])
-        return {int(row["seed"]): 100 * float(row["score"]) for row in rows}, set()
+        return runs.percents(pair, method, block, column), set()
     task = runs.task_of(block, column)
     if measure in ("train_seconds", "step_seconds"):
         found = runs.costs(pair, method, task, measure)

@@ -39,6 +39,11 @@ def test_nothing_in_the_file_points_outside(text: str) -> None:
     assert len(ids) == len(set(ids))
 
 
+def test_every_link_within_a_page_has_its_place(text: str, small: Folder) -> None:
+    for page in (text, composed(small)):  # with verdicts, and before they are written
+        assert set(re.findall(r'href="#([^"]+)"', page)) <= set(re.findall(r'\bid="([^"]+)"', page))
+
+
 def test_every_number_of_the_tables_is_that_of_the_records(opened: Any, made: Folder) -> None:
     script = (
         "return [...document.querySelectorAll('#tables td[data-key]')].map((d) => [d.closest('figure').id,"
