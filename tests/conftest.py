@@ -64,8 +64,10 @@ def reviews(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def pytest_collection_modifyitems(items: list[Item]) -> None:
-    """The workflow's tests first: they take minutes in one process, and other workers go through the rest meanwhile."""
-    items.sort(key=lambda item: item.path.name != "test_workflow.py")
+    """Files with a test marked as slow first, the workflow's before them: a file stays in one process, and one that
+    takes minutes and began last would keep the others waiting."""
+    long = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: (item.path not in long, item.path.name != "test_workflow.py"))
 
 
 @pytest.fixture(params=[pytest.param(30, id="quick"), pytest.param(1000, id="long", marks=pytest.mark.trust)])

@@ -196,9 +196,9 @@ def test_the_search_is_a_stage_of_the_same_workflow(micro, tmp_path):
     spec["pairs"]["bert4-distilbert2"].update(methods=["no_kd"], tables=[2])
     benchmark = tmp_path / "searched.yaml"
     benchmark.write_text(yaml.safe_dump(spec))
-    done = snakemake(benchmark, results, folder=tmp_path)
-    assert done.returncode == 0, done.stderr[-3000:]
     layout, cell = Layout(results), next(load(benchmark).cells())
+    done = snakemake(benchmark, results, *(str(layout.run(cell, seed)) for seed in (1, 2)), folder=tmp_path)
+    assert done.returncode == 0, done.stderr[-3000:]
     points = [run_record.read(layout.point(cell, k)) for k in (0, 1)]
     assert [(p["stage"], p["seed"], p["config"]["training"]["learning_rate"]) for p in points] == [
         ("search", 5, 1.0e-4),

@@ -33,18 +33,16 @@ def test_a_benchmark_given_as_snakemakes_configuration(tmp_path: Path) -> None:
     assert snakemake(tmp_path, "-n", "--quiet", "--configfile", str(settings)).returncode == 0
 
 
-@pytest.mark.parametrize("name", ["gpu", "cuda:x", "CUDA"])
-def test_a_device_that_no_machine_has(tmp_path: Path, name: str) -> None:
-    config = ["--config", f"benchmark={MICRO}", f"device={name}"]
-    refused(snakemake(tmp_path, "-n", *config), f"device '{name}': expected auto, cpu, cuda")
+def test_a_device_that_no_machine_has(tmp_path: Path) -> None:
+    config = ["--config", f"benchmark={MICRO}", "device=CUDA"]
+    refused(snakemake(tmp_path, "-n", *config), "device 'CUDA': expected auto, cpu, cuda")
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
-@pytest.mark.parametrize("name", ["cuda", "cuda:7"])
-def test_a_gpu_that_is_not_here(tmp_path: Path, name: str) -> None:
+def test_a_gpu_that_is_not_here(tmp_path: Path) -> None:
     """A dry run may plan for another machine."""
-    config = ["--config", f"benchmark={MICRO}", f"device={name}", f"results={tmp_path / 'r'}"]
-    refused(snakemake(tmp_path, *config), f"device {name}: no CUDA device is visible; expected auto or cpu")
+    config = ["--config", f"benchmark={MICRO}", "device=cuda:7", f"results={tmp_path / 'r'}"]
+    refused(snakemake(tmp_path, *config), "device cuda:7: no CUDA device is visible; expected auto or cpu")
     assert not (tmp_path / "r").exists()
     assert snakemake(tmp_path, "-n", "--quiet", *config).returncode == 0
 

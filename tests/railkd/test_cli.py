@@ -134,15 +134,15 @@ def test_a_terminal_without_the_character(make_spec: Any, tmp_path: Path, settin
     for command, code, expected in (
         (["railkd", "check", str(path)], 0, r"gr\\(xf6|udcc3\\udcb6)\\(xdf|udcc3\\udc9f)e.yaml: valid"),
         (["railkd", "verify", str(path), "--results", results], 1, r"ergebnis-\\(xfc|udcc3\\udcbc): \d+ things do not"),
-        (["analysis", "all", str(path), "--results", results], 0, ""),
+        (["analysis", "claims", str(path), "--results", results], 0, r"bert4 \\u2192 distilbert2"),
     ):
         done = subprocess.run(
             [sys.executable, "-m", *command], capture_output=True, env=environment, cwd=tmp_path, timeout=300
         )
         said = (done.stdout + done.stderr).decode("ascii")
         assert done.returncode == code and re.search(expected, said) and "Traceback" not in said, said
-    tables = (tmp_path / "ergebnis-ü" / "tables" / "table2.md").read_bytes().decode()
-    assert "Größer ≥ 1" in tables and "→" in tables, tables
+    claims = (tmp_path / "ergebnis-ü" / "claims.md").read_bytes().decode()
+    assert "Größer ≥ 1" in claims and "→" in claims, claims
 
 
 def test_a_reader_that_has_seen_enough_ends_a_command_without_a_word() -> None:
