@@ -121,7 +121,7 @@ def read(benchmark: ReportedBenchmark, results: Path) -> Runs:
             path = layout.teacher(pair.teacher, task) / "record.json"
             if path.exists():
                 if (pair.teacher, task) not in runs.teachers:
-                    identity = {"benchmark": benchmark.name, "stage": "teacher", "teacher": pair.teacher, "task": task}
+                    identity = {"stage": "teacher", "teacher": pair.teacher, "task": task}
                     record = runs.teachers[pair.teacher, task] = _record(path, identity)
                     expected = run_record.expected_teacher_config(benchmark.file, pair.teacher, task)
                     runs.note(record, differences(record, expected))
@@ -145,7 +145,7 @@ def _cell(benchmark: ReportedBenchmark, layout: Layout, cell: Cell, runs: Runs) 
         path = layout.run(cell, seed)
         path = path if path.exists() else layout.kept(path)  # finished, though its job failed later
         if path.exists():
-            expected = {"benchmark": benchmark.name, **cell._asdict(), "seed": seed, "stage": "distil"}
+            expected = {**cell._asdict(), "seed": seed, "stage": "distil"}
             records[seed] = path, _record(path, expected)
             if not benchmark.file.external(cell.method):
                 remember(benchmark.file.method_class(cell.method), records[seed][1])

@@ -150,13 +150,7 @@ class Products:
     def _teacher(self, teacher: str, task: str) -> Product:
         folder = self.layout.teacher(teacher, task)
         config = run_record.expected_teacher_config(self.benchmark, teacher, task)
-        identity = {
-            "benchmark": self.benchmark.name,
-            "stage": "teacher",
-            "teacher": teacher,
-            "task": task,
-            "seed": config["seed"],
-        }
+        identity = {"stage": "teacher", "teacher": teacher, "task": task, "seed": config["seed"]}
         prints = {"data": self._facts.get((teacher, task), {}).get("sha256"), "backbone": self._model(teacher)}
         record, why = judged(folder / "record.json", identity, config, prints)
         why = why or missing_file(folder)
@@ -198,8 +192,7 @@ class Products:
     ) -> Product:
         pair = self.benchmark.pairs[cell.pair]
         stage = "search" if job.startswith("search") else "distil"
-        run = {"stage": stage, **cell._asdict(), "seed": seed, "teacher": pair["teacher"]}
-        identity = {"benchmark": self.benchmark.name, **run}
+        identity = {"stage": stage, **cell._asdict(), "seed": seed, "teacher": pair["teacher"]}
         method = self.benchmark.method_class(cell.method)
         if method not in self._methods:
             self._methods[method] = fingerprint(source_files(method))

@@ -79,7 +79,7 @@ class Verifier:
         except UserError as error:
             yield str(error)
             return
-        for line in misplaced(record, {**identity, "benchmark": self.benchmark.name}):
+        for line in misplaced(record, identity):
             yield f"{path}: {line} in this place"
         if record["task"] != identity["task"]:
             return  # there is nothing to compare it with

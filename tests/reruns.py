@@ -201,6 +201,7 @@ EDITS: dict[str, tuple[Edit, dict[str, int]]] = {
     "seeds_per_job": (_put("seeds_per_job", 1), {}),
     # what is shown
     "the title": (_put("title", "Other"), SHOWN),
+    "the name, in the same folder": (_put("name", "other"), SHOWN),
     "a method's title": (_put("methods.rail_kd_l.title", "Mine"), SHOWN),
     "other tables": (_put(f"pairs.{PAIR}.tables", [2, 6, "figure2"]), SHOWN),
     "a method removed": (_put(f"pairs.{PAIR}.methods", ["no_kd"]), SHOWN),

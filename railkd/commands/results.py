@@ -80,8 +80,10 @@ def _analysis(command: str, *arguments: str) -> int:
 
 
 def benchmark_file(results: Path) -> Path:
-    """The benchmark file of a results folder, by the name in its records: ``NAME.yaml`` in this folder, its
-    ``benchmarks/``, or the suite's.
+    """The benchmark file of a results folder, ``NAME.yaml`` in this folder, its ``benchmarks/``, or the suite's.
+
+    Its claims have the name of the benchmark that asked for its runs; where they were not written, its first record has
+    that of the one that trained it.
 
     Raises UserError when there is no such folder, or no file of the name is in these places.
     """
@@ -91,8 +93,9 @@ def benchmark_file(results: Path) -> Path:
 
     if not results.is_dir():
         raise UserError(f"{results}: no such results folder")
-    records = Layout(results).present()
-    name = str(read_json(records[0]).get("benchmark")) if records else results.resolve().name
+    layout = Layout(results)
+    named = [path for path in (layout.document("claims", "json"), *layout.present()[:1]) if path.is_file()]
+    name = str(read_json(named[0]).get("benchmark")) if named else results.resolve().name
     places = list(dict.fromkeys([Path(), Path("benchmarks"), config.ROOT / "benchmarks"]))
     for place in places:
         path = place / f"{name}.yaml"

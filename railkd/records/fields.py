@@ -9,7 +9,7 @@ READABLE = (1, 2)  # version 1: config holds the options of the method that the 
 # key -> (type, meaning). Scores are in the metric's own unit, fractions in [-1, 1], not percent.
 FIELDS: dict[str, tuple[type | tuple[type, ...], str]] = {
     "schema": (int, "version of this schema"),
-    "benchmark": (str, "name of the benchmark file"),
+    "benchmark": (str, "name of the benchmark that trained it"),
     "synthetic": (bool, "trained on generated text: the numbers say nothing about a natural language"),
     "stage": (str, "teacher | search | distil"),
     "pair": (str, "teacher-student pair; the teacher's name for a teacher"),

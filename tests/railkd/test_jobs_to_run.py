@@ -98,7 +98,7 @@ def other_prepared(folder: Path) -> None:
 
 
 def rename(folder: Path) -> None:
-    """As where a results folder, or a teacher in it, is copied from another benchmark's."""
+    """As where a results folder is another benchmark's: what was trained as asked is taken, whoever asked first."""
     path = folder / "mine.yaml"
     spec = yaml.safe_load(path.read_text())
     path.write_text(yaml.safe_dump({**spec, "name": "another"}, sort_keys=False))
@@ -113,10 +113,7 @@ EDITS: dict[str, tuple[Callable[[Path], Any], dict[str, str]]] = {
         {f"run of {m}": "the student's checkpoint is another one" for m in ("no_kd", "rail_kd_l")},
     ),
     "the tokenizer": (edit_tokenizer, {"prepare": "tokenizer"}),
-    "another benchmark's results": (
-        rename,
-        dict.fromkeys(("teacher", "run of no_kd", "run of rail_kd_l"), "'benchmark' is"),
-    ),
+    "another benchmark's results": (rename, {}),
     "prepared data": (
         other_prepared,
         {**dict.fromkeys(("teacher", "run of no_kd", "run of rail_kd_l"), OTHER_DATA), "signals": "other data"},

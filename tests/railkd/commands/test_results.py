@@ -50,12 +50,15 @@ def test_report_writes_everything_and_says_where(tmp_path: Path, capsys: pytest.
     assert {"report.html", "report.md", "claims.json", "tables", "figures"} <= {p.name for p in results.iterdir()}
 
 
-def test_the_benchmark_file_is_looked_up_by_the_records_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_benchmark_file_is_looked_up_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By that of the records, and before it by that of the benchmark which took them over."""
     shutil.copytree(REFERENCE / "teachers" / "bert12" / "rte", tmp_path / "other" / "teachers" / "bert12" / "rte")
     monkeypatch.chdir(tmp_path)
     assert benchmark_file(Path("other")) == config.ROOT / "benchmarks" / "mini.yaml"
     shutil.copy(ROOT / "benchmarks" / "mini.yaml", tmp_path / "mini.yaml")
     assert benchmark_file(Path("other")) == Path("mini.yaml")
+    (tmp_path / "other" / "claims.json").write_text('{"benchmark": "quick"}')
+    assert benchmark_file(Path("other")) == config.ROOT / "benchmarks" / "quick.yaml"
     (tmp_path / "nobody").mkdir()
     with pytest.raises(UserError, match="^nobody: its benchmark file was not found; expected nobody.yaml, .* or --ben"):
         benchmark_file(Path("nobody"))
