@@ -9,7 +9,7 @@ datasets ``nyu-mll/glue``, ``allenai/scitail`` (tsv_format), ``google-research-d
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def label_text(value: object) -> str:
 
 
 # where the numbers of a task of one's own do not depend on it
-_UNSEEN = {"name", "title", "hub", "folder", "files", "dev", "test"}
+_UNSEEN = {"name", "title", "hub", "folder", "files", "dev", "test", "held_out_by"}
 
 
 @dataclass(frozen=True)
@@ -116,6 +116,7 @@ class Task(Source):
     dev: tuple[str, ...] = ("validation",)  # first is the one that selects epochs and fills the DEV block
     test: tuple[str, ...] = ("test",)
     heldout: float = 0.1  # share of the training file that is dev, where a task of one's own has no file for dev
+    held_out_by: Literal["row", "text", "sentence"] = "row"  # what is held out whole: see railkd.data.held_out
 
     @property
     def outputs(self) -> int:
@@ -165,7 +166,15 @@ def _tasks(*tasks: Task) -> dict[str, Task]:
 
 TASKS: dict[str, Task] = _tasks(
     Task("cola", "CoLA", ("sentence",), ("unacceptable", "acceptable"), ("matthews", "accuracy"), "matthews"),
-    Task("sst2", "SST-2", ("sentence",), ("negative", "positive"), ("accuracy",), "accuracy"),
+    Task(
+        "sst2",
+        "SST-2",
+        ("sentence",),
+        ("negative", "positive"),
+        ("accuracy",),
+        "accuracy",
+        held_out_by="sentence",
+    ),
     Task("mrpc", "MRPC", ("sentence1", "sentence2"), ("not_equivalent", "equivalent"), ("f1", "accuracy"), "f1"),
     Task("stsb", "STS-B", ("sentence1", "sentence2"), (), ("pearson", "spearman"), "pearson_spearman"),
     Task("qqp", "QQP", ("question1", "question2"), ("not_duplicate", "duplicate"), ("accuracy", "f1"), "accuracy"),
@@ -178,8 +187,17 @@ TASKS: dict[str, Task] = _tasks(
         "accuracy",
         dev=("validation_matched", "validation_mismatched"),
         test=("test_matched", "test_mismatched"),
+        held_out_by="text",
     ),
-    Task("qnli", "QNLI", ("question", "sentence"), ("entailment", "not_entailment"), ("accuracy",), "accuracy"),
+    Task(
+        "qnli",
+        "QNLI",
+        ("question", "sentence"),
+        ("entailment", "not_entailment"),
+        ("accuracy",),
+        "accuracy",
+        held_out_by="text",
+    ),
     Task("rte", "RTE", ("sentence1", "sentence2"), ("entailment", "not_entailment"), ("accuracy",), "accuracy"),
 )
 

@@ -132,6 +132,16 @@ def jobs_at_once(workflow: Any) -> int:
     return min((limit.value for limit in limits if limit is not None and isinstance(limit.value, int)), default=1)
 
 
+def share_resources(workflow: Any, asked: str, rule: str) -> None:
+    """Gives a rule that is not yet defined what --set-resources asks for under another name, unless it has its own.
+
+    Snakemake ignores a name that is no rule, so a method whose rules have the pair in their names would get nothing.
+    """
+    given = workflow.resource_settings._parsed_overwrite_resources
+    if asked in given:
+        given.setdefault(rule, given[asked])
+
+
 def without_rate_limit(workflow: Any) -> None:
     """The scheduler's rate limit, which these jobs never reach, makes it look for jobs once more every second for each
     job that has finished: hundreds of times a second after hundreds of jobs (snakemake/snakemake#2967)."""

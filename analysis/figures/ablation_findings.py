@@ -138,4 +138,4 @@ def verdict(contrast: Contrast, sign: int) -> str:
     text = interval(contrast.effect)
     if sign:
         return f"{text} (decided: {'higher' if sign > 0 else 'lower'})"
-    return f"{text} (not decided; detectable: {number(inference.detectable(contrast.estimate), 1)})"
+    return f"{text} (undecided; detectable: {number(inference.detectable(contrast.estimate), 1)})"

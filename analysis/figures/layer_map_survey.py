@@ -128,7 +128,7 @@ def _spread(survey: Survey) -> str:
         text += f"; the noise of a mean of {runs} runs alone gives {v.noise_sd / math.sqrt(runs):.2f}. "
         share = f"{100 * v.share:.0f}% [{signed(100 * v.low, 0)}, {signed(100 * v.high, 0)}]"
         text += f"The map explains {share} of a run's variance, "
-        text += "so that it is decided: the map matters" if v.low > 0 else "which may be nothing: not decided"
+        text += "so that it is decided: the map matters" if v.low > 0 else "which may be nothing: undecided"
     return text + (f". {survey.planned - maps} maps lack a run." if maps < survey.planned else ".")
 
 

@@ -226,12 +226,14 @@ class Benchmark:
         keys = ["source", "seed", "test", "heldout", "max_length", "ood_max_length", "ood_examples"]
         sources = [self.task(task), *map(self.out_of_domain_set, self.out_of_domain(task))]
         declared = {source.name: source.content() for source in sources if source.own}
+        held_out_by = self.task(task).held_out_by if self.data["test"] == "heldout" else "row"
         return {
             **{k: self.data[k] for k in keys if k in self.data},
             **({"sizes": self.sizes} if self.synthetic else {}),
             **self.task_settings(task),
             "out_of_domain": self.out_of_domain(task),
             **({"declared": declared} if declared else {}),
+            **({"held_out_by": held_out_by} if held_out_by != "row" else {}),
         }
 
     def run_config(self, pair: str, method: str, task: str, point: dict[str, Any] | None = None) -> dict[str, Any]:

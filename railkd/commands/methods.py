@@ -10,6 +10,8 @@ from typing import Any
 from railkd.commands.base import Command
 from railkd.errors import UserError
 
+OPTIONS = "\nOptions\n"  # the heading of the list of options in a method's text
+
 
 def _declare_methods(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("names", nargs="*", metavar="METHOD", help="only these, with formula and the options' meaning")
@@ -30,7 +32,7 @@ def _methods(arguments: argparse.Namespace) -> None:
         if arguments.names:
             from railkd.methods import find
 
-            print(f"\n{inspect.getdoc(find(name))}\n")
+            print(f"\n{_documented(find(name))}\n")
 
 
 def _described(name: str, facts: dict[str, Any]) -> str:
@@ -42,6 +44,16 @@ def _described(name: str, facts: dict[str, Any]) -> str:
         *([f"    source: {facts['source']}"] if facts["source"] else []),
     ]
     return "\n".join(lines)
+
+
+def _documented(cls: type) -> str:
+    """The text of a class; where it has no list of options, with that of the nearest class above which has one."""
+    text = inspect.getdoc(cls) or ""
+    if OPTIONS in text:
+        return text
+    above = (inspect.cleandoc(base.__doc__ or "") for base in cls.__mro__[1:])
+    listed = next((words for words in above if OPTIONS in words), "")
+    return f"{text}\n\n{listed[listed.index(OPTIONS) :].strip()}" if listed else text
 
 
 def _short(value: Any) -> str:

@@ -10,7 +10,6 @@ from railkd.benchmark.paths import data_root, resolve_path
 from railkd.benchmark.specification import Benchmark
 from railkd.data import own_files
 from railkd.data.checking import (
-    CheckedRows,
     Raw,
     checked,
     compare_splits,
@@ -20,7 +19,8 @@ from railkd.data.checking import (
     select_rows,
     texts_of,
 )
-from railkd.data.sampling import rows_of, share_of
+from railkd.data.held_out import without_held_out
+from railkd.data.sampling import rows_of
 from railkd.errors import UserError
 from railkd.records.hashes import canonical, sha256_file
 from railkd.records.sealed_files import mirrored, require
@@ -226,23 +226,14 @@ def read_task(benchmark: Benchmark, task: Task, mirror: Path | None) -> Raw:
             kept = np.sort(np.random.default_rng(data["seed"]).permutation(len(raw[name][1]))[:limit])
             raw[name] = select_rows(raw[name], kept)
     limit = benchmark.task_settings(task.name).get("train_examples")
-    if limit:
-        raw["train"] = select_rows(raw["train"], rows_of(raw["train"][1], limit, data["seed"]))
     if data["test"] == "heldout" and "test" not in raw:
-        raw |= _held_out(raw["train"], "test", data["heldout"], data["seed"])
+        raw |= without_held_out(raw["train"], task, "test", data["heldout"], data["seed"], limit)
+    elif limit:
+        raw["train"] = select_rows(raw["train"], rows_of(raw["train"][1], limit, data["seed"]))
     require_classes(raw["train"][1], task, raw["train"][2])
     if task.own:
         compare_splits(raw, task)
     return raw
-
-
-def _held_out(train: CheckedRows, split: str, share: float, seed: int) -> Raw:
-    """The training set without a share of every class, and that share."""
-    labels, place = train[1], train[2]
-    held = share_of(labels, share, seed)
-    if not held.any() or held.all():
-        raise UserError(f"{place}: {len(labels)} rows are too few to hold {share} of them out as {split}")
-    return {"train": select_rows(train, ~held), split: select_rows(train, held, f"{place} (held out)")}
 
 
 def _built_in_splits(benchmark: Benchmark, task: Task, mirror: Path | None) -> Raw:
@@ -264,7 +255,7 @@ def _built_in_splits(benchmark: Benchmark, task: Task, mirror: Path | None) -> R
 def _own_splits(benchmark: Benchmark, task: Task) -> Raw:
     raw = {split: checked(*read_own(benchmark, task, split), task) for split, _ in task.files}
     if "dev" not in raw:
-        raw |= _held_out(raw["train"], "dev", task.heldout, benchmark.data["seed"])
+        raw |= without_held_out(raw["train"], task, "dev", task.heldout, benchmark.data["seed"])
     return raw
 
 

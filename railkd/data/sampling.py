@@ -12,12 +12,31 @@ def strata(labels: NDArray[Any]) -> list[NDArray[np.intp]]:
     return [np.flatnonzero(kinds == kind) for kind in np.unique(kinds)]
 
 
-def share_of(labels: NDArray[Any], share: float, seed: int) -> NDArray[np.bool_]:
-    """A mask of about ``share`` of the rows, the same share of every class (of every fifth of the scores)."""
+def share_of(
+    labels: NDArray[Any], share: float, seed: int, groups: NDArray[np.intp] | None = None
+) -> NDArray[np.bool_]:
+    """A mask of about ``share`` of the rows, the same share of every class (of every fifth of the scores).
+
+    ``groups``, (rows,): rows of one number stay together, and a group that would give a class more than its share is
+    passed over.
+    """
     rng = np.random.default_rng(seed)
-    held = np.zeros(len(labels), dtype=bool)
-    for rows in strata(labels):
-        held[rng.permutation(rows)[: round(share * len(rows))]] = True
+    held, of_class = np.zeros(len(labels), dtype=bool), strata(labels)
+    if groups is None:
+        for rows in of_class:
+            held[rng.permutation(rows)[: round(share * len(rows))]] = True
+        return held
+    kinds = np.empty(len(labels), dtype=np.intp)
+    for kind, rows in enumerate(of_class):
+        kinds[rows] = kind
+    wanted = np.array([round(share * len(rows)) for rows in of_class])
+    order = np.argsort(groups, kind="stable")
+    members = np.split(order, np.flatnonzero(np.diff(groups[order])) + 1)
+    for group in rng.permutation(len(members)):
+        given = np.bincount(kinds[members[group]], minlength=len(wanted))
+        if (given <= wanted).all():
+            held[members[group]] = True
+            wanted -= given
     return held
 
 

@@ -58,13 +58,15 @@ def plan(benchmark: Benchmark, layout: Layout, device: torch.device, log: Callab
     hours["pre-training"] = sum(_pretraining(benchmark, name, cost) for name in configs) / 3600
     disk = {"signals": 0, "teachers": 0, "students": 0}
     hours["teachers"] = hours["signals"] = 0.0
+    longest: dict[str, tuple[float, str]] = {}  # kind of job -> its seconds, and which it is
     for teacher in benchmark.teachers:
         config = configs[teacher]
         for task in benchmark.teacher_tasks(teacher):
             n = sizes[task]
             if not benchmark.models[teacher].get("fine_tuned"):
-                epochs = benchmark.training("teacher", teacher, task)["epochs"]
-                hours["teachers"] += n * epochs * cost[teacher]["step"] / 3600
+                seconds = n * benchmark.training("teacher", teacher, task)["epochs"] * cost[teacher]["step"]
+                hours["teachers"] += seconds / 3600
+                longest["teacher"] = max(longest.get("teacher", (0.0, "")), (seconds, f"{teacher} on {task}"))
             hours["signals"] += n * cost[teacher]["forward"] / 3600
             kinds = len(poolings_needed(benchmark, layout, teacher, task))
             vectors = (config.num_hidden_layers - 1) * config.hidden_size * 2 * kinds  # float16
@@ -72,26 +74,35 @@ def plan(benchmark: Benchmark, layout: Layout, device: torch.device, log: Callab
             disk["teachers"] += int(cost[teacher]["bytes"])
     runs = 0
     hours["students"] = hours["search"] = 0.0
+    seeds = max((len(group.seeds) for group in benchmark.seed_groups()), default=1)
     for cell in benchmark.cells():
         if benchmark.external(cell.method):
             continue
         runs += len(benchmark.seeds)
         weights = int(cost[benchmark.pairs[cell.pair]["student"]]["bytes"])
         disk["students"] += weights * students.count(benchmark)
-        hours["students"] += len(benchmark.seeds) * _run(benchmark, cell, {}, sizes, cost) / 3600
+        seconds = _run(benchmark, cell, {}, sizes, cost)
+        hours["students"] += len(benchmark.seeds) * seconds / 3600
+        job = (seconds * seeds, f"{cell.method} on {cell.task}, {seeds} seed{'s' if seeds > 1 else ''}")
+        longest["students"] = max(longest.get("students", (0.0, "")), job)
         hours["search"] += sum(_run(benchmark, cell, point, sizes, cost) for point in benchmark.points(cell)) / 3600
     points = sum(len(benchmark.points(c)) for c in benchmark.cells() if not benchmark.external(c.method))
     teachers = sum(len(benchmark.teacher_tasks(t)) for t in benchmark.teachers)
     log(f"runs: {runs} students, {points} points of the search, {teachers} teachers")
     parts = ", ".join(f"{name} {value:.2g}" for name, value in hours.items() if value)
     total = sum(hours.values())
-    log(f"about {total:.2g} hours one job after the other on this {device.type}, at most: every epoch ({parts})")
+    log(f"about {total:.2g} hours of steps one job after the other on this {device.type}, all epochs ({parts})")
+    log("evaluation, the start of a job and what a method adds to a step come on top")
+    jobs = ", ".join(f"{kind} {name}: {seconds / 60:.2g} minutes" for kind, (seconds, name) in longest.items())
+    log(f"longest job, its steps alone: {jobs}" if jobs else "no job trains")
     log(
         f"disk: at most {disk['signals'] / GIB:.2g} GiB of signals (deleted as they are used up), "
         f"{disk['teachers'] / GIB:.2g} GiB of fine-tuned teachers and {disk['students'] / GIB:.2g} GiB of students "
         f"(save_students: {students.mode(benchmark)}); {_free(layout) / GIB:.2g} GiB are free"
     )
-    return {"runs": runs, "points": points, "teachers": teachers, "hours": hours, "disk": disk}
+    return {
+        "runs": runs, "points": points, "teachers": teachers, "hours": hours, "longest": longest, "disk": disk,
+    }  # fmt: skip
 
 
 def _models(benchmark: Benchmark) -> list[str]:

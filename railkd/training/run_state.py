@@ -19,7 +19,7 @@ from railkd.records.files import atomic
 from railkd.records.hashes import sha256_file
 from railkd.records.sealed_files import read_sealed, sealed, write_json
 
-EVERY = 60.0  # seconds between two states: a miniature run ends before the first, an hour's run loses a minute
+EVERY = 60.0  # seconds between two states, each at the end of an epoch: a miniature run ends before the first
 
 
 class State:

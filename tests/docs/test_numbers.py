@@ -257,7 +257,7 @@ def test_the_projections_collapse() -> None:
 def differences(method: str) -> dict[str, tuple[str, str, str, str]]:
     """What the ablation's report says of a method: what stands in its place -> mean, low, high, whether decided."""
     number = r"([−+][\d.]+)"
-    cells = rf"{number} \\\[{number}, {number}\\\] \((decided|not decided)[:;].*\)"
+    cells = rf"{number} \\\[{number}, {number}\\\] \((decided|undecided)[:;].*\)"
     rows = table("results/reference/ablation/report.md", "| Less itself with")
     matches = {row["Less itself with"]: re.fullmatch(cells, row[method]) for row in rows if row[method]}
     return {place: match.groups() for place, match in matches.items() if match}
@@ -301,12 +301,12 @@ def test_the_layer_maps() -> None:
     found = re.search(
         rf"a map drawn anew in each epoch, scores .*?: {number} points from the mean map \\\[{number}, {number}\\\], "
         rf"no difference is decided\. Of the (\d+) fixed maps (\d+)% score lower .*standard deviation of {number} "
-        rf"points; the noise of a mean of 3 runs alone gives {number}\..* which may be nothing: not decided",
+        rf"points; the noise of a mean of 3 runs alone gives {number}\..* which may be nothing: undecided",
         report,
     )
     assert found
     mean, low, high, maps, lower, spread, noise = found.groups()
-    middle = f"{mean} points from the mean of the fixed ones (95 % interval over seeds {low} to {high}, not decided)"
+    middle = f"{mean} points from the mean of the fixed ones (95 % interval over seeds {low} to {high}, undecided)"
     assert f"is in the middle: {middle}" in text
     assert f"{lower} % of them score lower" in text and f"trains {maps} of the 462 sorted layer maps" in text
     assert f"of the {maps} maps spread with a standard deviation of {spread} points, where the noise of three" in text

@@ -21,3 +21,15 @@ from workflow import engine
 def test_jobs_that_are_on_gpus_at_once(limits: dict[str, Any], jobs: int) -> None:
     resources = {name: SimpleNamespace(value=value) for name, value in limits.items()}
     assert engine.jobs_at_once(SimpleNamespace(global_resources=resources)) == jobs
+
+
+def test_what_is_asked_of_a_method_holds_for_all_its_rules() -> None:
+    """Where several pairs have a method, or seeds have jobs of their own, no rule has the method's name."""
+    given = {"distil_pkd": {"runtime": 9}, "distil_ckd.b": {"runtime": 5}, "distil_ckd": {"runtime": 7}}
+    workflow = SimpleNamespace(resource_settings=SimpleNamespace(_parsed_overwrite_resources=given))
+    for method in ("pkd", "ckd", "no_kd"):
+        for pair in ("a", "b"):
+            engine.share_resources(workflow, f"distil_{method}", f"distil_{method}.{pair}")
+    assert {rule: of["runtime"] for rule, of in given.items() if "." in rule} == {
+        "distil_pkd.a": 9, "distil_pkd.b": 9, "distil_ckd.a": 7, "distil_ckd.b": 5,
+    }  # fmt: skip

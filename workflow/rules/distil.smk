@@ -14,6 +14,9 @@ PAIRS_OF = Counter(method for _, method in ROWS)
 for _pair, _method in ROWS:
     _cell = Cell(_pair, _method, "{task}")
     _name = _method if PAIRS_OF[_method] == 1 else f"{_method}.{_pair}"
+    _runs = [f"distil_{_name}" + (f"_seed{seeds[0]}" if len(SEED_GROUPS) > 1 else "") for seeds in SEED_GROUPS]
+    for _asked, _rule in [(f"search_{_method}", f"search_{_name}"), *((f"distil_{_method}", _run) for _run in _runs)]:
+        engine.share_resources(workflow, _asked, _rule)
 
     if B.search:
 
@@ -58,11 +61,11 @@ for _pair, _method in ROWS:
                 f"{RAILKD} select {COMMON} --pair {{params.pair}} --method {{params.method}}"
                 f" --task {{wildcards.task}} {LOG}"
 
-    for _seeds in SEED_GROUPS:
+    for _run, _seeds in zip(_runs, SEED_GROUPS):
 
         rule:
             name:
-                f"distil_{_name}" + (f"_seed{_seeds[0]}" if len(SEED_GROUPS) > 1 else "")
+                _run
             input:
                 cell_inputs(_pair, _method, _seeds),
                 [L.best(_cell)] if B.search else [],

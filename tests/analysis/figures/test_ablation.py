@@ -208,7 +208,7 @@ def test_the_figure_plots_the_effects(varied: Folder) -> None:
 
 
 @pytest.mark.parametrize(
-    ("gain", "said"), [(0.0, "(not decided; detectable: "), (0.2, "(decided: higher)"), (-0.2, "(decided: lower)")]
+    ("gain", "said"), [(0.0, "(undecided; detectable: "), (0.2, "(decided: higher)"), (-0.2, "(decided: lower)")]
 )
 def test_the_caption_says_whether_random_mapping_helps(varied: Folder, gain: float, said: str) -> None:
     noise = [[0.01, -0.01], [-0.02, 0.0], [0.01, 0.01]]
@@ -294,7 +294,7 @@ def test_a_difference_that_is_clear_by_itself_is_not_decided_among_many(varied: 
     p = float(found[0].estimate.p_differs())  # type: ignore[union-attr]
     assert found[0].effect[1] > 0 and p < 0.05 < 6 * p
     cell = ablation_findings.page_tables(*loaded(varied))[0].sections[0][1][0][1][0]
-    assert cell.text == f"+{found[0].effect[0]:.1f}" and re.match(r"\[\+.* \(not decided; detectable", cell.after)
+    assert cell.text == f"+{found[0].effect[0]:.1f}" and re.match(r"\[\+.* \(undecided; detectable", cell.after)
 
 
 def test_verdicts() -> None:
@@ -303,7 +303,7 @@ def test_verdicts() -> None:
     def said(effect: ablation.Effect, sign: int = 0, of: Any = estimate) -> str:
         return ablation_findings.verdict(ablation_findings.Contrast("", "", "none", effect, of), sign)
 
-    assert said((1.25, -0.5, 3.0)) == "[−0.5, +3.0] (not decided; detectable: 3.1)"
+    assert said((1.25, -0.5, 3.0)) == "[−0.5, +3.0] (undecided; detectable: 3.1)"
     assert said((-0.04, -0.04, -0.04)) == "(the same in every run)"
     assert said((-2.0, -3.0, -1.0), -1) == "[−3.0, −1.0] (decided: lower)"
     assert said((2.0, 1.0, 3.0), 1) == "[+1.0, +3.0] (decided: higher)"

@@ -1,6 +1,7 @@
 """``railkd methods``: every method with its sentence, options and source; a method of one's own too."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,15 @@ def test_a_named_method_is_explained(
     assert cli.main(["methods", "mine.py:Mine"]) == 0
     text = capsys.readouterr().out
     assert text.startswith("mine.py:Mine (My KD): Does it my way.\n    options and defaults: alpha: 0.5")
-    assert text.endswith("\nOptions: mine.\n\n")
+    assert "\nOptions: mine.\n\nOptions\n    alpha  " in text  # what it inherits
     assert cli.main(["methods", "pdk"]) == 1
     assert "unknown method 'pdk'; did you mean 'pkd'?" in capsys.readouterr().err
+
+
+def test_the_options_of_every_method_are_told(capsys: pytest.CaptureFixture[str]) -> None:
+    """Those of a class that refers to another's too."""
+    for name in available():
+        assert cli.main(["methods", name]) == 0
+        said = capsys.readouterr().out
+        for option in as_json(name)["defaults"]:
+            assert re.search(rf"^ +(\w+, )*{option}\b", said, re.MULTILINE), (name, option)

@@ -74,7 +74,8 @@ def test_hours_are_those_of_the_measured_steps(pipeline: Any, monkeypatch: pytes
     costs = {name: {"step": 0.5, "forward": 0.25, "bytes": 4.0} for name in ("bert4", "bert2", "distilbert2")}
     monkeypatch.setattr(plan, "calibrate", lambda *_: costs)
     lines: list[str] = []
-    hours = plan.plan(pipeline.benchmark, pipeline.layout, CPU, lines.append)["hours"]
+    found = plan.plan(pipeline.benchmark, pipeline.layout, CPU, lines.append)
+    hours = found["hours"]
     assert not any("compile" in line for line in lines)
     spec = {**pipeline.benchmark.spec, "training": {"student": {"compile": True}}}
     plan.plan(type(pipeline.benchmark)(pipeline.benchmark.path, spec), pipeline.layout, CPU, lines.append)
@@ -86,6 +87,12 @@ def test_hours_are_those_of_the_measured_steps(pipeline: Any, monkeypatch: pytes
     assert 3600 * hours["teachers"] == pytest.approx((mrpc + stsb) * 2 * 0.5)
     every = mrpc * (13 * 0.5 + 5 * 0.25) + stsb * (12 * 0.5 + 5 * 0.25)  # five run the teacher live; CoDIR: no STS-B
     assert 3600 * hours["students"] == pytest.approx(2 * 2 * 2 * every)  # pairs, seeds, epochs
+    most, task = max((mrpc, "mrpc"), (stsb, "stsb"))
+    assert found["longest"]["teacher"] == (pytest.approx(most * 2 * 0.5), f"bert4 on {task}")
+    seconds, said = found["longest"]["students"]
+    assert seconds == pytest.approx(2 * 2 * most * 0.75) and said.endswith(f" on {task}, 2 seeds")  # live teacher
+    line, _ = [line for line in lines if line.startswith("longest job, its steps alone: teacher bert4 on ")]
+    assert line.endswith(f"{said}: {seconds / 60:.2g} minutes")
 
 
 def test_pre_training_on_the_way_to_a_pair_takes_hours_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
