@@ -89,15 +89,16 @@ def best(tables: Tables, book: ledger.Ledger, statement: dict[str, Any]) -> Chec
 
 
 def above(tables: Tables, book: ledger.Ledger, statement: dict[str, Any]) -> Check:
-    """Whether each of the methods exceeds each of the others in every column."""
+    """Whether each of the methods exceeds each of the others in every column, or may do before rounding."""
     rows, number = _rows(tables, statement), statement["table"]
+    unit = 2 * half_unit(number) - EXACT
     columns = statement.get("columns") or score_columns(tables[number])
     lost, made = [], 0
     for column in columns:
         title = column.upper() if column == "paws" else column_title("ood" if number == 6 else "dev", column)
         for m in statement["methods"]:
             made += len(statement["over"])
-            over = [o for o in statement["over"] if not float(rows[column][m]) > float(rows[column][o])]
+            over = [o for o in statement["over"] if float(rows[column][m]) <= float(rows[column][o]) - unit]
             if over:
                 than = ", ".join(f"{method_title(o)} {rows[column][o]:g}" for o in over)
                 lost.append((len(over), f"{method_title(m)} {rows[column][m]:g} on {title} is not above {than}"))
@@ -111,7 +112,7 @@ def wins(tables: Tables, book: ledger.Ledger, statement: dict[str, Any]) -> Chec
     rows, columns = _rows(tables, statement), score_columns(tables[statement["table"]])
     own, other = rows.loc[statement["method"]], rows.loc[statement["over"]]
     won, tied = (sum(f(float(own[c]), float(other[c])) for c in columns) for f in (float.__gt__, float.__eq__))
-    holds = (won, len(columns)) == (statement["stated"], statement["of"])
+    holds = won <= statement["stated"] <= won + tied and len(columns) == statement["of"]
     counted = f"{won} of {len(columns)}"
     detail = f"The table has {len(columns)} columns: {won} won, {tied} tied, {len(columns) - won - tied} lost."
     return _statement(statement, holds, f"{statement['stated']} of {statement['of']}", counted, detail)

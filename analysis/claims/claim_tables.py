@@ -21,7 +21,8 @@ def comparisons(claim: dict[str, Any]) -> PageTable:
         "Every comparison that must hold",
         "Low and high: the 95 % interval. SE: standard error, on a log scale for a ratio. p: one-sided, that the "
         "claim's side is chance; Holm: corrected over the table or figure. Detectable: the least true difference from "
-        "the bound that these seeds find in 4 of 5 repetitions. Seeds to decide: if the estimate is right.",
+        "the bound that these runs decide in 4 of 5 repetitions after that correction. Seeds to decide: if the "
+        "estimate is right (of a cost: rounds).",
         COMPARISONS,
         [("", [_comparison(part, claim["unit"]) for part in claim["parts"]])],
         "Comparison",

@@ -14,8 +14,9 @@ from analysis.reported_benchmark import ReportedBenchmark
 from analysis.statistics import bootstrap, inference
 from analysis.statistics.bootstrap import Array, Examples
 from analysis.statistics.inference import Estimate
+from analysis.tables import speed
 from analysis.tables.cells import column_title
-from analysis.tables.measures import MEASURES, values
+from analysis.tables.measures import COSTS, MEASURES, values
 from analysis.tables.paper_tables import has_test, paper_values
 
 
@@ -30,7 +31,6 @@ class Comparison:
     columns: tuple[str, ...]
     seeds: int
     fewer: bool  # some cell has fewer runs than planned
-    devices: tuple[str, ...]
     paper: float  # from the averages that the paper prints; NaN: it prints none
     paper_columns: float  # from the means of its columns
     improvement: float
@@ -42,10 +42,9 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Strata:
-    """The runs of a contrast: (pair, column) -> its cells, each with seed -> value."""
+    """The runs of a contrast: (pair, column) -> its cells, each with seed -> value; of a cost round -> value."""
 
     cells: dict[tuple[str, str], list[tuple[Term, dict[int, float]]]]
-    devices: tuple[str, ...]
 
     @functools.cached_property
     def paired(self) -> dict[tuple[str, str], list[int]]:
@@ -104,21 +103,23 @@ def _compare(examples: Examples, claim: Claim, contrast: Contrast) -> Comparison
 def _strata(examples: Examples, claim: Claim, contrast: Contrast, columns: tuple[str, ...]) -> Strata | list[str]:
     """The runs of a contrast, or what is missing of them."""
     benchmark = examples.benchmark
+    timed = speed.read(benchmark, examples.runs.root) if claim.measure in COSTS else None
+    if claim.measure in COSTS and timed is None:
+        return [f"steps that were timed in turn: python -m benchmarks.speed {benchmark.name}.yaml"]
     cells: dict[tuple[str, str], list[tuple[Term, dict[int, float]]]] = {}
-    devices: set[str] = set()
     missing = []
     for column in columns:
-        title, here = column_title(claim.block, column), set[str]()
         for term in contrast.terms:
-            found, on = values(examples.runs, claim.measure, term.pair.name, term.method, claim.block, column)
-            here |= on
-            cells.setdefault((term.pair.name, column), []).append((term, found))
+            pair, method = term.pair, term.method
+            if timed is not None:
+                found = speed.rounds(timed, pair.name, method, COSTS[claim.measure])
+            else:
+                found = values(examples.runs, claim.measure, pair.name, method, claim.block, column)
+            cells.setdefault((pair.name, column), []).append((term, found))
             if not found:
-                missing.append(f"{benchmark.title_of(term.method)} with {term.pair.title}: {title}")
-        if len(here) > 1:
-            missing.append(f"one device for all of {title} (have {', '.join(sorted(here))})")
-        devices |= here
-    strata = Strata(cells, tuple(sorted(devices)))
+                title = "its step, timed" if timed is not None else column_title(claim.block, column)
+                missing.append(f"{benchmark.title_of(method)} with {pair.title}: {title}")
+    strata = Strata(cells)
     if missing:
         return missing
     if not all(strata.paired.values()):
@@ -135,7 +136,7 @@ def _described(
     if len(contrast.first) == len(contrast.second) == 1 and claim.measure == "score":
         both = [[np.array(list(found.values())) for _, found in of] for of in strata.cells.values()]
         improvement = float(np.mean([inference.improvement(a, b) for a, b in both]))
-    planned = len(benchmark.seeds)
+    planned = 0 if claim.measure in COSTS else len(benchmark.seeds)
     return Comparison(
         label=_label(benchmark, claim, contrast),
         first=contrast.first,
@@ -144,7 +145,6 @@ def _described(
         columns=columns,
         seeds=min(len(s) for s in strata.paired.values()),
         fewer=any(len(found) < planned for of in strata.cells.values() for _, found in of),
-        devices=strata.devices,
         paper=average,
         paper_columns=printed,
         improvement=improvement,
@@ -181,7 +181,7 @@ def _spread(part: Comparison, strata: Strata) -> Comparison:
     """Ratio of the standard deviations of the two sides, each over its own seeds."""
     first, second, dropped = [], [], []
     for (_, column), of in strata.cells.items():
-        a, b = (np.array(list(found.values())) for _, found in of)
+        a, b = (np.round(list(found.values()), inference.DIGITS) for _, found in of)
         if min(len(a), len(b)) < 2:
             return part
         if a.std() == 0 or b.std() == 0:

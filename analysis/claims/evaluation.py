@@ -226,7 +226,7 @@ def _tested(
         "p_against": float(against),
         "p_against_holm": float(against_holm),
         "verdict": verdict,
-        "detectable": _shown(claim, inference.detectable(estimate)),
+        "detectable": _shown(claim, inference.detectable(estimate, tests)),
         "seeds_needed": needed,
         "bootstrap": intervals or None,
         "_evidence": float(against - p),  # from -1, all against, to 1, all for

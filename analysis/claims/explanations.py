@@ -9,12 +9,15 @@ from analysis.load import Runs
 from analysis.reported_benchmark import Pair, ReportedBenchmark
 from analysis.statistics import inference
 from analysis.statistics.inference import ALPHA
+from analysis.tables import speed
 from analysis.tables.cells import column_title
+from analysis.tables.measures import COSTS
 from analysis.validity import judgement
 from analysis.validity.judgement import NOT_DECIDED
 from analysis.validity.questions import Answer
 
 Shown = dict[str, Any]  # an entry of claims.json
+SIGNALS = {"live": "the teacher running", "cached": "the teacher's signals cached"}  # by regime
 
 
 @dataclass(frozen=True)
@@ -46,12 +49,9 @@ def of(benchmark: ReportedBenchmark, runs: Runs, judged: Judged, shown: Shown) -
         sentences.append("some runs are missing")
     if any(p["dropped"] for p in parts):
         sentences.append("tasks without any spread are left out")
-    if claim.measure in ("train_seconds", "step_seconds"):
-        from analysis.tables.costs import measured
-
-        drawn = {name for p in parts for name in p["pairs"]}
-        pairs = [pair for pair in benchmark.pairs if pair.name in drawn]
-        sentences.append(measured(runs, pairs, benchmark, claim.measure).removesuffix("."))
+    timed = speed.read(benchmark, runs.root) if claim.measure in COSTS else None
+    if timed is not None:
+        sentences.append(f"steps with {SIGNALS[COSTS[claim.measure]]}, {timed['measured']}")
     return sentences
 
 
@@ -66,10 +66,10 @@ def _deciding(judged: Judged, shown: Shown) -> list[str]:
     if verdict == "contradicted":
         return [f"the evidence is against: {'; '.join(p['label'] for p in parts if p['verdict'] == 'contradicted')}"]
     several = f"{sum(p['verdict'] == 'reproduced' for p in parts)} of {len(parts)} comparisons hold" * (len(parts) > 1)
-    return [several, *_open(shown, min(parts, key=lambda part: part["_evidence"]))]
+    return [several, *_open(judged, shown, min(parts, key=lambda part: part["_evidence"]))]
 
 
-def _open(shown: Shown, weakest: Shown) -> list[str]:
+def _open(judged: Judged, shown: Shown, weakest: Shown) -> list[str]:
     """What keeps a claim undecided, and how many seeds would decide it."""
     open_parts = [part for part in shown["parts"] if part["verdict"] == "undecided"]
     sentences = []
@@ -80,7 +80,8 @@ def _open(shown: Shown, weakest: Shown) -> list[str]:
     elif weakest["p"] is not None and min(weakest["p"], weakest["p_against"]) < ALPHA:
         sentences.append(f"{weakest['label']} alone would be decided, but not among {weakest['_tests']} tests (Holm)")
     if shown["seeds_needed"] is not None:
-        sentences.append(f"about {shown['seeds_needed']} seeds would decide it if the estimates are right")
+        what = "rounds" if judged.claim.measure in COSTS else "seeds"
+        sentences.append(f"about {shown['seeds_needed']} {what} would decide it if the estimates are right")
     elif all(p["low"] is not None for p in open_parts):
         limits = any(p["se_examples"] for p in open_parts)
         sentences.append(

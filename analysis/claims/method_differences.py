@@ -59,7 +59,7 @@ def _panel(benchmark: ReportedBenchmark, runs: Runs, evidence: Evidence, pair: P
         "too_little_to_gain": gain.reason if gain.holds is False else None,
         "tests": len(p),
         "differences": [
-            _shown(evidence, replace(of, methods=sides), difference, adjusted.get(sides))
+            _shown(evidence, replace(of, methods=sides), difference, adjusted.get(sides), len(p))
             for sides, difference in found.items()
         ],
     }
@@ -83,8 +83,8 @@ def _reference(benchmark: ReportedBenchmark, methods: Sequence[str]) -> str:
     return next((bases[name] for name in REFERENCES if name in bases), methods[0])
 
 
-def _shown(evidence: Evidence, of: Compared, difference: Difference, p_holm: float | None) -> Shown:
-    """A difference as claims.json shows it."""
+def _shown(evidence: Evidence, of: Compared, difference: Difference, p_holm: float | None, tests: int) -> Shown:
+    """A difference as claims.json shows it, one of ``tests`` that are corrected together."""
     estimate, value = difference.estimate, difference.value
     failed = [
         (pair, answer)
@@ -114,5 +114,5 @@ def _shown(evidence: Evidence, of: Compared, difference: Difference, p_holm: flo
         "n": estimate.n,
         "p": float(estimate.p_differs()),
         "p_holm": p_holm,
-        "detectable": inference.detectable(estimate),
+        "detectable": inference.detectable(estimate, tests),
     }

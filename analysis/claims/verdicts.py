@@ -27,8 +27,8 @@ METHOD = """\
   end. Whatever their p, they decide nothing; the claim says which question fails, and what budget would help.
 - **undecided**: the runs are fit to decide the claim, but too few or too noisy. *Seeds needed* is planned for power
   0.8, should the estimate be right.
-- *Detectable* is the power: the least true difference from the claim's bound that these runs find in 4 of 5
-  repetitions.
+- *Detectable* is the power: the least true difference from the claim's bound that these runs decide in 4 of 5
+  repetitions after that correction, should it be the only one.
 - The row of a claim shows the comparison with the least evidence for it; all are below.
 - Bootstrap intervals over few seeds are too narrow; they are shown beside the others, and decide nothing.
 """

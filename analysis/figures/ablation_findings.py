@@ -64,7 +64,7 @@ def contrasts(benchmark: ReportedBenchmark, runs: Runs, pair: Pair, entry: str) 
 
 
 def asked(benchmark: ReportedBenchmark, runs: Runs) -> dict[str, list[tuple[Contrast, int]]]:
-    """The contrasts of each question, each with the sign that is decided for it; 0: not decided."""
+    """The contrasts of each question, each with the sign that is decided for it; 0: undecided."""
     found = [
         contrast
         for pair in benchmark.drawn_from("ablation")
@@ -86,7 +86,7 @@ def findings(benchmark: ReportedBenchmark, runs: Runs) -> list[str]:
         signs = [sign for _, sign in own]
         text = [f"{question} {len(own) - signs.count(0)} of {len(own)} differences are decided."]
         text += [
-            f"{c.title} less itself with {c.instead}: {signed(c.effect[0])} points {verdict(c, sign)}."
+            f"{c.title} less itself with {c.instead}: {signed(c.effect[0])} points {verdict(c, sign, len(own))}."
             for c, sign in own
             if sign
         ]
@@ -94,7 +94,7 @@ def findings(benchmark: ReportedBenchmark, runs: Runs) -> list[str]:
     if sentences:
         sentences.append(
             "Decided: two-sided at 5 % after Holm's correction over the differences of a question. Detectable: the "
-            "least true difference that such runs find in four of five repetitions."
+            "least true difference that such runs decide in four of five repetitions, should it be the only one."
         )
     return sentences
 
@@ -107,7 +107,7 @@ def page_tables(benchmark: ReportedBenchmark, runs: Runs) -> list[PageTable]:
     titles = list(dict.fromkeys(c.title for own in questions.values() for c, _ in own))
     sections = []
     for question, own in questions.items():
-        cells = {(c.instead, c.title): _cell(c, sign) for c, sign in own}
+        cells = {(c.instead, c.title): _cell(c, sign, len(own)) for c, sign in own}
         places = dict.fromkeys(c.instead for c, _ in own)
         sections.append(
             (question, [(place, [cells.get((place, t), PageCell("")) for t in titles]) for place in places])
@@ -122,15 +122,15 @@ def page_tables(benchmark: ReportedBenchmark, runs: Runs) -> list[PageTable]:
     ]
 
 
-def _cell(contrast: Contrast, sign: int) -> PageCell:
+def _cell(contrast: Contrast, sign: int, tests: int) -> PageCell:
     mean = contrast.effect[0]
     if math.isnan(mean):
         return PageCell("missing")
-    return PageCell(signed(mean), verdict(contrast, sign), sort=full(mean))
+    return PageCell(signed(mean), verdict(contrast, sign, tests), sort=full(mean))
 
 
-def verdict(contrast: Contrast, sign: int) -> str:
-    """A difference's interval, whether it is decided, and where it is not, what would have been."""
+def verdict(contrast: Contrast, sign: int, tests: int) -> str:
+    """A difference's interval, whether it is decided among so many, and where it is not, what would have been."""
     if math.isnan(contrast.effect[1]) or contrast.estimate is None:
         return "(one run, so no interval)"
     if contrast.effect[1] == contrast.effect[2]:
@@ -138,4 +138,4 @@ def verdict(contrast: Contrast, sign: int) -> str:
     text = interval(contrast.effect)
     if sign:
         return f"{text} (decided: {'higher' if sign > 0 else 'lower'})"
-    return f"{text} (undecided; detectable: {number(inference.detectable(contrast.estimate), 1)})"
+    return f"{text} (undecided; detectable: {number(inference.detectable(contrast.estimate, tests), 1)})"

@@ -81,8 +81,9 @@ def read(results: Path) -> dict[Key, Side]:
 def compare(results: Path, against: Path, tolerance: float = 0.0) -> list[Compared]:
     """Every cell of either folder. Means over runs are tested by Welch's test, Holm-corrected over all of them.
 
-    A cell that two tables have counts once in the correction. A difference up to ``tolerance`` (points) is none. The
-    baselines, which follow from the data alone, must be equal.
+    A cell that two tables have counts once in the correction. A difference up to ``tolerance`` (points) is none; a
+    single run, which cannot be tested, is held to it where it is given. The baselines, which follow from the data
+    alone, must be equal.
     """
     left, right = read(results), read(against)
     cells: list[Compared] = []
@@ -97,6 +98,8 @@ def compare(results: Path, against: Path, tolerance: float = 0.0) -> list[Compar
         elif ours.statistic == theirs.statistic == "mean" and min(ours.n, theirs.n) > 1:
             difference, half, p = inference.welch(ours, theirs)
             cell = replace(cell, verdict="same", difference=difference, half=half, p=p)
+        elif tolerance and ours.statistic == theirs.statistic == "mean" and ours.unit == theirs.unit != "ratio":
+            cell = replace(cell, verdict="same" if abs(cell.difference) <= tolerance else "differs")
         cells.append(cell)
     tested = {cell.key[1:]: cell.p for cell in cells if not math.isnan(cell.p)}
     adjusted = dict(zip(tested, inference.holm(np.array(list(tested.values()))), strict=True))
@@ -109,8 +112,10 @@ def compare(results: Path, against: Path, tolerance: float = 0.0) -> list[Compar
 
 
 def agree(cells: Iterable[Compared]) -> bool:
-    """Whether no cell differs and none is on one side only."""
-    return all(cell.verdict in ("same", "untested") for cell in cells)
+    """Whether no cell differs or is on one side only, and one at least could be compared."""
+    cells = list(cells)
+    compared = any(cell.verdict == "same" and cell.key[3] != BASELINE for cell in cells)
+    return compared and all(cell.verdict in ("same", "untested") for cell in cells)
 
 
 def _column(block: str, column: str) -> str:
@@ -149,6 +154,8 @@ def rule(cells: list[Compared], tolerance: float) -> str:
         f"{tested:,} means over seeds tested by Welch's test, Holm-corrected together at {100 * SIGNIFICANCE:.0f} %. "
         "With few seeds only large differences are found: “same” means that none was shown, not that there is none."
     )
+    if not tested and not tolerance:
+        text += " Nothing could be tested, so that nothing agrees: give the tolerance for single runs in points."
     return text + (f" Differences up to {tolerance:g} points count as none." if tolerance else "")
 
 

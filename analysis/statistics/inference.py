@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.special import polygamma, stdtr, stdtrit  # scipy.stats takes a second to import
+from scipy.special import digamma, nctdtrinc, polygamma, stdtr, stdtrit  # scipy.stats takes a second to import
 
 Array = np.ndarray[Any, Any]
 LEVEL = 0.95
@@ -42,17 +42,39 @@ class Estimate:
         with np.errstate(divide="ignore", invalid="ignore"):
             return np.where(self.variance > 0, self.df * np.square(self.se**2 / self.variance), np.inf)
 
+    @property
+    def scales(self) -> tuple[tuple[Any, Any], tuple[Any, Any]]:
+        """(standard error, degrees of freedom) of seeds and examples together, and of the seeds alone.
+
+        Each gives an interval and a p, and the less certain of the two is taken. Where few seeds happen to lie close
+        together their variance is small, and beside the error of examples Satterthwaite's degrees of freedom are then
+        many: by themselves they would reject a true null in a quarter of the draws of two seeds.
+        """
+        return (self.se, np.minimum(self.total_df, 1e9)), (np.sqrt(self.variance), np.minimum(self.df, 1e9))
+
     def interval(self, level: float = LEVEL) -> tuple[Any, Any]:
         """Student's interval."""
-        half = stdtrit(np.minimum(self.total_df, 1e9), (1 + level) / 2) * self.se
+        half = np.maximum(*(stdtrit(df, (1 + level) / 2) * se for se, df in self.scales))
         return self.value - half, self.value + half
 
+    def found_from(self, alpha: float) -> Any:
+        """The distance of the true value from a bound at which a one-sided test has POWER (noncentral t)."""
+        return np.maximum(*(nctdtrinc(df, 1 - POWER, stdtrit(df, 1 - alpha)) * se for se, df in self.scales))
+
     def p_above(self, bound: float) -> Any:
-        """One-sided p that the true value is at most ``bound``; without any error 0, 1/2 or 1."""
+        """One-sided p that the true value is at most ``bound``.
+
+        Without any error 1/2, for nothing says how far the value could be off; but runs that are equal are equal.
+        """
         away = self.value - bound
         with np.errstate(divide="ignore", invalid="ignore"):
-            t = np.where(self.se > 0, away / self.se, np.sign(away) * np.inf)
-        return stdtr(np.minimum(self.total_df, 1e9), np.where(away == 0, 0.0, -t))
+            surely = np.where(self.value == 0, np.sign(away) * np.inf, 0.0)
+            t = [
+                np.where(se > 0, away / se, np.where(self.se > 0, np.sign(away) * np.inf, surely))
+                for se, _ in self.scales
+            ]
+        both = [stdtr(df, np.where(away == 0, 0.0, -value)) for value, (_, df) in zip(t, self.scales, strict=True)]
+        return np.where(away > 0, np.maximum(*both), np.minimum(*both))
 
     def p_differs(self) -> Any:
         """Two-sided p that the true value is 0."""
@@ -134,14 +156,20 @@ def decided(estimates: Sequence[Estimate | None]) -> list[int]:
 def spread_ratio(first: Sequence[Array], second: Sequence[Array]) -> Estimate:
     """Mean over strata of log(sd₁/sd₂), of normal runs; (..., runs) each, on both sides as many strata.
 
-    log s² of n normal runs has variance ψ'((n − 1)/2), and the same bias on both sides for the same n.
+    log s² of n normal runs has variance ψ'((n − 1)/2), and is ψ((n − 1)/2) − log((n − 1)/2) too low in the mean, which
+    is taken out: the two sides may have unequally many runs.
     """
     logs, variance = [], 0.0
     for a, b in zip(first, second, strict=True):
-        logs.append((np.log(a.var(axis=-1, ddof=1)) - np.log(b.var(axis=-1, ddof=1))) / 2)
+        bias = _log_bias(a.shape[-1]) - _log_bias(b.shape[-1])
+        logs.append((np.log(a.var(axis=-1, ddof=1)) - np.log(b.var(axis=-1, ddof=1)) - bias) / 2)
         variance += _log_variance(a.shape[-1]) + _log_variance(b.shape[-1])
     n = min(s.shape[-1] for s in (*first, *second))
     return Estimate(np.mean(logs, axis=0), variance / len(logs) ** 2, np.inf, n)
+
+
+def _log_bias(n: int) -> float:
+    return float(digamma((n - 1) / 2)) - math.log((n - 1) / 2)
 
 
 def _log_variance(n: int) -> float:
@@ -159,10 +187,12 @@ def holm(p: Array) -> Array:
     return adjusted
 
 
-def detectable(estimate: Estimate) -> float:
-    """The true difference from a bound that such runs would find with probability POWER (two t-quantiles, one test)."""
-    df = min(float(estimate.total_df), 1e9)
-    return float((stdtrit(df, 1 - ALPHA) + stdtrit(df, POWER)) * estimate.se)
+def detectable(estimate: Estimate, tests: int = 1) -> float:
+    """The true difference from a bound that such runs would find with probability POWER.
+
+    ``tests``: of the family that is corrected together; a lone true difference has to pass Holm's strictest step.
+    """
+    return float(estimate.found_from(ALPHA / tests))
 
 
 def seeds_needed(estimate: Estimate, lower: float, upper: float, tests: int, spread: bool = False) -> int | None:
@@ -181,9 +211,7 @@ def seeds_needed(estimate: Estimate, lower: float, upper: float, tests: int, spr
             variance = float(estimate.variance) * estimate.n / n
             df = float(estimate.df) * (n - 1) / (estimate.n - 1)
         now = Estimate(value, variance, df, n, estimate.examples)
-        total = min(float(now.total_df), 1e9)
-        reach = stdtrit(total, 1 - ALPHA / tests) + stdtrit(total, POWER)
-        return bool(distance >= reach * now.se and distance > 0)
+        return bool(distance >= now.found_from(ALPHA / tests) and distance > 0)
 
     return _first(decides)
 

@@ -34,7 +34,8 @@ def sampling_error(metric: str, score: float, examples: int, accuracy: float | N
     accuracy         √(p(1 − p)/N)
     F1               delta method on the counts of true positives and errors, √(F(1 − F)²(2 − F) / (N(1 − accuracy)));
                      the counts follow from F1 and accuracy. Without the accuracy: as if F1 were an accuracy,
-                     and so macro F1
+                     and so macro F1, whose error is larger where the classes are unequal (with 90 % and 10 % of 200
+                     examples 3.7 points instead of 2.1)
     correlations     √((1 − r²)/(N − 2)), the error of the usual t-test; for Matthews, the correlation of two binary
                      variables, exact at r = 0 for large N, which is where the constant answer lies
     """

@@ -9,6 +9,11 @@ from analysis.load import Runs
 from analysis.reported_benchmark import Pair, ReportedBenchmark
 from railkd.tasks import OUT_OF_DOMAIN, TASKS
 
+# What the time of a step is compared in: with the teacher running, as the paper's speed-up was measured, or with its
+# signals cached. Recorded runs do not serve: a cell's seeds run one after the other, and what else the machine does
+# meanwhile lengthens all of them.
+COSTS = {"train_seconds": "live", "step_seconds": "cached"}
+STEP = "step"  # the only column of a cost: a step at the models' own shapes, which belongs to no task
 SHOWN_LAYERS = 3  # Figure 2: student layers 1 to 3
 
 
@@ -43,6 +48,8 @@ def columns_of(
 ) -> tuple[str, ...]:
     """What a measure is averaged over for a pair: the paper's tasks or out-of-domain sets that it has, or those among
     them ``wanted``. The paper claims nothing of a task of one's own."""
+    if measure in COSTS:
+        return (STEP,)
     if measure == "similarity":
         return tuple(t for t in ("sst2",) if t in pair.tasks)
     if block == "ood":
@@ -53,22 +60,16 @@ def columns_of(
     return tuple(c for c in wanted if c in own) if wanted else own
 
 
-def values(
-    runs: Runs, measure: str, pair: str, method: str, block: str, column: str
-) -> tuple[dict[int, float], set[str]]:
-    """seed -> value of one cell's runs, and the devices they ran on where that matters (costs).
+def values(runs: Runs, measure: str, pair: str, method: str, block: str, column: str) -> dict[int, float]:
+    """seed -> value of one cell's runs, for a measure that is no cost.
 
-    Scores in percent; costs as logarithms of seconds; mean cosine similarity of the layers of Figure 2; attention on
-    the upper third of the teacher's intermediate layers, mean over student layers.
+    Scores in percent; mean cosine similarity of the layers of Figure 2; attention on the upper third of the teacher's
+    intermediate layers, mean over student layers.
     """
     if measure in ("score", "sd"):
-        return runs.percents(pair, method, block, column), set()
-    task = runs.task_of(block, column)
-    if measure in ("train_seconds", "step_seconds"):
-        found = runs.costs(pair, method, task, measure)
-        return {seed: math.log(cost) for seed, (cost, _, _) in found.items()}, {d for _, _, d in found.values()}
+        return runs.percents(pair, method, block, column)
     seeds = {}
-    for seed, record in runs.cell(pair, method, task).items():
+    for seed, record in runs.cell(pair, method, runs.task_of(block, column)).items():
         if measure == "similarity" and record["similarity"].get("mean"):
             matrix = np.asarray(record["similarity"]["mean"], dtype=float)
             shown = layers_shown(matrix.shape[0], matrix.shape[1] + 1)
@@ -77,4 +78,4 @@ def values(
             matrix = np.asarray(record["method_record"]["attention"], dtype=float)
             top = math.ceil(matrix.shape[1] / 3)
             seeds[seed] = float(matrix[:, -top:].sum(axis=1).mean())
-    return seeds, set()
+    return seeds

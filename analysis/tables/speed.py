@@ -46,6 +46,13 @@ def read(benchmark: ReportedBenchmark, results: Path) -> dict[str, Any] | None:
     return {"seconds": seconds, "measured": measured} if own else None
 
 
+def rounds(timed: dict[str, Any], pair: str, method: str, regime: str) -> dict[int, float]:
+    """Round -> logarithm of a step's seconds, for comparisons of methods that took turns; empty if not timed."""
+    kinds = (regime, "live", "none")  # some methods have no cache to read, and one no teacher
+    found = next((timed["seconds"][key] for kind in kinds if (key := (pair, method, kind)) in timed["seconds"]), ())
+    return {number: float(np.log(seconds)) for number, seconds in enumerate(found, 1)}
+
+
 def caption(timed: dict[str, Any]) -> str:
     """How the speed-up was measured."""
     return (

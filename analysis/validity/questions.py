@@ -222,6 +222,11 @@ def is_tuned_alike(evidence: Evidence, of: Compared) -> Answer:
             f"The number of points of the search for a task differs between methods: {listed}.",
             "Train the missing points of the search.",
         )
+    outside = [benchmark.title_of(m) for m in dict.fromkeys(of.methods) if benchmark.file.external(m)]
+    if outside and any(set().union(*by_task)):
+        return Answer(
+            "tuning", None, f"How {', '.join(outside)} was tuned is not known here: another repository trained it."
+        )
     searched = sorted(set().union(*by_task))
     points = len(benchmark.file.grid())
     if not any(searched):

@@ -6,6 +6,9 @@ import pytest
 from made_records import BERT, Folder, cells, markdown
 
 from analysis.__main__ import main
+from analysis.load import read as load
+from analysis.reported_benchmark import read
+from analysis.tables.paper_tables import compared_block
 from railkd.tasks import GLUE_TEST_ROWS
 
 HEAD = "pair,method,seed,task,score\n"
@@ -45,6 +48,16 @@ def test_returned_scores_fill_the_test_block(small: Folder, hidden: Callable[[st
     (small.results / "leaderboard.csv").unlink()
     assert main(["tables", str(small.file), "--results", str(small.results)]) == 0
     assert {key: row["value"] for key, row in cells(small, 2).items()} == dev
+
+
+def test_methods_are_compared_on_dev_until_two_have_returned_scores(
+    small: Folder, hidden: Callable[[str], int]
+) -> None:
+    benchmark, text = read(small.file), f"{HEAD}{BERT},teacher,1,cola,60\n"
+    for method, block in (("pkd", "dev"), ("no_kd", "test")):
+        text += f"{BERT},{method},1,cola,50\n"
+        assert hidden(text) == 0
+        assert compared_block(benchmark, load(benchmark, small.results)) == block
 
 
 @pytest.mark.parametrize(

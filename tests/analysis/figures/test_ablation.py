@@ -301,9 +301,9 @@ def test_verdicts() -> None:
     estimate = inference.paired(np.array([[0.0], [1.0], [2.0]]))
 
     def said(effect: ablation.Effect, sign: int = 0, of: Any = estimate) -> str:
-        return ablation_findings.verdict(ablation_findings.Contrast("", "", "none", effect, of), sign)
+        return ablation_findings.verdict(ablation_findings.Contrast("", "", "none", effect, of), sign, 1)
 
-    assert said((1.25, -0.5, 3.0)) == "[−0.5, +3.0] (undecided; detectable: 3.1)"
+    assert said((1.25, -0.5, 3.0)) == "[−0.5, +3.0] (undecided; detectable: 3.3)"
     assert said((-0.04, -0.04, -0.04)) == "(the same in every run)"
     assert said((-2.0, -3.0, -1.0), -1) == "[−3.0, −1.0] (decided: lower)"
     assert said((2.0, 1.0, 3.0), 1) == "[+1.0, +3.0] (decided: higher)"

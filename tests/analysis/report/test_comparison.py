@@ -50,6 +50,19 @@ def test_a_real_difference_is_named(small: Folder, other: Path, capsys: pytest.C
     assert run(small, other, "--tolerance", "99") == 0
 
 
+def test_single_runs_agree_only_within_a_tolerance(
+    small: Folder, other: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    small.spec["seeds"] = [1]
+    small.save()
+    for results in (small.results, other):
+        assert main(["tables", str(small.file), "--results", str(results)]) == 0
+    assert run(small, other) == 2 and "Nothing could be tested" in capsys.readouterr().out
+    assert run(small, other, "--tolerance", "0.5") == 0
+    small.edit(lambda r: r["scores"]["dev"].update(matthews=0.2), BERT, "pkd", "cola", 1)
+    assert run(small, other, "--tolerance", "0.5") == 2 and "2 differ" in capsys.readouterr().out  # the average too
+
+
 def test_missing_runs_and_other_data_differ(small: Folder, other: Path) -> None:
     benchmark = read(small.file)
     for seed in (1, 2, 3):

@@ -54,6 +54,19 @@ def test_power_is_what_the_note_and_the_plan_say() -> None:
     assert more is not None and more > seeds
 
 
+@pytest.mark.parametrize("tests", [1, 10, 78])
+def test_what_is_called_detectable_is_decided_among_all_that_is_corrected_with_it(tests: int) -> None:
+    """One true difference among so many equal ones: Holm's correction leaves it decided in four of five draws."""
+    generator, draws = np.random.default_rng(14), 1500
+    before = [inference.contrast([generator.normal(0, 1, 5) for _ in range(4)], [1 / 4] * 4) for _ in range(200)]
+    effect = np.median([inference.detectable(estimate, tests) for estimate in before])
+    p = [
+        inference.contrast([generator.normal(mean, 1, (draws, 5)) for _ in range(4)], [1 / 4] * 4).p_differs()
+        for mean in (effect, *[0.0] * (tests - 1))
+    ]
+    assert np.mean(inference.holm(np.stack(p, axis=-1))[:, 0] < 0.05) == pytest.approx(0.8, abs=0.07)
+
+
 def test_tost_finds_sameness_only_within_the_margin() -> None:
     weights, margin = [1 / 8] * 8, 2.0
     inside, edge, outside = (
@@ -70,7 +83,31 @@ def test_tost_finds_sameness_only_within_the_margin() -> None:
 def test_without_any_spread_the_order_decides() -> None:
     same = Estimate(0.0, 0.0, 1.0, 3)
     assert same.p_above(0) == 0.5 and same.p_within(-1, 1) == 0 and same.p_outside(-1, 1) == 1
-    assert Estimate(1.0, 0.0, 1.0, 3).p_above(0) == 0
+    assert Estimate(1.0, 0.0, 1.0, 3).p_above(0) == 0.5  # equal by chance, or surely apart: nothing tells
+    assert Estimate(1.0, 0.0, 1.0, 3, examples=0.1).p_above(0) < 1e-9
+
+
+@pytest.mark.parametrize(
+    ("methods", "seeds", "columns", "sd"),
+    [(8, 2, 1, 5.0), (8, 3, 1, 5.0), (4, 2, 1, 5.0), (3, 2, 1, 2.0), (6, 3, 5, 1.5)],
+)
+def test_few_seeds_beside_an_error_of_examples_decide_nothing_by_chance(
+    methods: int, seeds: int, columns: int, sd: float
+) -> None:
+    """Equal methods: a false decision among all pairs in at most one family of twenty, and intervals that cover."""
+    generator, draws, of_examples = np.random.default_rng(12), 2000, 1.2
+    scores = generator.normal(0, sd, (draws, methods, seeds, columns))
+    scores += generator.normal(0, of_examples, (draws, methods, 1, columns))
+    p, covered = [], []
+    for a, b in itertools.combinations(range(methods), 2):
+        differences = scores[:, a] - scores[:, b]
+        arrays = [differences[..., column] for column in range(columns)]
+        estimate = inference.contrast(arrays, [1 / columns] * columns, of_examples * np.sqrt(2 / columns))
+        low, high = estimate.interval()
+        p.append(estimate.p_differs())
+        covered.append(np.mean((low < 0) & (high > 0)))
+    assert np.mean((inference.holm(np.stack(p, axis=-1)) < 0.05).any(axis=-1)) <= 0.06
+    assert np.mean(covered) >= 0.94
 
 
 def test_the_ratio_of_spreads_covers_its_truth() -> None:
@@ -79,6 +116,16 @@ def test_the_ratio_of_spreads_covers_its_truth() -> None:
     second = [generator.normal(0, sd, (DRAWS, 3)) for sd in (0.2, 1, 5)]
     low, high = inference.spread_ratio(first, second).interval()
     assert 0.93 <= np.mean((low < np.log(2)) & (high > np.log(2))) <= 0.98
+
+
+@pytest.mark.parametrize(("first", "second"), [(2, 5), (5, 2), (3, 5)])
+def test_unequally_many_runs_do_not_lean_a_ratio_of_spreads(first: int, second: int) -> None:
+    generator = np.random.default_rng(13)
+    sides = [[generator.normal(0, 1, (20000, n)) for _ in range(2)] for n in (first, second)]
+    estimate = inference.spread_ratio(*sides)
+    assert np.mean(estimate.value) == pytest.approx(0, abs=0.03)
+    low, high = estimate.interval()
+    assert 0.92 <= np.mean((low < 0) & (high > 0)) <= 0.98
 
 
 def test_holm_by_hand_and_over_draws() -> None:

@@ -9,14 +9,15 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from made_records import BERT, PAPER_METHODS, Folder, spec
+from made_records import BERT, PAPER_METHODS, Folder, spec, write_speed
 from published import BENCHMARK, REFERENCE, UNFINISHED, unfinished_benchmark
 
 from analysis import load
 from analysis.__main__ import main
 from analysis.claims import evaluation, ledger
 from analysis.reported_benchmark import read
-from analysis.validity.questions import QUESTIONS
+from analysis.validity.evidence import Evidence
+from analysis.validity.questions import QUESTIONS, Compared, is_tuned_alike
 
 ROOT = Path(__file__).parents[3]
 TASKS = ["sst2", "qqp", "qnli", "rte"]
@@ -276,6 +277,18 @@ def test_methods_that_were_tuned_unlike(sound: Folder) -> None:
     assert failed(claim) == ["tuning"] and "RAIL-KD^c 3" in claim["why"] and "PKD 2" in claim["why"]
 
 
+def test_how_a_method_of_another_repository_was_tuned_is_not_known(sound: Folder) -> None:
+    path = sound.results / "search" / BERT / "pkd" / TASKS[0] / "point-0.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(sound.path(BERT, "pkd", TASKS[0]).read_text(encoding="utf-8"), encoding="utf-8")
+    benchmark = read(sound.file)
+    evidence = Evidence(benchmark, load.read(benchmark, sound.results), sound.results)
+    (pair,) = (pair for pair in benchmark.pairs if pair.name == BERT)
+    for methods, holds in ((("pkd",), True), (("pkd", "my_kd"), None)):
+        answer = is_tuned_alike(evidence, Compared(pair, "dev", methods, (TASKS[0],), {TASKS[0]: TASKS[0]}))
+        assert answer.holds is holds and ("My|KD_1" in answer.reason) == (holds is None)
+
+
 def test_claims_about_cost_are_decided_whatever_was_learned(folder: Folder) -> None:
     for pair, options in folder.spec["pairs"].items():
         for method in options["methods"]:
@@ -283,12 +296,14 @@ def test_claims_about_cost_are_decided_whatever_was_learned(folder: Folder) -> N
                 for seed in (1, 2, 3):
                     if folder.path(pair, method, task, seed).exists():
                         folder.edit(course(RISING), pair, method, task, seed)
+    write_speed(folder, {})
     benchmark = read(folder.file)
     data = evaluation.evaluate(benchmark, load.read(benchmark, folder.results), folder.results)
     for claim in data["claims"]:
         if claim["verdict"] != "not run":
             about_cost = claim["measure"] in ("train_seconds", "step_seconds")
             assert (claim["verdict"] == "not decided") is not about_cost, claim["id"]
+    assert {"no-added-cost", "alp-slower"} <= {c["id"] for c in data["claims"] if c["verdict"] != "not run"}
 
 
 def test_the_section_stands_above_the_verdicts(sound: Folder, capsys: pytest.CaptureFixture[str]) -> None:
