@@ -1,11 +1,15 @@
 """What the workflow knows of its jobs from Snakemake's inside."""
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import yaml
 
 from workflow import engine
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize(
@@ -33,3 +37,11 @@ def test_what_is_asked_of_a_method_holds_for_all_its_rules() -> None:
     assert {rule: of["runtime"] for rule, of in given.items() if "." in rule} == {
         "distil_pkd.a": 9, "distil_pkd.b": 9, "distil_ckd.a": 7, "distil_ckd.b": 5,
     }  # fmt: skip
+
+
+def test_a_cluster_runs_by_the_same_rules_as_one_machine() -> None:
+    """--workflow-profile stands in for profiles/default, so what keeps a killed run going has to be in both."""
+    places = ("profiles/default", "benchmarks/profiles/slurm")
+    default, slurm = (yaml.safe_load((ROOT / place / "profile.yaml").read_text()) for place in places)
+    kept = {key: value for key, value in default.items() if key not in ("cores", "resources")}
+    assert kept.keys() >= {"nolock", "rerun-incomplete", "keep-going"} and kept.items() <= slurm.items()
