@@ -89,12 +89,7 @@ def plan(benchmark: Benchmark, layout: Layout, device: torch.device, log: Callab
     points = sum(len(benchmark.points(c)) for c in benchmark.cells() if not benchmark.external(c.method))
     teachers = sum(len(benchmark.teacher_tasks(t)) for t in benchmark.teachers)
     log(f"runs: {runs} students, {points} points of the search, {teachers} teachers")
-    parts = ", ".join(f"{name} {value:.2g}" for name, value in hours.items() if value)
-    total = sum(hours.values())
-    log(f"about {total:.2g} hours of steps one job after the other on this {device.type}, all epochs ({parts})")
-    log("evaluation, the start of a job and what a method adds to a step come on top")
-    jobs = ", ".join(f"{kind} {name}: {seconds / 60:.2g} minutes" for kind, (seconds, name) in longest.items())
-    log(f"longest job, its steps alone: {jobs}" if jobs else "no job trains")
+    _log_hours(hours, longest, device, log)
     log(
         f"disk: at most {disk['signals'] / GIB:.2g} GiB of signals (deleted as they are used up), "
         f"{disk['teachers'] / GIB:.2g} GiB of fine-tuned teachers and {disk['students'] / GIB:.2g} GiB of students "
@@ -103,6 +98,18 @@ def plan(benchmark: Benchmark, layout: Layout, device: torch.device, log: Callab
     return {
         "runs": runs, "points": points, "teachers": teachers, "hours": hours, "longest": longest, "disk": disk,
     }  # fmt: skip
+
+
+def _log_hours(
+    hours: dict[str, float], longest: dict[str, tuple[float, str]], device: torch.device, log: Callable[[str], None]
+) -> None:
+    """Lines on the hours of every stage, on what they leave out, and on the longest jobs (seconds, and which)."""
+    parts = ", ".join(f"{name} {value:.2g}" for name, value in hours.items() if value)
+    total = sum(hours.values())
+    log(f"about {total:.2g} hours of steps one job after the other on this {device.type}, all epochs ({parts})")
+    log("evaluation, the start of a job and what a method adds to a step come on top")
+    jobs = ", ".join(f"{kind} {name}: {seconds / 60:.2g} minutes" for kind, (seconds, name) in longest.items())
+    log(f"longest job, its steps alone: {jobs}" if jobs else "no job trains")
 
 
 def _models(benchmark: Benchmark) -> list[str]:
