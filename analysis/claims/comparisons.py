@@ -105,7 +105,7 @@ def _strata(examples: Examples, claim: Claim, contrast: Contrast, columns: tuple
     benchmark = examples.benchmark
     timed = speed.read(benchmark, examples.runs.root) if claim.measure in COSTS else None
     if claim.measure in COSTS and timed is None:
-        return [f"steps that were timed in turn: python -m benchmarks.speed {benchmark.name}.yaml"]
+        return ["steps that were timed in turn: python -m benchmarks.speed with this benchmark's file"]
     cells: dict[tuple[str, str], list[tuple[Term, dict[int, float]]]] = {}
     missing = []
     for column in columns:

@@ -173,7 +173,7 @@ def test_costs_attention_and_similarity(folder: Folder) -> None:
             share = np.array([1] * 7 + [5 + 0.1 * run["seed"]] * 4)  # layers 8 to 11: the upper third of 11
             run["method_record"]["attention"] = [(share / share.sum()).tolist()] * 5
         path.write_text(json.dumps(run), encoding="utf-8")
-    needs = ["steps that were timed in turn: python -m benchmarks.speed tiny.yaml"]
+    needs = ["steps that were timed in turn: python -m benchmarks.speed with this benchmark's file"]
     for name in ("twice-as-fast-as-codir", "no-added-cost", "alp-slower", "alp-slower-with-depth"):
         assert evaluate(folder)[name]["missing"] == needs  # the records' own times serve no comparison
     times = {"codir": 20.0, "alp_kd": 15.0}
