@@ -73,19 +73,19 @@ def _open(judged: Judged, shown: Shown, weakest: Shown) -> list[str]:
     """What keeps a claim undecided, and how many seeds would decide it."""
     open_parts = [part for part in shown["parts"] if part["verdict"] == "undecided"]
     sentences = []
+    what = "rounds" if judged.claim.measure in COSTS else "seeds"
     if weakest["n"] < 2:
-        sentences.append("one seed has no interval; two or more can decide")
+        sentences.append(f"one alone has no interval; two or more {what} can decide")
     elif weakest["low"] is None:
         sentences.append("a spread of zero has no ratio")
     elif weakest["p"] is not None and min(weakest["p"], weakest["p_against"]) < ALPHA:
         sentences.append(f"{weakest['label']} alone would be decided, but not among {weakest['_tests']} tests (Holm)")
     if shown["seeds_needed"] is not None:
-        what = "rounds" if judged.claim.measure in COSTS else "seeds"
         sentences.append(f"about {shown['seeds_needed']} {what} would decide it if the estimates are right")
     elif all(p["low"] is not None for p in open_parts):
         limits = any(p["se_examples"] for p in open_parts)
         sentences.append(
-            f"no number of seeds up to {inference.MOST_SEEDS} would decide it: the estimate lies too near the bound"
+            f"no number of {what} up to {inference.MOST_SEEDS} would decide it: the estimate lies too near the bound"
             + (" for so few examples" if limits else "")
         )
     return sentences
