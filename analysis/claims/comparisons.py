@@ -16,7 +16,7 @@ from analysis.statistics.bootstrap import Array, Examples
 from analysis.statistics.inference import Estimate
 from analysis.tables import speed
 from analysis.tables.cells import column_title
-from analysis.tables.measures import COSTS, MEASURES, values
+from analysis.tables.measures import COST_REGIMES, MEASURES, values
 from analysis.tables.paper_tables import has_test, paper_values
 
 
@@ -103,8 +103,8 @@ def _compare(examples: Examples, claim: Claim, contrast: Contrast) -> Comparison
 def _strata(examples: Examples, claim: Claim, contrast: Contrast, columns: tuple[str, ...]) -> Strata | list[str]:
     """The runs of a contrast, or what is missing of them."""
     benchmark = examples.benchmark
-    timed = speed.read(benchmark, examples.runs.root) if claim.measure in COSTS else None
-    if claim.measure in COSTS and timed is None:
+    timed = speed.read(benchmark, examples.runs.root) if claim.measure in COST_REGIMES else None
+    if claim.measure in COST_REGIMES and timed is None:
         return ["steps that were timed in turn: python -m benchmarks.speed with this benchmark's file"]
     cells: dict[tuple[str, str], list[tuple[Term, dict[int, float]]]] = {}
     missing = []
@@ -112,7 +112,7 @@ def _strata(examples: Examples, claim: Claim, contrast: Contrast, columns: tuple
         for term in contrast.terms:
             pair, method = term.pair, term.method
             if timed is not None:
-                found = speed.rounds(timed, pair.name, method, COSTS[claim.measure])
+                found = speed.rounds(timed, pair.name, method, COST_REGIMES[claim.measure])
             else:
                 found = values(examples.runs, claim.measure, pair.name, method, claim.block, column)
             cells.setdefault((pair.name, column), []).append((term, found))
@@ -136,7 +136,7 @@ def _described(
     if len(contrast.first) == len(contrast.second) == 1 and claim.measure == "score":
         both = [[np.array(list(found.values())) for _, found in of] for of in strata.cells.values()]
         improvement = float(np.mean([inference.improvement(a, b) for a, b in both]))
-    planned = 0 if claim.measure in COSTS else len(benchmark.seeds)
+    planned = 0 if claim.measure in COST_REGIMES else len(benchmark.seeds)
     return Comparison(
         label=_label(benchmark, claim, contrast),
         first=contrast.first,

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from analysis.claims.ledger import Claim, pair_of, variants_of
 from analysis.reported_benchmark import Pair, ReportedBenchmark
-from analysis.tables.measures import COSTS, columns_of
+from analysis.tables.measures import COST_REGIMES, columns_of
 from analysis.validity.questions import Compared
 
 
@@ -36,13 +36,13 @@ class Contrast:
 def compared_by(benchmark: ReportedBenchmark, claim: Claim) -> list[Compared]:
     """The runs that a claim rests on, for each of its pairs; empty where the benchmark does not run them, and for a
     claim about costs."""
+    if claim.measure in COST_REGIMES:
+        return []  # how long a step takes does not depend on what was learned
     pairs, missing = pairs_of(benchmark, claim)
     if missing:
         return []
     contrasts = contrasts_of(benchmark, claim, pairs)
     methods = tuple(dict.fromkeys(term.method for contrast in contrasts for term in contrast.terms))
-    if claim.measure in COSTS:
-        return []  # how long a step takes does not depend on what was learned
     columns = shared_columns(benchmark, claim, pairs, methods)
     if not methods or not columns:
         return []
@@ -95,7 +95,7 @@ def shared_columns(
 ) -> tuple[str, ...]:
     """The tasks or sets that all pairs have and for which every method is defined; of a cost its only column."""
     own = [columns_of(benchmark, pair, claim.measure, claim.block, claim.columns) for pair in pairs]
-    if claim.measure in COSTS:
+    if claim.measure in COST_REGIMES:
         return own[0]
     tasks = {c: benchmark.source_task(claim.block, c) for c in own[0] if all(c in o for o in own)}
     methods = list(methods)

@@ -11,7 +11,7 @@ from analysis.statistics import inference
 from analysis.statistics.inference import ALPHA
 from analysis.tables import speed
 from analysis.tables.cells import column_title
-from analysis.tables.measures import COSTS
+from analysis.tables.measures import COST_REGIMES
 from analysis.validity import judgement
 from analysis.validity.judgement import NOT_DECIDED
 from analysis.validity.questions import Answer
@@ -49,9 +49,9 @@ def of(benchmark: ReportedBenchmark, runs: Runs, judged: Judged, shown: Shown) -
         sentences.append("some runs are missing")
     if any(p["dropped"] for p in parts):
         sentences.append("tasks without any spread are left out")
-    timed = speed.read(benchmark, runs.root) if claim.measure in COSTS else None
+    timed = speed.read(benchmark, runs.root) if claim.measure in COST_REGIMES else None
     if timed is not None:
-        sentences.append(f"steps with {SIGNALS[COSTS[claim.measure]]}, {timed['measured']}")
+        sentences.append(f"steps with {SIGNALS[COST_REGIMES[claim.measure]]}, {timed['measured']}")
     return sentences
 
 
@@ -73,7 +73,7 @@ def _open(judged: Judged, shown: Shown, weakest: Shown) -> list[str]:
     """What keeps a claim undecided, and how many seeds would decide it."""
     open_parts = [part for part in shown["parts"] if part["verdict"] == "undecided"]
     sentences = []
-    what = "rounds" if judged.claim.measure in COSTS else "seeds"
+    what = "rounds" if judged.claim.measure in COST_REGIMES else "seeds"
     if weakest["n"] < 2:
         sentences.append(f"one alone has no interval; two or more {what} can decide")
     elif weakest["low"] is None:

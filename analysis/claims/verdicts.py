@@ -5,7 +5,7 @@ from typing import Any
 from analysis.claims import claim_tables, counted, difference_tables, errors_of_intervals
 from analysis.tables import html_tables
 from analysis.tables.formats import md, md_table
-from analysis.tables.measures import COSTS
+from analysis.tables.measures import COST_REGIMES
 from analysis.tables.numbers import interval, quantity
 from analysis.validity import section
 
@@ -45,7 +45,7 @@ def claims_summary(data: dict[str, Any]) -> str:
     for claim in asked:
         verdict = MARKS[claim["verdict"]]
         if claim["verdict"] == "undecided" and claim["seeds_needed"]:
-            verdict += f" ({claim['seeds_needed']} {'rounds' if claim['measure'] in COSTS else 'seeds'})"
+            verdict += f" ({claim['seeds_needed']} {'rounds' if claim['measure'] in COST_REGIMES else 'seeds'})"
         where = f"Table {claim['table']}" if claim.get("table") else f"Figure {claim['figure']}"
         estimate = f"{interval(claim, claim['unit'])} {md(claim['label'])}".strip()
         power = quantity(claim["detectable"], claim["unit"])

@@ -68,13 +68,9 @@ class Estimate:
         """
         away = self.value - bound
         with np.errstate(divide="ignore", invalid="ignore"):
-            surely = np.where(self.value == 0, np.sign(away) * np.inf, 0.0)
-            t = [
-                np.where(se > 0, away / se, np.where(self.se > 0, np.sign(away) * np.inf, surely))
-                for se, _ in self.scales
-            ]
-        both = [stdtr(df, np.where(away == 0, 0.0, -value)) for value, (_, df) in zip(t, self.scales, strict=True)]
-        return np.where(away > 0, np.maximum(*both), np.minimum(*both))
+            both = [stdtr(df, np.where(away == 0, 0.0, -away / se)) for se, df in self.scales]
+        less_sure = np.where(away > 0, np.maximum(*both), np.minimum(*both))
+        return np.where((self.se == 0) & (self.value != 0), 0.5, less_sure)
 
     def p_differs(self) -> Any:
         """Two-sided p that the true value is 0."""

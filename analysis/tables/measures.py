@@ -12,7 +12,7 @@ from railkd.tasks import OUT_OF_DOMAIN, TASKS
 # What the time of a step is compared in: with the teacher running, as the paper's speed-up was measured, or with its
 # signals cached. Recorded runs do not serve: a cell's seeds run one after the other, and what else the machine does
 # meanwhile lengthens all of them.
-COSTS = {"train_seconds": "live", "step_seconds": "cached"}
+COST_REGIMES = {"train_seconds": "live", "step_seconds": "cached"}
 STEP = "step"  # the only column of a cost: a step at the models' own shapes, which belongs to no task
 SHOWN_LAYERS = 3  # Figure 2: student layers 1 to 3
 
@@ -48,7 +48,7 @@ def columns_of(
 ) -> tuple[str, ...]:
     """What a measure is averaged over for a pair: the paper's tasks or out-of-domain sets that it has, or those among
     them ``wanted``. The paper claims nothing of a task of one's own."""
-    if measure in COSTS:
+    if measure in COST_REGIMES:
         return (STEP,)
     if measure == "similarity":
         return tuple(t for t in ("sst2",) if t in pair.tasks)

@@ -25,10 +25,11 @@ def without_held_out(
     What is held out whole is the task's ``held_out_by``: a row; all rows with a text in common; a sentence, without
     which train also lacks the phrases inside it. Raises UserError where too few rows are there.
     """
-    if limit and task.held_out_by != "sentence":
+    by_sentence = task.held_out_by == "sentence"  # which needs the whole file, so that train is cut afterwards
+    if limit and not by_sentence:
         train = select_rows(train, rows_of(train[1], limit, seed))
     texts, labels, place = train
-    if task.held_out_by == "sentence":
+    if by_sentence:
         held, left_out = _sentences(texts[0], labels, share, seed, limit)
     else:
         held = share_of(labels, share, seed, sharing(texts) if task.held_out_by == "text" else None)
@@ -36,7 +37,7 @@ def without_held_out(
     if not held.any() or left_out.all():
         raise UserError(f"{place}: {len(labels)} rows are too few to hold {share} of them out as {split}")
     rest = np.flatnonzero(~left_out)
-    if limit and task.held_out_by == "sentence":
+    if limit and by_sentence:
         rest = rest[rows_of(labels[rest], max(limit - int(held.sum()), 1), seed)]
     return {"train": select_rows(train, rest), split: select_rows(train, held, f"{place} (held out)")}
 
