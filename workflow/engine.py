@@ -110,20 +110,16 @@ def jobs_to_run(workflow: Any) -> Iterator[tuple[list[str], bool]]:
         yield outputs, bool(settings.forceall or named or target)
 
 
-def check_arrays(workflow: Any, gpu: bool) -> None:
-    """Jobs in SLURM arrays: what a limit keeps from being submitted with the other ready jobs of its rule, the executor
-    plugin (2.8, its issue 473) never submits, and the workflow waits for ever. Raises UserError naming the limit."""
+def refuse_arrays(workflow: Any) -> None:
+    """The executor plugin for SLURM (2.8) looks for the outputs of an array's first job behind each of its jobs (its
+    issue 447), so that jobs that are done count as failed, and may never submit what a limit holds back (473). Raises
+    UserError where arrays are asked for."""
     arrays = getattr(workflow.executor_settings, "array_jobs", None)
-    if arrays in (None, "", "none"):
-        return
-    left = sum(1 for _ in workflow.dag.needrun_jobs())
-    limits = {"_nodes": "--jobs", "_cores": "--cores"} | ({"gpu": "--resources gpu"} if gpu else {})
-    for name, resource in workflow.global_resources.items():
-        if name in limits and resource.value is not None and resource.value < left:
-            raise UserError(
-                f"--slurm-array-jobs {arrays}: jobs beyond {limits[name]} {resource.value} would never be submitted;"
-                f" expected no limit, or one of at least the {left} jobs to do, or --slurm-array-jobs none"
-            )
+    if arrays not in (None, "", "none"):
+        raise UserError(
+            f"--slurm-array-jobs {arrays}: the plugin would call jobs of an array failed that are done (its issue 447);"
+            " expected --slurm-array-jobs none"
+        )
 
 
 def jobs_at_once(workflow: Any) -> int:

@@ -199,7 +199,7 @@ def keep_what_is_right():
 
 onstart:
     try:
-        engine.check_arrays(workflow, bool(ON_GPU["gpu"]))
+        engine.refuse_arrays(workflow)
         if workflow.local_exec and DEVICE.startswith("cuda"):  # a cluster's login node has none
             from railkd.devices import device_for
 
