@@ -225,11 +225,11 @@ def _train(
         return signals, time.perf_counter() - started
 
     def attempt(share: float) -> Outcome:
-        with borrowed_student(student, whole):
+        with borrowed_student(student, whole, settings.device):
             probe.require_padding_unread(student, data, settings.device, "student")
             return _loop(student, make(), source()[0], data, replace(settings, device_memory=share), listeners)
 
-    with borrowed_teacher(teacher, whole) as lent:
+    with borrowed_teacher(teacher, whole, settings.device) as lent:
         if teacher is not None:
             probe.require_padding_unread(teacher, data, settings.device, "teacher")
         outcome = with_less_memory(attempt, settings.device_memory, warn)

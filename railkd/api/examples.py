@@ -137,7 +137,13 @@ def _task(
         metrics = (*OF_CLASSES, *(OF_TWO_CLASSES if outputs == 2 else ()))
         default = "accuracy"
         labels = tuple(names or map(str, range(outputs)))
-        stored = {str(number): number for number in range(outputs)} | {n: i for i, n in enumerate(names or ())}
+        stored = {str(number): number for number in range(outputs)}
+        for number, label in enumerate(names or ()):
+            if stored.setdefault(label, number) != number:
+                raise UserError(
+                    f"{first}: a label {label} may be the class of that number or, by id2label, class {number}; "
+                    f"expected an id2label whose names are no numbers, such as 'grade {label}'"
+                )
     shown = reading.metric or default
     if shown not in metrics:
         scored = "a score" if outputs == 1 else f"{outputs} classes"

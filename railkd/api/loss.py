@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch import Tensor, nn
 
-from railkd.api.models import require_models, setting_of
+from railkd.api.models import names_of, outputs_of, require_models, setting_of
 from railkd.api.options import check_options
 from railkd.errors import UserError
 from railkd.methods import build
@@ -53,6 +53,8 @@ class DistillationLoss(nn.Module):
         super().__init__()
         models = {"student": student} if teacher is None else {"teacher": teacher, "student": student}
         require_models(models)
+        outputs_of(models)
+        names_of(models)
         check_options(method, options)
         labels = None if train_labels is None else torch.as_tensor(train_labels)
         seed_global(seed, "method")
@@ -69,6 +71,13 @@ class DistillationLoss(nn.Module):
         self.method.to(student.device)
         with blame(self.method):
             self.method.start_training(stream(seed, "method"))
+
+    def _apply(self, fn: Any, recurse: bool = True) -> "DistillationLoss":
+        """What ``to``, ``cuda`` and the like call: the teacher, which is no part of this module, goes with it."""
+        super()._apply(fn, recurse)
+        if self._teacher is not None:
+            self._teacher.move(fn(torch.empty(0, device=self._teacher.device)).device)
+        return self
 
     def start_epoch(self, epoch: int) -> None:
         """Before an epoch, counted from 0."""

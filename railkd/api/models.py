@@ -20,7 +20,7 @@ NO_LIMIT = 1 << 30  # tokens that a model without a table of positions can take
 
 
 def require_models(models: Mapping[str, Any]) -> None:
-    """Raises UserError unless each is a sequence classifier of its own that the suite can read."""
+    """Raises UserError unless each is a sequence classifier of its own, in float32, that the suite can read."""
     from transformers import PreTrainedModel
 
     for name, model in models.items():
@@ -31,6 +31,12 @@ def require_models(models: Mapping[str, Any]) -> None:
         if not isinstance(model, kind):
             raise UserError(f"{name}: is a {type(model).__name__}, expected a {kind.__name__}, as from {load}")
         classifier.embedding_of(model, name)
+        narrow = {str(p.dtype).removeprefix("torch.") for p in model.parameters()} - {"float32"}
+        if narrow:  # as transformers loads a checkpoint that was saved so; small steps are lost in such weights
+            raise UserError(
+                f"{name}: has weights in {', '.join(sorted(narrow))}, expected float32, as from from_pretrained(..., "
+                "dtype=torch.float32); `precision` says in what it computes"
+            )
         if model.config.num_hidden_layers < 2:
             raise UserError(f"{name}: has {model.config.num_hidden_layers} layer, expected at least 2")
     if len({id(model) for model in models.values()}) < len(models):
@@ -104,20 +110,20 @@ def setting_of(teacher: "PreTrainedModel", student: "PreTrainedModel", train_lab
 
 
 @contextmanager
-def borrowed_teacher(teacher: "PreTrainedModel | None", whole: bool) -> Iterator[ExitStack]:
+def borrowed_teacher(teacher: "PreTrainedModel | None", whole: bool, device: torch.device) -> Iterator[ExitStack]:
     """Inside the block a run may freeze the teacher, and unless ``whole`` its last layer computes its first position
     alone; after it the teacher is as it was, but for its device. Yields the stack of what is called at the end.
     """
     with ExitStack() as stack:
         if teacher is not None:
-            _lend(teacher, whole, stack)
+            _lend(teacher, whole, device, stack)
             for parameter in teacher.parameters():
                 stack.callback(parameter.requires_grad_, parameter.requires_grad)
         yield stack
 
 
 @contextmanager
-def borrowed_student(student: "PreTrainedModel", whole: bool) -> Iterator[None]:
+def borrowed_student(student: "PreTrainedModel", whole: bool, device: torch.device) -> Iterator[None]:
     """Inside the block the student is as a run has it; after it, it is as it was, but for weights and device.
 
     A run that is interrupted leaves the student with the weights of its last step; one for which a GPU's memory runs
@@ -127,8 +133,8 @@ def borrowed_student(student: "PreTrainedModel", whole: bool) -> Iterator[None]:
     dropouts = [module for module in student.modules() if type(module) is nn.Dropout]
     try:
         with ExitStack() as stack:
-            _lend(student, whole, stack)
             stack.callback(_as_before, student, student.config._attn_implementation, dropouts)
+            _lend(student, whole, device, stack)
             yield
     except torch.OutOfMemoryError:
         student.load_state_dict(begun)
@@ -136,9 +142,14 @@ def borrowed_student(student: "PreTrainedModel", whole: bool) -> Iterator[None]:
         raise
 
 
-def _lend(model: "PreTrainedModel", whole: bool, stack: ExitStack) -> None:
-    """Narrows a model's last layer unless ``whole``, and lets the stack undo it and put the model's mode back."""
+def _lend(model: "PreTrainedModel", whole: bool, device: torch.device, stack: ExitStack) -> None:
+    """Narrows a model's last layer unless ``whole``, and on a CPU gives it the workflow's attention; the stack undoes
+    both and puts the model's mode back."""
     stack.callback(model.train, model.training)
+    own, kernel = model.config._attn_implementation, classifier.attention(type(model))
+    if device.type == "cpu" and own != kernel == "eager":
+        model.set_attn_implementation(kernel)
+        stack.callback(model.set_attn_implementation, own)
     undo = None if whole else classifier.narrow(model)
     if undo is not None:
         stack.callback(undo)

@@ -213,7 +213,7 @@ class UsedRows(nn.Module):
         self.register_buffer("used_U", used_U.to(device), persistent=False)
         self.position_V: Tensor
         self.used_U: Tensor
-        self.weight = nn.Parameter(full.weight.detach()[self.used_U])
+        self.weight = nn.Parameter(full.weight.detach()[self.used_U], requires_grad=full.weight.requires_grad)
         self._full = (full,)  # in a tuple: not a sub-module, so neither trained nor copied with the best weights
 
     def forward(self, ids_BT: Tensor) -> Tensor:
@@ -223,7 +223,8 @@ class UsedRows(nn.Module):
     def restore(self, shrink: float) -> nn.Embedding:
         """The whole embedding, its used rows as trained, the others times ``shrink``: ∏(1 − lr·weight decay)."""
         full = self._full[0]
-        with torch.no_grad():
-            full.weight.mul_(shrink)
-            full.weight[self.used_U] = self.weight
+        if self.weight.requires_grad:  # else it is frozen
+            with torch.no_grad():
+                full.weight.mul_(shrink)
+                full.weight[self.used_U] = self.weight
         return full

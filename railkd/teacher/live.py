@@ -77,9 +77,15 @@ class LiveTeacher:
         hidden: bool = True,
         attention: Sequence[int] = (),
     ) -> None:
-        self.model = place(model, device).eval().requires_grad_(False)
-        self.data, self.device, self.hidden, self.attention = data, device, hidden, attention
-        self.dtype = precision(setting, device, model.config.hidden_size)
+        self.model = model.eval().requires_grad_(False)
+        self.data, self.setting, self.hidden, self.attention = data, setting, hidden, attention
+        self.move(device)
+
+    def move(self, device: torch.device) -> None:
+        """Puts the model on a device, where it computes in the precision that it has there."""
+        self.device = device
+        place(self.model, device)
+        self.dtype = precision(self.setting, device, self.model.config.hidden_size)
 
     @classmethod
     def for_method(

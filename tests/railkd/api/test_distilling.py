@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import datasets
+import numpy as np
 import pytest
 import torch
 
@@ -74,8 +75,11 @@ def in_memory(pipeline: Any, mirror: Path, tokenizer: Any, method: str, **traini
     raw = read_task(pipeline.benchmark, TASKS["mrpc"], mirror)
     splits = {name: (list(zip(*texts, strict=True)), labels.tolist()) for name, (texts, labels, _) in raw.items()}
     teacher = fine_tuned(pipeline.layout, "bert4", "mrpc", 2, True)[0]
+    student = pipeline.student("distilbert2", whole=True)
+    for loaded in (teacher, student):  # as transformers loads a model, also on a CPU
+        loaded.set_attn_implementation("sdpa")
     return railkd.distil(
-        teacher, pipeline.student("distilbert2", whole=True), splits["train"], splits["dev"], method,
+        teacher, student, splits["train"], splits["dev"], method,
         tokenizer=tokenizer, max_length=32, metric="f1", training={**QUICK, **training}, progress=False,
         **pipeline.benchmark.options(method),
     )  # fmt: skip
@@ -90,6 +94,7 @@ def test_a_seed_gives_the_run_of_the_workflow(pipeline: Any, mirror: Path, token
         assert [epoch[key] for epoch in result.epochs] == [epoch[key] for epoch in outcome.epochs]
     assert [epoch["dev"]["f1"] for epoch in result.epochs] == [epoch["dev"]["f1"] for epoch in outcome.epochs]
     assert all(map(torch.equal, ours.state_dict().values(), theirs.state_dict().values()))
+    assert ours.config._attn_implementation == "sdpa"
     assert result.record == outcome.method_record
 
 
@@ -197,6 +202,7 @@ def test_the_kinds_of_examples_say_the_same(call: Any) -> None:
         for train, others in (
             (TRAIN, {}),
             ((texts, labels), {}),
+            ((texts, list(np.array(labels))), {}),
             (datasets.Dataset.from_dict(columns), {}),
         )
     }
@@ -308,6 +314,12 @@ def test_models_that_do_not_fit(checkpoints: Path, call: Any) -> None:
     ):
         with pytest.raises(UserError, match=expected):
             call(**changes)
+    for name, folder in (("teacher", "bert4"), ("student", "bert2")):
+        with pytest.raises(UserError, match=f"{name}: has weights in bfloat16, expected float32, as from from_pre"):
+            call(**{name: model(checkpoints / folder, dtype=torch.bfloat16)})
+    grades = {0: "1", 1: "2"}
+    with pytest.raises(UserError, match="train: a label 1 may be the class of that number or, by id2label, class 0"):
+        call(teacher=model(checkpoints / "bert4", id2label=grades), student=model(checkpoints / "bert2"))
     one = model(checkpoints / "bert4")
     with pytest.raises(UserError, match="student: is the teacher itself"):
         call(teacher=one, student=one)
@@ -320,6 +332,16 @@ def test_models_that_do_not_fit(checkpoints: Path, call: Any) -> None:
     named = datasets.Dataset.from_dict({"text": texts, "label": labels}, features=datasets.Features(kinds))
     with pytest.raises(UserError, match="train: its classes are bad, good in this order"):
         call(train=named, teacher=turned, student=model(checkpoints / "bert2"))
+
+
+def test_frozen_embeddings_stay_as_they_were(checkpoints: Path, call: Any) -> None:
+    student = model(checkpoints / "distilbert2")
+    student.distilbert.embeddings.requires_grad_(False)
+    before = {name: value.clone() for name, value in student.state_dict().items()}
+    call(student=student)
+    words = student.distilbert.embeddings.word_embeddings.weight
+    changed = [name for name, value in student.state_dict().items() if not torch.equal(value, before[name])]
+    assert changed and not any("embeddings" in name for name in changed) and not words.requires_grad
 
 
 def test_importing_the_package_loads_nothing_heavy() -> None:

@@ -97,3 +97,25 @@ def test_a_mistake_is_one_line(parts: Any) -> None:
     loss.start_epoch(0)
     with pytest.raises(UserError, match="expected train_labels, and 'row' in each batch"):
         loss({name: value for name, value in batch.items() if name != "row"})
+
+
+def test_models_whose_outputs_differ_are_refused(checkpoints: Path) -> None:
+    """As by ``distil``: their logits would be broadcast, or a class pulled to another."""
+    from transformers import AutoModelForSequenceClassification
+
+    load = AutoModelForSequenceClassification.from_pretrained
+    teacher = load(checkpoints / "bert4", num_labels=1)
+    with pytest.raises(UserError, match="the teacher 1, the student 2"):
+        railkd.DistillationLoss(teacher, load(checkpoints / "bert2"), "vanilla_kd", epochs=1)
+    one, other = ({0: "bad", 1: "good"}, {0: "good", 1: "bad"})
+    models = load(checkpoints / "bert4", id2label=one), load(checkpoints / "bert2", id2label=other)
+    with pytest.raises(UserError, match="id2label has the teacher's classes in another order"):
+        railkd.DistillationLoss(*models, "vanilla_kd", epochs=1)
+
+
+def test_the_teacher_moves_with_the_loss(parts: Any) -> None:
+    teacher, _, _ = parts
+    loss = loss_of(parts, "rail_kd_l", projection_dim=8)
+    loss.to("meta")
+    assert {p.device.type for p in (*teacher.parameters(), *loss.parameters())} == {"meta"}
+    assert loss._teacher.device.type == "meta"
