@@ -1,5 +1,6 @@
 """Checks every row of a split and makes texts and labels of it. A mistake is told with file, row, column and value."""
 
+import math
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SHOWN = 200  # characters of what stands in a file, in a message
+LARGEST = 1e4  # a score whose squared error is training.divergence.EXPLODED
 WIDEST = 10.0  # scores that a head learns in the usual number of steps; STS-B has 0 to 5
 
 
@@ -58,6 +60,7 @@ def labels_of(frame: "pd.DataFrame", source: Source, place: str) -> NDArray[Any]
     values, classes = frame[source.label_column].tolist(), source.classes
     found = np.empty(len(values), dtype=np.float32 if source.regression else np.int64)
     for row, value in enumerate(values):
+        value = value.item() if isinstance(value, np.generic) else value
         readable = isinstance(value, int | float | str)
         label = _score(value, *source.score_range) if source.regression else classes.get(label_text(value))
         if label is None or not readable:
@@ -80,8 +83,14 @@ def _score(value: Any, low: float, high: float) -> float | None:
 
 def advise_on_scores(low: float, high: float, place: str) -> None:
     """Warns of scores that train slowly: they are learnt as they stand, and a step of AdamW moves a bias by the
-    learning rate at most.
+    learning rate at most. Raises UserError for those whose squared error would count as a loss that explodes.
     """
+    largest = max(abs(low), abs(high))
+    if math.inf > largest > LARGEST:
+        raise UserError(
+            f"{place}: scores from {low:g} to {high:g}, expected none beyond {LARGEST:g}, best none beyond {WIDEST:g}; "
+            "divide them"
+        )
     if max(abs(low), abs(high), high - low) > WIDEST:
         warn(
             f"{place}: scores from {low:g} to {high:g} are learnt as they stand, which takes many steps; divide them, "

@@ -103,6 +103,11 @@ class CachedSignals:
                 self._resident[name] = _Resident(whole)
 
     @property
+    def bytes_on_device(self) -> int:
+        """What ``keep_on_device`` has put there."""
+        return sum(kept.array.nbytes for kept in self._resident.values())
+
+    @property
     def on_device(self) -> set[str]:
         """The arrays that are on the device whole."""
         return set(self._resident)

@@ -12,8 +12,9 @@ from torch import Tensor, nn
 
 from railkd.data.batches import Prepared
 from railkd.devices import autocast, data_budget, precision
+from railkd.errors import MethodError
 from railkd.methods.base import Method
-from railkd.methods.mistakes import backward_of, check_trains
+from railkd.methods.mistakes import backward_of, check_trains, located
 from railkd.models.classifier import place, uses_type_ids
 from railkd.models.compiled import TILE, CompiledForward, padded_lengths
 from railkd.models.dropout import use_quick_dropout
@@ -76,6 +77,8 @@ class Steps:
         self.per_epoch = math.ceil(len(self.split) / settings.batch_size)
         self.total = self.per_epoch * settings.epochs  # steps after which the learning rate is 0
         budget = data_budget(self.device, settings.device_memory)
+        if budget is not None and isinstance(teacher, CachedSignals):  # what an earlier run has left there may stay
+            budget += int(settings.device_memory * teacher.bytes_on_device)
         self.batches = DeviceBatches(
             self.split, self.pad_id, uses_type_ids(model), self._lengths(data.facts["max_length"]), self.device, budget
         )
@@ -100,9 +103,16 @@ class Steps:
             loss.backward()
         nn.utils.clip_grad_norm_(self.clipped, self.settings.max_gradient_norm, foreach=True)
         self.optimizer.step()
+        names = ["total", *terms]
+        if self.done % self.per_epoch == 0:  # a method moves between stages there
+            self.names = names
+        elif set(names) != set(self.names):
+            raise MethodError(
+                f"{located(type(self.method).terms)} returned {', '.join(terms) or 'no term'} after "
+                f"{', '.join(self.names[1:])} in the same epoch; expected the same terms in every step of an epoch"
+            )
         self.done += 1
-        self.names = ["total", *terms]
-        return torch.stack([loss.detach(), *(value.float() for value in terms.values())])  # (terms,)
+        return torch.stack([loss.detach(), *(terms[name].float() for name in self.names[1:])])  # (terms,)
 
     def _forward(self) -> Callable[[dict[str, Tensor]], Forward]:
         """What runs the student on a batch's inputs, (B, T) each."""

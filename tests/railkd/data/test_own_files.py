@@ -146,6 +146,15 @@ def test_scores_that_train_slowly_are_told_and_not_refused(
     assert capsys.readouterr().err == (line if advised else "")
 
 
+def test_scores_that_no_loss_can_hold_are_refused(own: Any, tmp_path: Path) -> None:
+    """A first loss beyond 1e8 ends a run as one that explodes."""
+    for name, count in (("train", 40), ("dev", 12)):
+        examples(count, name, (0, 20000)).to_csv(tmp_path / f"{name}.csv", index=False)
+    benchmark = own({"labels": None, "regression": [0, 20000]})
+    with pytest.raises(UserError, match="data.tasks.reviews.regression: scores from 0 to 20000, expected none beyond"):
+        check(benchmark, Layout(tmp_path / "results"))
+
+
 def test_prepared_data_know_their_own_declaration(own: Any, checkpoints: Path, tmp_path: Path) -> None:
     """Three classes, one of them rare; a set whose labels collapse. Scores are those of the metrics, by hand."""
     examples(60, "film", ("low", "mid", "high")).to_csv(tmp_path / "train.csv", index=False)

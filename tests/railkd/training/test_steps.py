@@ -8,6 +8,7 @@ from test_loop import CPU, FAST
 
 from railkd.benchmark.specification import Cell
 from railkd.data.batches import epoch_batches
+from railkd.errors import MethodError
 from railkd.jobs import distillation
 from railkd.jobs.model_sizes import setting_for
 from railkd.methods import build, find
@@ -108,3 +109,26 @@ def test_a_run_says_that_it_was_compiled(pipeline: Any, tmp_path: Any, graphs: l
     assert first["config"] == second["config"] == benchmark.run_config(*cell)
     assert "compile" not in pipeline.benchmark.run_config(*cell)["training"]
     assert 1 <= len(graphs) <= 8  # of both seeds together
+
+
+def test_terms_that_change_within_an_epoch(pipeline: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another order is the same terms; others are one line at that step, not a stack of unequal sizes at its end."""
+    step = steps(pipeline, "vanilla_kd")
+    terms = step.method.terms
+    calls: list[int] = []
+
+    def turned(*given: Any) -> Any:
+        calls.append(1)
+        return dict(reversed(terms(*given).items())) if len(calls) % 2 else terms(*given)
+
+    monkeypatch.setattr(step.method, "terms", turned)
+    found = losses(step, 1)
+    monkeypatch.undo()
+    for one, other in zip(found, losses(steps(pipeline, "vanilla_kd"), 1), strict=True):
+        assert step.names == ["total", "kd", "ce"] and one.tolist() == other[[0, 2, 1]].tolist()
+    step = steps(pipeline, "vanilla_kd")
+    monkeypatch.setattr(
+        step.method, "terms", lambda *given: {"ce": terms(*given)["ce"]} if step.done else terms(*given)
+    )
+    with pytest.raises(MethodError, match="returned ce after ce, kd in the same epoch; expected the same terms in ev"):
+        losses(step, 1)
