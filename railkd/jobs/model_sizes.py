@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from railkd.benchmark.paths import Layout
-from railkd.benchmark.specification import Benchmark
+from railkd.benchmark.specification import Benchmark, Cell
 from railkd.methods import build
 from railkd.methods.base import Setting
 from railkd.models import checkpoints
@@ -47,12 +47,18 @@ def shape(benchmark: Benchmark, layout: Layout, model: str) -> Shape:
     return Shape(depth, config.hidden_size, config.num_attention_heads)
 
 
+def _reads_cache(benchmark: Benchmark, cell: Cell) -> bool:
+    """Whether a cell's runs may read signals from disk; with ``regime: live``, or in another repository, none do."""
+    regime = benchmark.student_training(cell.pair, cell.task)["regime"]
+    return regime == "cached" and not benchmark.external(cell.method)
+
+
 def poolings_needed(benchmark: Benchmark, layout: Layout, teacher: str, task: str) -> list[Pooling]:
     """The pooled vectors that the benchmark's cached methods read of this teacher on this task, and no more."""
     needed: set[Pooling] = set()
     for cell in benchmark.cells():
         pair = benchmark.pairs[cell.pair]
-        if pair["teacher"] == teacher and cell.task == task and not benchmark.external(cell.method):
+        if pair["teacher"] == teacher and cell.task == task and _reads_cache(benchmark, cell):
             shapes = shape(benchmark, layout, teacher), shape(benchmark, layout, pair["student"])
             setting = setting_for(*shapes, benchmark.task(task))
             with torch.device("meta"):

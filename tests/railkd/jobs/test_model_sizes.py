@@ -30,6 +30,13 @@ def test_poolings_needed(bench: Any, methods: list[str], poolings: list[str]) ->
     assert model_sizes.poolings_needed(*bench(padded), "bert4", "mrpc") == expected
 
 
+def test_a_live_regime_needs_no_cache(bench: Any) -> None:
+    def live(spec: dict[str, Any]) -> None:
+        spec["training"]["student"]["regime"] = "live"
+
+    assert model_sizes.poolings_needed(*bench(live), "bert4", "mrpc") == []
+
+
 def test_shape_reads_no_weights(make_benchmark: Any) -> None:
     pretrain = {"family": "bert", "layers": 12, "width": 64, "heads": 2, "vocabulary": 99, "max_length": 64, "steps": 1,
                 "batch_size": 1, "learning_rate": 0.1}  # fmt: skip
