@@ -20,7 +20,7 @@ from railkd.method_sources import fingerprint, source_files
 from railkd.models import checkpoints
 from railkd.models.inspection import on_hub
 from railkd.outdated import MISSING, first_difference, judged, misjudged, missing_file, why_not_sealed_as
-from railkd.pretraining import general_distillation
+from railkd.pretraining import general_distillation, masked_lm
 from railkd.records import run_record, sealed_files
 from railkd.records.digest_cache import Digests
 from railkd.teacher.cache import lacks
@@ -96,13 +96,14 @@ class Products:
     def _pretrained(self, name: str) -> Product:
         benchmark, folder, parent = self.benchmark, self.layout.model(name), self.benchmark.pretraining_teacher(name)
         inputs = [*self.layout.generated(benchmark), *self.layout.weights(benchmark, parent)]
-        wanted = benchmark.pretraining_config(name)
         if parent and "general_distillation" in benchmark.models[name]:
             teacher = self._model(parent)
             if teacher is None and on_hub(benchmark, parent):  # which is not asked: it is taken to be what it was
                 with suppress(UserError, KeyError, TypeError):
                     teacher = sealed_files.read_sealed(folder / sealed_files.SEAL)["made_of"]["teacher"]
             wanted = general_distillation.made_of(benchmark, name, teacher, self._digests.of)
+        else:
+            wanted = masked_lm.made_of(benchmark, self.layout, name, self._digests.of)
         why = why_not_sealed_as(folder, wanted)
         return Product("pre-training", (folder / "model.safetensors",), tuple(inputs), why)
 

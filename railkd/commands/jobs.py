@@ -64,8 +64,7 @@ def _data(arguments: argparse.Namespace) -> None:
 
 
 def _pretrain(arguments: argparse.Namespace, benchmark: "Benchmark", layout: "Layout", log: Log) -> None:
-    from railkd.pretraining import general_distillation
-    from railkd.pretraining.masked_lm import pretrain
+    from railkd.pretraining import general_distillation, masked_lm
 
     model = arguments.model
     entry = benchmark.models[model]
@@ -77,10 +76,12 @@ def _pretrain(arguments: argparse.Namespace, benchmark: "Benchmark", layout: "La
             f"--model {model}: is not pre-trained here (models.{model} has no key 'pretrain' or 'general_distillation')"
         )
     parent = layout.model(entry["from"]) if "from" in entry else None
-    corpus = layout.data() / "corpus" / "corpus.parquet"
+    (corpus,) = layout.generated(benchmark)
+    if arguments.device.startswith("cuda"):
+        log("a miniature is pre-trained on the CPU, whatever --device says")
     try:
-        made_of = benchmark.pretraining_config(model)
-        pretrain(entry["pretrain"], corpus, layout.model(model), benchmark.data["seed"], parent, log, made_of)
+        made_of = masked_lm.made_of(benchmark, layout, model)
+        masked_lm.pretrain(entry["pretrain"], corpus, layout.model(model), benchmark.data["seed"], parent, log, made_of)
     except Diverged as error:
         raise Diverged(f"models.{model}.pretrain.{error}") from None
 

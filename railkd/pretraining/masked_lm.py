@@ -15,9 +15,12 @@ from random import Random
 from typing import TYPE_CHECKING, Any
 
 from railkd.benchmark.defaults import PRETRAINING
+from railkd.benchmark.paths import Layout
+from railkd.benchmark.specification import Benchmark
 from railkd.errors import Diverged, UserError, unknown
 from railkd.pretraining.training_text import batches, packed_rows, save_tokenizer, separator, train_tokenizer
 from railkd.records.files import atomic_folder
+from railkd.records.hashes import sha256_file
 from railkd.records.sealed_files import require, seal
 
 if TYPE_CHECKING:
@@ -188,6 +191,16 @@ def masked_logits(model: Any, x_BT: "torch.Tensor", positions: "torch.Tensor", s
 
 
 # --- training -----------------------------------------------------------------------------------------------------
+def made_of(
+    benchmark: Benchmark, layout: Layout, model: str, digest: Callable[[Path], str] = sha256_file
+) -> dict[str, Any]:
+    """What the seal of a miniature names: its keys, the seed, the SHA-256 of the corpus and of its parent's weights."""
+    parent = layout.weights(benchmark, benchmark.pretraining_teacher(model))
+    read = {"text": layout.generated(benchmark), "teacher": parent}
+    found = {key: digest(path) for key, paths in read.items() for path in paths if path.is_file()}
+    return {**benchmark.pretraining_config(model), **found}
+
+
 def pretrain(
     spec: dict[str, Any],
     corpus: Path,

@@ -25,7 +25,7 @@ rule pretrain:
     log:
         L.root / "logs" / "pretrain" / "{model}.log",
     resources:
-        **ON_GPU,
+        **{key: partial(pretraining_resource, key) for key in ON_GPU},
     shell:
         f"{RAILKD} pretrain {COMMON} --model {{wildcards.model}} {COMPUTE} {LOG}"
 
