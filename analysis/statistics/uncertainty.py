@@ -116,7 +116,7 @@ def budget(benchmark: ReportedBenchmark, results: Path) -> list[dict[str, Any]]:
         for method in pair.rows():
             curves: dict[str, np.ndarray] = {}
             for task in pair.tasks:
-                paths = layout.points(Cell(pair.name, method, task))
+                paths = layout.points(benchmark.file, Cell(pair.name, method, task))
                 scored = [run_record.read(path) for path in paths]
                 if scored:
                     curves[task] = inference.expected_best(

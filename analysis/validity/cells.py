@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from analysis.load import Runs
+from analysis.reported_benchmark import ReportedBenchmark
 from analysis.statistics import summaries
 from analysis.validity.thresholds import COLLAPSED_RANK, COLLAPSED_SHARE
 from railkd.benchmark.paths import Layout
@@ -32,14 +33,14 @@ def collapsed(found: Sequence[float]) -> bool:
     return sum(rank < COLLAPSED_RANK for rank in found) > COLLAPSED_SHARE * len(found)
 
 
-def points(results: Path, pair: str, method: str, task: str) -> int:
-    """How many points of the search were trained for a cell; 0 where none was.
+def points(benchmark: ReportedBenchmark, results: Path, cell: Cell) -> int:
+    """How many points of the file's search were trained for a cell; 0 where none was.
 
     Where the points' records are not kept, the choice that was made among them says how many there were.
     """
-    layout, cell = Layout(results), Cell(pair, method, task)
-    kept, best = layout.points(cell), layout.best(cell)
-    if kept or not best.is_file():
+    layout = Layout(results)
+    kept, best = layout.points(benchmark.file, cell), layout.best(cell)
+    if kept or not benchmark.file.search or not best.is_file():
         return len(kept)
     choice = sealed_files.read_json(best)
-    return len(choice["scores"]) if task in choice["tasks"] else 0
+    return len(choice["scores"]) if cell.task in choice["tasks"] else 0

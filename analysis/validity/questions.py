@@ -11,6 +11,7 @@ from analysis.validity.convergence import Convergence
 from analysis.validity.evidence import WITHOUT_KD, Evidence
 from analysis.validity.gap import Gap
 from analysis.validity.thresholds import BASELINE_SHARE, COLLAPSED_SHARE, GAP_ERRORS, GROUP_ERRORS, MOST_TASKS
+from railkd.benchmark.specification import Cell
 
 MOST_NAMES = 8  # of methods in one sentence
 MOST_GROWTH = 10  # no advice to take more than so many times the examples
@@ -206,7 +207,11 @@ def is_tuned_alike(evidence: Evidence, of: Compared) -> Answer:
     benchmark = evidence.benchmark
     own = [m for m in dict.fromkeys(of.methods) if not benchmark.file.external(m)]
     counts = {
-        m: {t: cells.points(evidence.results, of.pair.name, m, t) for t in of.tasks if not benchmark.undefined(m, t)}
+        m: {
+            t: cells.points(benchmark, evidence.results, Cell(of.pair.name, m, t))
+            for t in of.tasks
+            if not benchmark.undefined(m, t)
+        }
         for m in own
     }
     by_task = [{c[t] for c in counts.values() if t in c} for t in of.tasks]

@@ -211,7 +211,7 @@ def test_the_spread_is_compared_as_a_ratio(folder: Folder) -> None:
 
 def test_variants_of_the_loss_weights_are_found_and_compared(tmp_path: Path) -> None:
     content = spec()
-    content["data"]["tasks"] = ["sst2", "qnli", "rte"]
+    content["data"] |= {"tasks": ["sst2", "qnli", "rte"], "out_of_domain": ["imdb"]}
     content["methods"] |= {
         "heavy": {"method": "rail_kd_l", "rail_weight": 0.6},
         "other": {"method": "rail_kd_l", "rail_weight": 0.6, "projection": "none"},
@@ -287,6 +287,8 @@ def test_selection_errors_and_budget(folder: Folder) -> None:
                 lambda r: r.update(epochs=[{**e, "halves": h} for e, h in zip(r["epochs"], halves, strict=False)]),
                 BERT, "pkd", task, seed,
             )  # fmt: skip
+    folder.spec["search"] = {"seed": 0, "tasks": ["rte"], "grid": {"learning_rate": [1e-3, 2e-3]}}
+    folder.save()
     for point, score in enumerate((0.5, 0.7)):
         run = folder.read(BERT, "pkd", "rte")
         run["scores"]["dev"]["accuracy"] = score
