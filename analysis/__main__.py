@@ -10,7 +10,7 @@ from pathlib import Path
 from analysis import reported_benchmark
 from analysis.made_of import STEPS
 from analysis.reported_benchmark import ReportedBenchmark
-from railkd.benchmark.paths import Layout
+from railkd.benchmark.paths import Layout, results_folder
 from railkd.errors import UserError, printable
 
 
@@ -152,7 +152,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         benchmark = reported_benchmark.read(options.benchmark)
-        results = options.results or Path("results") / benchmark.name
+        results = results_folder(benchmark.file, options.results)
         if (options.step == "compare") != (options.against is not None):
             raise UserError("--against: names the folder to compare with, and belongs to the step compare")
         if options.step == "compare":

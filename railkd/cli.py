@@ -20,6 +20,8 @@ def main(argv: list[str] | None = None) -> int:
     Raises SystemExit where argparse does: after --help and --version, and for a command line that cannot be read.
     """
     printable()
+    if "" not in sys.path:
+        sys.path.append("")  # module:Class of the folder one works in, also without `python -m`
     if argv is None and "RAILKD_WARM" in os.environ:
         from railkd import fork_client
 

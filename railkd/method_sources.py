@@ -58,7 +58,8 @@ def source_file(name: str) -> Path:
             spec = None
         path = Path(spec.origin) if spec and spec.origin else Path(module)
     if not path.is_file():
-        raise UserError(f"method '{name}': no Python file {path}")
+        expected = "" if module.endswith(".py") else ", nor a module of this folder or an installed one"
+        raise UserError(f"method '{name}': no Python file {path}{expected}")
     return path
 
 

@@ -47,6 +47,11 @@ def test_a_gpu_that_is_not_here(tmp_path: Path) -> None:
     assert snakemake(tmp_path, "-n", "--quiet", *config).returncode == 0
 
 
+def test_a_results_folder_that_snakemake_reads_as_a_number(tmp_path: Path) -> None:
+    done = snakemake(tmp_path, "-n", "--config", f"benchmark={MICRO}", "results=2024")
+    refused(done, "results=2024 is read as no text; expected a path such as results=./2024")
+
+
 @pytest.mark.parametrize("place", ["file", "file/below"])
 def test_a_results_folder_that_cannot_be_made(tmp_path: Path, place: str) -> None:
     (tmp_path / "file").write_text("")

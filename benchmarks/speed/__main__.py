@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from railkd.benchmark import config
-from railkd.benchmark.paths import Layout
+from railkd.benchmark.paths import Layout, results_folder
 from railkd.errors import UserError, printable
 from railkd.records import provenance, sealed_files
 
@@ -61,7 +61,7 @@ def run(options: argparse.Namespace, command: str) -> list[str]:
     _check(options)
     before = _earlier(options.against)
     benchmark = config.load(options.benchmark)
-    folder = options.results or Path("results") / benchmark.name
+    folder = results_folder(benchmark, options.results)
     os.environ.setdefault("OMP_NUM_THREADS", str(options.threads))
     started = time.perf_counter()
 

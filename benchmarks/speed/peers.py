@@ -26,7 +26,7 @@ import torch
 
 from benchmarks.speed.tools import PACKAGES, TOOLS, Distillation, allow_torchvision
 from railkd.benchmark import config
-from railkd.benchmark.paths import Layout
+from railkd.benchmark.paths import Layout, results_folder
 from railkd.data import preparation
 from railkd.data.batches import Prepared, Split
 from railkd.devices import device_for, precision
@@ -142,7 +142,7 @@ def run(options: argparse.Namespace, command: str) -> Path:
         raise UserError(f"--steps: {options.steps}, expected a number of at least 1")
     torch.set_num_threads(options.threads)
     device = device_for(options.device)
-    layout = Layout(options.results or Path("results") / benchmark.name)
+    layout = Layout(results_folder(benchmark, options.results))
     compared = Comparison(benchmark, layout, pair, device, options.steps)
     rows = []
     for task in options.tasks:

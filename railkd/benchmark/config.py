@@ -59,6 +59,20 @@ def _check_tasks(benchmark: Benchmark) -> None:
                     f"{key}: {name} is a built-in {kind}, but data.source: files has those of your own alone; expected "
                     f"data.source: glue, or files for {key}.{name} under another name"
                 )
+    for name in given["out-of-domain set"]:
+        source = benchmark.out_of_domain_set(name).source
+        if source not in benchmark.tasks:
+            raise UserError(
+                f"data.out_of_domain: {name} is scored with the students of {source}; expected {source} in data.tasks, "
+                f"or no {name}"
+            )
+    known, training = [*TASKS, *benchmark.own_tasks], benchmark.spec.get("training", {})
+    named = {f"training.{role}.tasks": settings.get("tasks") for role, settings in training.items()}
+    named["data.sizes.train_sizes"] = (benchmark.data.get("sizes") or {}).get("train_sizes")
+    for key, tasks in named.items():
+        for name in tasks or ():
+            if name not in known:
+                raise unknown("task", name, known, key)
     _check_spelling("data.tasks", [*benchmark.tasks, *benchmark.own_sets])
 
 
@@ -87,9 +101,15 @@ def _check_pair(benchmark: Benchmark, name: str) -> None:
     for method in pair["methods"]:
         if method not in benchmark.spec["methods"]:
             raise unknown("method", method, benchmark.spec["methods"], f"{where}.methods")
-    for task in pair.get("tasks") or []:
+    tasks = pair.get("tasks") or benchmark.tasks
+    for task in tasks:
         if task not in benchmark.tasks:
             raise unknown("task", task, benchmark.tasks, f"{where}.tasks")
+    if 6 in pair.get("tables", []) and not any(map(benchmark.out_of_domain, tasks)):
+        raise UserError(
+            f"{where}.tables names 6, but data.out_of_domain has no set for its tasks; expected MNLI with scitail, QQP "
+            "with a PAWS, SST-2 with imdb or a set of your own"
+        )
 
 
 def _check_search(benchmark: Benchmark) -> None:

@@ -47,12 +47,12 @@ def declare_device(parser: argparse.ArgumentParser) -> None:
 def opened(arguments: argparse.Namespace) -> "tuple[Benchmark, Layout]":
     """The benchmark file and the places of its results; raises UserError for a name that the file does not have."""
     from railkd.benchmark import config
-    from railkd.benchmark.paths import Layout
+    from railkd.benchmark.paths import Layout, results_folder
     from railkd.commands.names import check_names
 
     benchmark = config.load(arguments.benchmark)
     check_names(benchmark, arguments)
-    return benchmark, Layout(arguments.results or Path("results") / benchmark.name)
+    return benchmark, Layout(results_folder(benchmark, arguments.results))
 
 
 def load_libraries(arguments: argparse.Namespace) -> Log:

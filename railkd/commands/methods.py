@@ -3,8 +3,6 @@
 import argparse
 import inspect
 import json
-import os
-import sys
 from typing import Any
 
 from railkd.commands.base import Command
@@ -22,7 +20,6 @@ def _methods(arguments: argparse.Namespace) -> None:
     from railkd.method_facts import as_json
     from railkd.method_sources import available
 
-    sys.path.insert(0, os.getcwd())  # module:Class of the folder one works in
     found = {name: as_json(name) for name in arguments.names or available()}
     if arguments.json:
         print(json.dumps([{"name": name, **facts} for name, facts in found.items()], indent=2, ensure_ascii=False))
@@ -73,7 +70,6 @@ def _check(arguments: argparse.Namespace) -> None:
     given = parse(arguments.options, "--options")
     if not isinstance(given, dict):
         raise UserError(f"--options: {arguments.options!r} is not valid, expected a mapping such as '{{alpha: 0.7}}'")
-    sys.path.insert(0, os.getcwd())  # module:Class of the folder one works in
     from railkd.conformance.run_checks import run_checks
 
     failed = 0

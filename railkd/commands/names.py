@@ -23,8 +23,8 @@ def check_names(benchmark: Benchmark, arguments: argparse.Namespace) -> None:
             raise unknown(key, given[key], available, f"--{key}")
     if given["teacher"] is not None:
         _check_teacher_task(benchmark, given["teacher"], arguments.task)
-    cell = Cell(*(str(given[key]) for key in ("pair", "method", "task")))
-    if given["pair"] is not None and given["task"] is not None:
+    cell = Cell(*(given[key] for key in ("pair", "method", "task")))  # type: ignore[arg-type]  # None: not asked for
+    if given["pair"] is not None and given["method"] is not None:
         _check_cell(benchmark, cell)
     if hasattr(arguments, "seeds"):
         _check_seeds(benchmark, cell, arguments.seeds, arguments.point)
@@ -48,15 +48,16 @@ def _check_cell(benchmark: Benchmark, cell: Cell) -> None:
     if benchmark.external(cell.method):
         raise UserError(f"--method {cell.method}: is external, so a rule of its own writes its records")
     cells = list(benchmark.cells())
-    if cell in cells:
-        return
     tasks = [c.task for c in cells if (c.pair, c.method) == (cell.pair, cell.method)]
-    if tasks:
+    if not tasks:
+        methods = dict.fromkeys(c.method for c in cells if c.pair == cell.pair)
+        raise UserError(
+            f"--method {cell.method}: the pair {cell.pair} does not train it; available: {_listed(methods)}"
+        )
+    if cell.task not in (None, *tasks):
         raise UserError(
             f"--task {cell.task}: the pair {cell.pair} does not train {cell.method} on it; available: {_listed(tasks)}"
         )
-    methods = dict.fromkeys(c.method for c in cells if c.pair == cell.pair)
-    raise UserError(f"--method {cell.method}: the pair {cell.pair} does not train it; available: {_listed(methods)}")
 
 
 def _check_seeds(benchmark: Benchmark, cell: Cell, seeds: list[int], point: int | None) -> None:

@@ -2,9 +2,11 @@
 
 import os
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
 from railkd.benchmark.paths import Layout
+from railkd.benchmark.specification import Benchmark
 from railkd.errors import UserError
 from railkd.jobs.run_spec import RunSpec
 from railkd.outdated import misplaced
@@ -30,6 +32,17 @@ def set_aside(layout: Layout, path: Path) -> None:
         file.unlink(missing_ok=True)
 
 
+def put_external_back(benchmark: Benchmark, layout: Layout) -> None:
+    """Moves the records of external methods back that were set aside and are named again: their rules know of none."""
+    cells = [cell for cell in benchmark.cells() if benchmark.external(cell.method)]
+    for record in (layout.run(cell, seed) for cell in cells for seed in benchmark.seeds):
+        for path in (record.with_suffix(".safetensors"), record):
+            if layout.kept(path).is_file() and not path.exists():
+                with suppress(OSError):  # a folder that cannot be written to: the workflow will say so
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    os.replace(layout.kept(path), path)
+
+
 def put_teacher_back(spec: RunSpec) -> bool:
     """Puts a teacher back that was set aside, if it is exactly the one asked for."""
     folder, kept = spec.record.parent, spec.kept.parent
@@ -48,9 +61,11 @@ def put_teacher_back(spec: RunSpec) -> bool:
 
 
 def _link(record: Path, target: Path) -> None:
-    """Links a record's predictions and then the record itself to another place."""
-    for source, link in ((record.with_suffix(".safetensors"), target.with_suffix(".safetensors")), (record, target)):
-        files.link_or_copy(source, link)
+    """Links a record's predictions, where it has some, and then the record itself to another place."""
+    predictions = record.with_suffix(".safetensors")
+    if predictions.is_file():
+        files.link_or_copy(predictions, target.with_suffix(".safetensors"))
+    files.link_or_copy(record, target)
 
 
 def restore(spec: RunSpec) -> bool:

@@ -16,7 +16,7 @@ def folder(tmp_path: Path) -> Folder:
 def small(tmp_path: Path) -> Folder:
     """One pair, two tasks, two methods, Tables 2 and 6."""
     content = spec()
-    content["data"]["tasks"] = ["cola", "mnli"]
+    content["data"] |= {"tasks": ["cola", "mnli"], "out_of_domain": ["scitail"]}
     name = "bert12-distilbert6"
     content["pairs"] = {name: {**content["pairs"][name], "methods": ["no_kd", "pkd"], "tables": [2, 6]}}
     return Folder(tmp_path, content).fill()

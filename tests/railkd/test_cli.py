@@ -32,6 +32,11 @@ ROOT = Path(__file__).parent.parent.parent
             "--pair p --method codir --task sst2 --seeds 1",
             "--method codir: the pair p does not train it; avail",
         ),
+        (
+            "submission",
+            "--pair p --method codir --seed 1 --out x.zip",
+            "--method codir: the pair p does not train it; avail",
+        ),
         ("distil", "--pair p --method pkd --task rte --seeds 1", "--task: unknown task 'rte'; available: mrpc, sst2"),
         (
             "distil",

@@ -15,6 +15,7 @@ from railkd.benchmark.paths import Layout
 from railkd.benchmark.specification import Benchmark, Cell
 from railkd.jobs import distillation, fine_tuning, finished_runs, preparing
 from railkd.jobs_to_run import JobsToRun
+from railkd.pretraining import masked_lm
 from railkd.records import hashes, sealed_files
 
 CPU = torch.device("cpu")
@@ -195,6 +196,49 @@ def test_what_the_file_no_longer_names_is_set_aside_and_put_back(folder: Path) -
     said.clear()
     fine_tuning.fine_tune(*_load(folder), "bert4", "mrpc", CPU, said.append)
     assert (teacher / "model.safetensors").read_bytes() == weights and said == ["bert4 mrpc: kept from before"]
+
+
+def test_an_external_methods_records_are_set_aside_and_come_back(folder: Path) -> None:
+    """Its rule writes a record alone, without a file of predictions, and knows nothing of set-aside runs."""
+    benchmark, layout = _load(folder)
+    text = benchmark.path.read_text()
+    spec = yaml.safe_load(text)
+    spec["methods"]["theirs"] = {"external": True}
+    spec["pairs"]["distilbert2"]["methods"].append("theirs")
+    named = yaml.safe_dump(spec)
+    theirs = layout.run(CELL._replace(method="theirs"), 1)
+    theirs.parent.mkdir(parents=True)
+    theirs.write_text("theirs")
+    assert jobs_to_run(folder).strays() == [theirs]
+    finished_runs.set_aside(layout, theirs)
+    finished_runs.put_external_back(benchmark, layout)
+    assert not theirs.exists()  # not while the file does not name it
+    benchmark.path.write_text(named)
+    finished_runs.put_external_back(*_load(folder))
+    assert theirs.read_text() == "theirs" and not layout.kept(theirs).exists() and jobs_to_run(folder).strays() == []
+
+
+def test_a_miniature_is_made_of_its_text_and_of_its_parent(tmp_path: Path) -> None:
+    """Times do not tell: they are set so that nothing is older than what it was made of."""
+    benchmark, layout = config.load(config.ROOT / "tests" / "micro.yaml"), Layout(tmp_path)
+    (text,) = layout.generated(benchmark)
+    text.parent.mkdir(parents=True)
+    text.write_text("one text")
+    sealed_files.seal(layout.data(), [], made_of={"seed": benchmark.data["seed"], "sizes": benchmark.sizes})
+    for name in ("bert4", "distilbert2"):
+        layout.model(name).mkdir(parents=True)
+        (layout.model(name) / "model.safetensors").write_text(name)
+        sealed_files.seal(layout.model(name), ["model.safetensors"], made_of=masked_lm.made_of(benchmark, layout, name))
+
+    def whys() -> list[str | None]:
+        return [p.why for p in JobsToRun(benchmark, layout).products if p.job == "pre-training"]
+
+    assert whys() == [None, None]
+    (layout.model("bert4") / "model.safetensors").write_text("other weights")
+    parent, child = whys()
+    assert parent is None and str(child).startswith("teacher")
+    text.write_text("another text")
+    assert [str(why).split()[0] for why in whys()] == ["text", "teacher"]  # the first difference
 
 
 def test_the_hub_is_not_asked(make_benchmark: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 BASE = Path(workflow.basedir)  # of the root Snakefile
 sys.path.insert(0, str(BASE))
+sys.path.append("")  # module:Class of the folder one works in
 
 from analysis import made_of
 from analysis.report import summary
@@ -26,6 +27,8 @@ DEVICE = str(config.pop("device", "auto"))
 GRES = config.pop("gres", None)
 
 try:
+    if not isinstance(RESULTS, (str, type(None))):  # Snakemake reads 2024, 007 and true as other than text
+        raise UserError(f"--config: results={RESULTS} is read as no text; expected a path such as results=./{RESULTS}")
     for _key, _path in (("benchmark", BENCHMARK), ("results", str(RESULTS))):
         if set("{}\n") & set(_path) or _path.startswith("-"):
             raise UserError(f"--config: {_key}={_path!r}: a path here begins with no dash and has no brace or line break")
@@ -40,8 +43,10 @@ try:
     if workflow.is_main_process:
         files.check_folder(Path(RESULTS or L.root))  # as it was typed
         check(B, L, reach=False)
+        from railkd.jobs import finished_runs
         from railkd.jobs_to_run import JobsToRun
 
+        finished_runs.put_external_back(B, L)
         JOBS_TO_RUN = JobsToRun(B, L, made_of.digests(B, L), made_of.files(B, L))
         JOBS_TO_RUN.align_times()
         for line in JOBS_TO_RUN.lines():
@@ -137,6 +142,12 @@ def parent_weights(wildcards):
     return L.weights(B, B.pretraining_teacher(wildcards.model))
 
 
+def pretraining_resource(key, wildcards):
+    """What pre-training asks of ON_GPU: a miniature is trained on the CPU."""
+    on_gpu = "general_distillation" in B.models[wildcards.model]
+    return ON_GPU[key] if on_gpu else type(ON_GPU[key])()
+
+
 def cell_inputs(pair, method, seeds):
     """What the runs of a pair's cell read besides their method."""
     teacher, student = B.pairs[pair]["teacher"], B.pairs[pair]["student"]
@@ -223,7 +234,10 @@ onstart:
         gpu_choice.share_out(engine.jobs_at_once(workflow) if ON_GPU["gpu"] else 0, DEVICE)
         fork_client.start()
     engine.without_rate_limit(workflow)
-    keep_what_is_right()
+    try:
+        keep_what_is_right()
+    except UserError as error:
+        sys.exit(f"railkd: error: {error}")
 
 
 onerror:
