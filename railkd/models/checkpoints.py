@@ -28,6 +28,7 @@ class Checkpoint:
     revision: str | None = None
     layers: tuple[int, ...] | None = None  # 1-based, of the checkpoint; None: all
     fine_tuned: bool = False  # its classification head is used as it is, so none may be drawn
+    own: bool = False  # a folder that the benchmark file names, whose config.json may be edited
 
     def options(self) -> dict[str, Any]:
         return {"revision": self.revision} if self.revision else {}
@@ -43,7 +44,7 @@ def locate(benchmark: Benchmark, layout: Layout, name: str, distilled: bool = Tr
     if "pretrain" in entry or (distilled and "general_distillation" in entry):
         return Checkpoint(str(layout.model(name)))
     if "path" in entry:
-        return Checkpoint(str(checkpoint_path(benchmark, name)), fine_tuned=fine_tuned)
+        return Checkpoint(str(checkpoint_path(benchmark, name)), fine_tuned=fine_tuned, own=True)
     if "package" in entry:
         return Checkpoint(str(_in_packages(entry, f"models.{name}")), fine_tuned=fine_tuned)
     if "layers_of" in entry:
@@ -70,7 +71,7 @@ def layers_taken(benchmark: Benchmark, layout: Layout, name: str, distilled: boo
     depth = positive(read_config(parent, where), "num_hidden_layers", where)
     there = parent.layers or tuple(range(1, depth + 1))  # the parent may itself have some layers only
     taken = taken_layers(len(there), entry["layers"], entry["keep"], name)
-    return Checkpoint(parent.place, parent.revision, tuple(there[i - 1] for i in taken))
+    return Checkpoint(parent.place, parent.revision, tuple(there[i - 1] for i in taken), own=parent.own)
 
 
 def _in_packages(entry: dict[str, Any], where: str) -> Path:
@@ -180,13 +181,20 @@ def tokenizer_fingerprint(checkpoint: Checkpoint) -> str:
 
 
 def fingerprint(checkpoint: Checkpoint, resolved: str | None, digest: Callable[[Path], str] = sha256_file) -> str:
-    """SHA-256 of a local checkpoint's weights, or the hub commit; with the layers taken, if not all, and of a
-    fine-tuned one with the SHA-256 of config.json, which names the outputs of its head.
+    """SHA-256 of a local checkpoint's weights, or the hub commit; with the layers taken, if not all.
+
+    Of a fine-tuned checkpoint and of a folder of one's own also the SHA-256 of config.json, which names the outputs of
+    the head and says what dropout is.
 
     ``digest`` gives a file's SHA-256: it may remember it.
     """
-    weights = Path(checkpoint.place) / "model.safetensors"
-    what = digest(weights) if weights.is_file() else f"{checkpoint.place}@{resolved or checkpoint.revision}"
-    if checkpoint.fine_tuned and weights.is_file():
-        what = f"{what} config {digest(weights.with_name('config.json'))}"
+    folder = Path(checkpoint.place)
+    weights = folder / "model.safetensors"
+    shards = [] if weights.is_file() else sorted(folder.glob("model-*.safetensors"))
+    if shards:
+        what = sha256_text("".join(f"{shard.name} {digest(shard)}\n" for shard in shards))
+    else:
+        what = digest(weights) if weights.is_file() else f"{checkpoint.place}@{resolved or checkpoint.revision}"
+    if (checkpoint.fine_tuned or checkpoint.own) and (weights.is_file() or shards):
+        what = f"{what} config {digest(folder / 'config.json')}"
     return f"{what} layers {list(checkpoint.layers)}" if checkpoint.layers else what

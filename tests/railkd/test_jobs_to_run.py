@@ -1,5 +1,6 @@
 """Which jobs have to run: those of each result that is not as asked, by what it holds, whatever its time."""
 
+import json
 import os
 import shutil
 from collections.abc import Callable
@@ -88,6 +89,14 @@ def edit_weights(name: str) -> Callable[[Path], None]:
     return edit
 
 
+def edit_config(name: str) -> Callable[[Path], None]:
+    def edit(folder: Path) -> None:
+        path = folder / "checkpoints" / name / "config.json"
+        path.write_text(json.dumps({**json.loads(path.read_text()), "hidden_act": "relu", "activation": "relu"}))
+
+    return edit
+
+
 def edit_tokenizer(folder: Path) -> None:
     path = folder / "checkpoints" / "bert4" / "tokenizer_config.json"
     path.write_text(path.read_text().replace("{", '{"note": 1,', 1))
@@ -111,6 +120,10 @@ EDITS: dict[str, tuple[Callable[[Path], Any], dict[str, str]]] = {
     "the teacher's checkpoint": (edit_weights("bert4"), {"teacher": "the teacher's checkpoint is another one"}),
     "the student's checkpoint": (
         edit_weights("distilbert2"),
+        {f"run of {m}": "the student's checkpoint is another one" for m in ("no_kd", "rail_kd_l")},
+    ),
+    "the configuration of the student's checkpoint": (
+        edit_config("distilbert2"),
         {f"run of {m}": "the student's checkpoint is another one" for m in ("no_kd", "rail_kd_l")},
     ),
     "the tokenizer": (edit_tokenizer, {"prepare": "tokenizer"}),

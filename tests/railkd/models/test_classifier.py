@@ -174,3 +174,19 @@ def test_hub_and_its_mirror(make_benchmark: Any, checkpoints: Path, tmp_path: Pa
     assert load_classifier(near, 3, 1, "m").config.num_labels == 3 and commit(near, "m") is None
     monkeypatch.setenv("RAILKD_MODELS", str(tmp_path))
     one_line(lambda: locate(benchmark, LAYOUT, "far"), "models.far.hub: no ", "someone/far-away/config.json")
+
+
+def test_a_checkpoint_in_shards_is_known_by_them(checkpoints: Path, tmp_path: Path) -> None:
+    """Not by the folder that it lies in."""
+    from transformers import AutoModel
+
+    prints = []
+    for name in ("here", "there", "other"):
+        model = AutoModel.from_pretrained(checkpoints / "bert4")
+        if name == "other":
+            with torch.no_grad():
+                model.embeddings.word_embeddings.weight[5, 0] += 1
+        model.save_pretrained(tmp_path / name, max_shard_size="20KB")
+        assert not (tmp_path / name / "model.safetensors").exists()
+        prints.append(fingerprint(Checkpoint(str(tmp_path / name)), None))
+    assert prints[0] == prints[1] != prints[2] and str(tmp_path) not in prints[0]
