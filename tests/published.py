@@ -1,4 +1,4 @@
-"""The published results that tests read, and the benchmark files that they are of."""
+"""The published results that tests read, older records, and the benchmark files that they are of."""
 
 import sys
 from pathlib import Path
@@ -11,7 +11,7 @@ from railkd.benchmark.paths import Layout
 ROOT = Path(__file__).parent.parent
 BENCHMARK = ROOT / "benchmarks" / "mini.yaml"
 REFERENCE = Layout(ROOT / "results" / "reference" / "mini")
-UNFINISHED = Layout(ROOT / "results" / "reference" / "minilm")  # records of schema 1, of runs that ended too early
+UNFINISHED = Layout(Path(__file__).parent / "unfinished")  # records of schema 1, of runs that ended too early
 
 
 def unfinished_benchmark(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
