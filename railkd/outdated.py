@@ -62,8 +62,11 @@ def scores_of_points(
     return [fmean(score(of, number) for of in decided_on) for number in range(len(benchmark.grid()))]
 
 
-def misjudged(benchmark: Benchmark, layout: Layout, cell: Cell) -> str | None:
-    """Why ``best.json`` of a cell's search does not hold; None where it names the best of the present points."""
+def misjudged(benchmark: Benchmark, layout: Layout, cell: Cell, kept: bool = True) -> str | None:
+    """Why ``best.json`` of a cell's search does not hold; None where it names the best of the present points.
+
+    Without ``kept`` none of them is looked at, only what it says of them.
+    """
     grid = benchmark.grid()
     try:
         best = read_sealed(layout.best(cell))
@@ -74,7 +77,7 @@ def misjudged(benchmark: Benchmark, layout: Layout, cell: Cell) -> str | None:
     if best.get("tasks", [cell.task]) != decided_on:
         return f"the search is decided on {', '.join(decided_on)} now"
     try:
-        scores = scores_of_points(benchmark, layout, cell, read_json)
+        scores = scores_of_points(benchmark, layout, cell, read_json) if kept else list(best["scores"])
         if best["grid"] != grid or best["scores"] != scores:
             return "its points have changed"
     except (UserError, KeyError, TypeError):  # of the points, or of their scores

@@ -24,6 +24,7 @@ class Verifier:
     def __init__(self, benchmark: Benchmark, layout: Layout) -> None:
         self.benchmark, self.layout = benchmark, layout
         self.checked = 0  # records found
+        self.unkept = 0  # choices of a search none of whose points is here, as in the published results
         self._prepared: dict[tuple[str, str], Prepared | str] = {}
         self._weights: dict[Path, str | None] = {}
 
@@ -58,6 +59,15 @@ class Verifier:
 
     def _search(self, cell: Cell, teacher: str, seed: int) -> Iterator[str]:
         """Every point that a cell's search trains, and that the best of those that decide for it was chosen."""
+        deciding = range(len(self.benchmark.grid()))
+        points = (self.layout.point(of, number) for of in self.benchmark.searched(cell) for number in deciding)
+        kept = any(path.is_file() for path in points) or not self.layout.best(cell).is_file()
+        if not kept:
+            self.unkept += 1
+            why = misjudged(self.benchmark, self.layout, cell, kept)
+            if why:
+                yield f"{self.layout.best(cell)}: {why}"
+            return
         wrong = False
         for number, point in enumerate(self.benchmark.points(cell)):
             identity = {"stage": "search", **cell._asdict(), "seed": seed}

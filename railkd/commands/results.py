@@ -22,7 +22,11 @@ def _verify(arguments: argparse.Namespace) -> None:
         print(line)
     if found:
         raise UserError(f"{layout.root}: {found} things do not hold; {verifier.checked} records were checked")
-    print(f"{layout.root}: {verifier.checked} records, every score recomputed from its predictions: all hold")
+    unkept = f"; {verifier.unkept} choices of the search not recomputed, because their points are not kept"
+    print(
+        f"{layout.root}: {verifier.checked} records, every score recomputed from its predictions: all hold"
+        + unkept * bool(verifier.unkept)
+    )
 
 
 def _declare_report(parser: argparse.ArgumentParser) -> None:

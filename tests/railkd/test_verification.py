@@ -111,3 +111,27 @@ def test_another_configuration_is_named(copy: Any, capsys: Any) -> None:
     copy[0].write_text(yaml.safe_dump(spec))
     status, lines, _ = verify(copy, capsys)
     assert status == 1 and len(lines) == 2 and all("(training differ)" in line for line in lines)
+
+
+def test_a_choice_whose_points_are_not_kept_is_checked_by_what_it_says(copy: Any, capsys: Any) -> None:
+    """As in the published results, which have no points; a search that has some has to have them all."""
+    file, layout = copy
+    spec = yaml.safe_load(file.read_text())
+    spec["search"] = {"seed": 5, "grid": {"weight_decay": [0.0, 0.1]}}
+    spec["pairs"]["distilbert2"]["methods"] = ["no_kd"]
+    file.write_text(yaml.safe_dump(spec))
+    benchmark = config.load(file)
+    shutil.rmtree(layout.root / "runs")
+    for point in (0, 1):
+        distillation.distil(benchmark, layout, CELL, [5], CPU, lambda line: None, point)
+    distillation.select(benchmark, layout, CELL)
+    distillation.distil(benchmark, layout, CELL, [1], CPU, lambda line: None)
+    assert verify(copy, capsys)[1][-1].endswith("4 records, every score recomputed from its predictions: all hold")
+    layout.point(CELL, 1).unlink()
+    assert verify(copy, capsys)[1] == [f"{layout.point(CELL, 1)}: missing"]
+    layout.point(CELL, 0).unlink()
+    status, (line,), _ = verify(copy, capsys)
+    assert status == 0 and line.endswith("1 choices of the search not recomputed, because their points are not kept")
+    edit(layout.best(CELL), lambda best: best.update(scores=[float(p != best["point"]) for p in best["grid"]]))
+    status, (line,), _ = verify(copy, capsys)
+    assert status == 1 and line.startswith(f"{layout.best(CELL)}: ") and "is not the point with the best f1 on" in line
