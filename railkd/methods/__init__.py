@@ -8,6 +8,7 @@ import re
 import sys
 import types
 import typing
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -162,8 +163,19 @@ def build(name: str, setting: Setting, options: dict[str, Any], where: str = "me
         if method.pooling not in POOLINGS:
             kinds = ", ".join(map(str, POOLINGS[1:]))
             raise MethodError(f"{located_class(cls)}.pooling is {method.pooling!r}, expected one of {kinds}, or None")
-        _ = method.needs_hidden, method.attention_layers, method.trains_classifier
+        _ = method.needs_hidden, method.trains_classifier
+        if not _is_layers_of_both(method.attention_layers):
+            raise MethodError(
+                f"{located_class(cls)}.attention_layers is {method.attention_layers!r}, expected layers of the student "
+                "and of the teacher, such as ([2], [4])"
+            )
     return method
+
+
+def _is_layers_of_both(found: Any) -> bool:
+    """Whether it is two lists of whole numbers."""
+    pair = isinstance(found, tuple | list) and len(found) == 2
+    return pair and all(isinstance(side, Sequence) and all(isinstance(n, int) for n in side) for side in found)
 
 
 def _check_options(cls: type[Method], options: dict[str, Any], place: str) -> None:

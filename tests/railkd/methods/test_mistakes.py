@@ -86,6 +86,10 @@ MISTAKES: dict[str, tuple[str, str]] = {
         method("pooling = 'max'", terms(f'return {{"ce": {CE}}}')),
         r":5: MyKD\.pooling is 'max', expected one of cls, mean, mean_padded, or None",
     ),
+    "attention layers of one model alone": (
+        method("@property", "def attention_layers(self):\n        return [2]\n", terms(f'return {{"ce": {CE}}}')),
+        r":5: MyKD\.attention_layers is \[2\], expected layers of the student and of the teacher, such as .*",
+    ),
     "the teacher undeclared": (
         method(terms("mid = kd(student.logits_BC, teacher.logits_BC, 1.0, False)", f'return {{"ce": {CE} + mid}}'),
                reads="regression = True"),
