@@ -62,20 +62,15 @@ class Verifier:
         deciding = range(len(self.benchmark.grid()))
         points = (self.layout.point(of, number) for of in self.benchmark.searched(cell) for number in deciding)
         kept = any(path.is_file() for path in points) or not self.layout.best(cell).is_file()
-        if not kept:
-            self.unkept += 1
-            why = misjudged(self.benchmark, self.layout, cell, kept)
-            if why:
-                yield f"{self.layout.best(cell)}: {why}"
-            return
+        self.unkept += not kept
         wrong = False
-        for number, point in enumerate(self.benchmark.points(cell)):
+        for number, point in enumerate(self.benchmark.points(cell) if kept else []):
             identity = {"stage": "search", **cell._asdict(), "seed": seed}
             config = self.benchmark.run_config(*cell, point)
             for line in self._run(self.layout.point(cell, number), identity, config, teacher):
                 wrong = True
                 yield line
-        why = misjudged(self.benchmark, self.layout, cell)
+        why = misjudged(self.benchmark, self.layout, cell, kept)
         if why == UNREADABLE or (why and not wrong):  # of points that do not hold, no choice can be judged
             yield f"{self.layout.best(cell)}: {why}"
 

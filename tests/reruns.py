@@ -250,7 +250,7 @@ EDITS: dict[str, tuple[Edit, dict[str, int]]] = {
     "the teacher's epochs": (_put("training.teacher.epochs", 2), FROM_TEACHERS),
     "the teacher's seed": (_put("teacher_seed", 2), FROM_TEACHERS),
     "an out-of-domain set removed": (
-        _both(_put("data.out_of_domain", []), _put("pairs.bert4-distilbert2.tables", [1, 2, "figure2"])),
+        _both(_put("data.out_of_domain", []), _put(f"pairs.{PAIR}.tables", [1, 2, "figure2"])),
         NEW_TASK,
     ),
     "max_length": (_put("data.max_length", 24), FROM_DATA),

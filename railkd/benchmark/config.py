@@ -66,10 +66,13 @@ def _check_tasks(benchmark: Benchmark) -> None:
                 f"data.out_of_domain: {name} is scored with the students of {source}; expected {source} in data.tasks, "
                 f"or no {name}"
             )
-    known, training = [*TASKS, *benchmark.own_tasks], benchmark.spec.get("training", {})
-    named = {f"training.{role}.tasks": settings.get("tasks") for role, settings in training.items()}
-    named["data.sizes.train_sizes"] = (benchmark.data.get("sizes") or {}).get("train_sizes")
-    for key, tasks in named.items():
+    every = [*TASKS, *benchmark.own_tasks]
+    named = {
+        f"training.{role}.tasks": (settings.get("tasks"), every)
+        for role, settings in benchmark.spec.get("training", {}).items()
+    }
+    named["data.sizes.train_sizes"] = ((benchmark.data.get("sizes") or {}).get("train_sizes"), list(TASKS))
+    for key, (tasks, known) in named.items():
         for name in tasks or ():
             if name not in known:
                 raise unknown("task", name, known, key)

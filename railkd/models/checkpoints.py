@@ -190,11 +190,13 @@ def fingerprint(checkpoint: Checkpoint, resolved: str | None, digest: Callable[[
     """
     folder = Path(checkpoint.place)
     weights = folder / "model.safetensors"
-    shards = [] if weights.is_file() else sorted(folder.glob("model-*.safetensors"))
-    if shards:
+    shards = sorted(folder.glob("model-*.safetensors"))
+    if weights.is_file():
+        what = digest(weights)
+    elif shards:
         what = sha256_text("".join(f"{shard.name} {digest(shard)}\n" for shard in shards))
     else:
-        what = digest(weights) if weights.is_file() else f"{checkpoint.place}@{resolved or checkpoint.revision}"
+        what = f"{checkpoint.place}@{resolved or checkpoint.revision}"
     if (checkpoint.fine_tuned or checkpoint.own) and (weights.is_file() or shards):
         what = f"{what} config {digest(folder / 'config.json')}"
     return f"{what} layers {list(checkpoint.layers)}" if checkpoint.layers else what

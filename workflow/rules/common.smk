@@ -226,6 +226,7 @@ onstart:
         HELD.append(files.try_lock(L.root / ".lock"))
         if HELD[0] is None:
             raise UserError(f"{L.root}: another run is writing these results; wait for it, or end it")
+        keep_what_is_right()
     except UserError as error:
         sys.exit(f"railkd: error: {error}")
     # Local jobs fork from one process that has imported the libraries; it ends with this one. A cluster's must not find
@@ -234,10 +235,6 @@ onstart:
         gpu_choice.share_out(engine.jobs_at_once(workflow) if ON_GPU["gpu"] else 0, DEVICE)
         fork_client.start()
     engine.without_rate_limit(workflow)
-    try:
-        keep_what_is_right()
-    except UserError as error:
-        sys.exit(f"railkd: error: {error}")
 
 
 onerror:
