@@ -13,6 +13,7 @@ import selectors
 import signal
 import socket
 import sys
+import warnings
 from contextlib import suppress
 
 from railkd.fork_client import BEGUN, socket_name
@@ -72,6 +73,8 @@ def serve(address: str) -> None:
     import railkd.jobs.fine_tuning
     import railkd.jobs.preparing  # noqa: F401
 
+    # pyarrow's allocator has a thread of its own, which it looks after in a fork; Python 3.12 would warn at each one
+    warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)
     running: dict[socket.socket, int] = {}
     with selectors.DefaultSelector() as selector:
         selector.register(listener, selectors.EVENT_READ)
