@@ -13,7 +13,8 @@ CONTEXT = 600 * 2**20  # bytes of a GPU that CUDA itself takes for each process,
 
 
 def device_for(name: str) -> torch.device:
-    """``auto``: the GPU when there is one. Raises UserError for a device that this machine has not."""
+    """``auto``: the GPU when there is one, the first for want of a number, as cuda:0: some functions of torch.cuda
+    refuse a device without its number. Raises UserError for a device that this machine has not."""
     check_device(name)
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
@@ -23,7 +24,7 @@ def device_for(name: str) -> torch.device:
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         last = torch.cuda.device_count() - 1
         raise UserError(f"device {name}: expected one of the CUDA devices that are visible, cuda:0 to cuda:{last}")
-    return device
+    return torch.device("cuda", device.index or 0) if device.type == "cuda" else device
 
 
 def precision(setting: str, device: torch.device, width: int) -> torch.dtype:

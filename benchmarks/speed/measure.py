@@ -105,8 +105,8 @@ class TimedGroup:
             config.vocab_size,
             config.pad_token_id or 0,
         )
-        self.student = untrained(config, 2)
-        self.teacher = untrained(group.teacher, 2)
+        self.student = untrained(config, 2, settings.device)
+        self.teacher = untrained(group.teacher, 2, settings.device)
         self.dtype = precision(settings.precision, settings.device, config.hidden_size)
         poolings: set[Pooling] = set()
         for timed in methods:

@@ -110,7 +110,9 @@ class Comparison:
             _cut(prepared, self.steps * settings["batch_size"])
         with tempfile.TemporaryDirectory(prefix="railkd-peers-") as folder:
             models = [
-                classifier.load_classifier(place, prepared.task.outputs, seed, place.place, None, tool != "railkd")
+                classifier.load_classifier(
+                    place, prepared.task.outputs, seed, place.place, None, tool != "railkd", device=self.device
+                )
                 for place in self.places(task)
             ]
             models[0].eval().requires_grad_(False)

@@ -146,8 +146,8 @@ def _lend(model: "PreTrainedModel", whole: bool, device: torch.device, stack: Ex
     """Narrows a model's last layer unless ``whole``, and on a CPU gives it the workflow's attention; the stack undoes
     both and puts the model's mode back."""
     stack.callback(model.train, model.training)
-    own, kernel = model.config._attn_implementation, classifier.attention(type(model))
-    if device.type == "cpu" and own != kernel == "eager":
+    own, kernel = model.config._attn_implementation, classifier.attention(type(model), device)
+    if device.type == "cpu" and own != kernel:
         model.set_attn_implementation(kernel)
         stack.callback(model.set_attn_implementation, own)
     undo = None if whole else classifier.narrow(model)

@@ -176,7 +176,9 @@ def _student(job: _Job, spec: RunSpec, method: Method) -> "PreTrainedModel":
     """The run's student before training, with as much of its last layer as the method reads."""
     where, dropout = f"models.{spec.student}", spec.config["training"]["dropout"]
     checkpoint, outputs = _checkpoint(job, spec), job.prepared.task.outputs
-    model = classifier.load_classifier(checkpoint, outputs, spec.seed, where, dropout, method.whole_last_layer, job.log)
+    model = classifier.load_classifier(
+        checkpoint, outputs, spec.seed, where, dropout, method.whole_last_layer, job.log, job.device
+    )
     probe.require_padding_unread(model, job.prepared, job.device, where)
     return model
 

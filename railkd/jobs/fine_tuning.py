@@ -20,7 +20,7 @@ from railkd.jobs.recording import Log, Trained, epoch_lines, step_lines, write_r
 from railkd.jobs.run_spec import RunSpec
 from railkd.methods import build
 from railkd.models import checkpoints, classifier, probe
-from railkd.models.classifier import place
+from railkd.models.classifier import CPU, place
 from railkd.models.fine_tuned import output_order, reorder_outputs
 from railkd.records import files, hashes, provenance, run_record
 from railkd.teacher.cache import SignalStore, lacks, write_signals
@@ -48,7 +48,7 @@ def fine_tune(
     def attempt(share: float) -> tuple["PreTrainedModel", Outcome]:
         settings = TrainingSettings.of(spec.config["training"], spec.seed, device, share)
         outputs, dropout = prepared.task.outputs, settings.dropout
-        model = classifier.load_classifier(checkpoint, outputs, spec.seed, where, dropout, log=log)
+        model = classifier.load_classifier(checkpoint, outputs, spec.seed, where, dropout, log=log, device=device)
         probe.require_padding_unread(model, prepared, device, where)
         if checkpoint.fine_tuned:
             return model, _fine_tuned_elsewhere(benchmark, spec, checkpoint, model, prepared, settings, log)
@@ -127,23 +127,26 @@ def measured(model: "PreTrainedModel", prepared: Prepared, setting: str, device:
 
 
 def fine_tuned(
-    layout: Layout, teacher: str, task: str, outputs: int, whole_last_layer: bool = False
+    layout: Layout, teacher: str, task: str, outputs: int, whole_last_layer: bool = False, device: torch.device = CPU
 ) -> tuple["PreTrainedModel", str]:
-    """A fine-tuned teacher and its fingerprint; raises UserError when its weights are not those of its record."""
+    """A fine-tuned teacher, still on the CPU, and its fingerprint; raises UserError when its weights are not those of
+    its record."""
     folder = layout.teacher(teacher, task)
     record = run_record.read(folder / "record.json")
     weights = folder / "model.safetensors"
     if not weights.is_file() or hashes.sha256_file(weights) != record["fingerprints"]["teacher"]:
         raise UserError(f"{weights}: missing or not what was written (checksum); delete {folder} and run again")
     checkpoint = checkpoints.Checkpoint(str(folder))
-    model = classifier.load_classifier(checkpoint, outputs, 0, str(folder), whole_last_layer=whole_last_layer)
+    model = classifier.load_classifier(
+        checkpoint, outputs, 0, str(folder), whole_last_layer=whole_last_layer, device=device
+    )
     return model, record["fingerprints"]["teacher"]
 
 
 def signals(benchmark: Benchmark, layout: Layout, teacher: str, task: str, device: torch.device) -> None:
     """Computes a teacher's signals on a task, once for all its students, methods and seeds."""
     prepared = preparation.load(layout.prepared(teacher, task))
-    model, _ = fine_tuned(layout, teacher, task, prepared.task.outputs)
+    model, _ = fine_tuned(layout, teacher, task, prepared.task.outputs, device=device)
     setting = benchmark.training("teacher", teacher, task)["precision"]
     fingerprints = _signal_fingerprints(layout, teacher, task, prepared)
     poolings = poolings_needed(benchmark, layout, teacher, task)

@@ -41,7 +41,8 @@ class TeacherSignals:
     def _loaded(self, method: Method, precision: str) -> LiveTeacher:
         if self._live is None:
             task = self.prepared.task
-            model, _ = fine_tuned(self.layout, self.teacher, task.name, task.outputs, method.whole_last_layer)
+            whole = method.whole_last_layer
+            model, _ = fine_tuned(self.layout, self.teacher, task.name, task.outputs, whole, self.device)
             self._live = LiveTeacher.for_method(method, model, self.prepared, self.device, precision)
             self._live.quicken()
         return self._live

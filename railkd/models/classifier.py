@@ -19,6 +19,7 @@ from railkd.records.sealed_files import seal
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+CPU = torch.device("cpu")
 DROPOUTS = (  # what the families call their rates
     "hidden_dropout_prob",
     "attention_probs_dropout_prob",
@@ -83,17 +84,17 @@ def classifier_class(config: Any, where: str) -> Any:
         raise UserError(f"{where}: config.json: `transformers` has no sequence classifier for '{kind}'") from None
 
 
-def how(kind: Any) -> dict[str, Any]:
+def how(kind: Any, device: torch.device = CPU) -> dict[str, Any]:
     """How a classifier is loaded, from a checkpoint or from tensors: it says what was missing, and refuses nothing."""
     return {
         "dtype": torch.float32,
-        "attn_implementation": attention(kind),
+        "attn_implementation": attention(kind, device),
         "output_loading_info": True,
         "ignore_mismatched_sizes": True,  # ``require_encoder`` refuses those outside the head
     }
 
 
-def load_classifier(
+def load_classifier(  # noqa: PLR0913 - what a checkpoint leaves open, and where the model is to run
     checkpoint: Checkpoint,
     outputs: int,
     seed: int,
@@ -101,9 +102,11 @@ def load_classifier(
     dropout: float | None = None,
     whole_last_layer: bool = False,
     log: Callable[[str], None] = lambda line: None,
+    device: torch.device = CPU,
 ) -> "PreTrainedModel":
     """A sequence classifier with ``outputs`` logits; a head that the checkpoint lacks is drawn from the run's "head"
-    stream, and one with another number of outputs too, which ``log`` is told.
+    stream, and one with another number of outputs too, which ``log`` is told. It is on the CPU, with the attention for
+    ``device``.
 
     Unless ``whole_last_layer``, the last layer's hidden states are those of the first position alone, where
     ``narrow_where_exact`` knows the architecture. Raises UserError for a missing, truncated or foreign checkpoint, and
@@ -123,7 +126,7 @@ def load_classifier(
             config=config,
             use_safetensors=True,
             trust_remote_code=False,
-            **how(kind),
+            **how(kind, device),
             **checkpoint.options(),
         )
     except Exception as error:  # as above
@@ -138,12 +141,12 @@ def load_classifier(
     return model
 
 
-def attention(kind: Any) -> str:
+def attention(kind: Any, device: torch.device) -> str:
     """On a CPU the fused kernel gains nothing at these lengths, and at width 64 it costs a fifth of a step.
 
-    ``kind``: the class of models, some of which have no such kernel.
+    ``kind``: the class of models, some of which have no such kernel. ``device``: where they are to run.
     """
-    return "sdpa" if torch.cuda.is_available() and kind._supports_sdpa else "eager"
+    return "eager" if device.type == "cpu" or not kind._supports_sdpa else "sdpa"
 
 
 def narrow(model: "PreTrainedModel") -> Callable[[], None] | None:

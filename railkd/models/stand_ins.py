@@ -95,9 +95,8 @@ def assemble(checkpoint: Checkpoint, outputs: int, where: str) -> "PreTrainedMod
 
 def _from(kind: Any, config: Any, tensors: dict[str, Tensor]) -> tuple[Any, Any]:
     """A model of these tensors, and what was missing; with the kernel that gives its attention."""
-    how = {**classifier.how(kind), "attn_implementation": "eager"}
     made: tuple[Any, Any] = kind.from_pretrained(
-        None, config=config, state_dict=tensors, trust_remote_code=False, **how
+        None, config=config, state_dict=tensors, trust_remote_code=False, **classifier.how(kind)
     )
     return made
 

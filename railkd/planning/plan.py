@@ -207,7 +207,7 @@ def calibrate(
         size = settings["batch_size"]
         length = min(benchmark.data["max_length"], config.max_position_embeddings - 2)
         made = made_up(64 * size, min(MEAN_LENGTH, length), length, config.vocab_size, config.pad_token_id or 0)
-        model = untrained(config, 2)
+        model = untrained(config, 2, device)
         own = (config.num_hidden_layers, config.hidden_size)
         batches = epoch_batches(made.splits["train"].lengths, size, stream(0, "order"))
         method = build("no_kd", setting_for(own, own, TASKS["mrpc"]), {})

@@ -69,7 +69,7 @@ def configuration(benchmark: Benchmark, layout: Layout, name: str, say: Callable
     return checkpoints.read_config(checkpoints.locate(benchmark, layout, name), f"models.{name}")
 
 
-def untrained(config: Any, outputs: int) -> "PreTrainedModel":
+def untrained(config: Any, outputs: int, device: torch.device) -> "PreTrainedModel":
     """A sequence classifier of this shape with random weights, as ``load_classifier`` would return it."""
     from transformers import AutoModelForSequenceClassification
 
@@ -77,7 +77,7 @@ def untrained(config: Any, outputs: int) -> "PreTrainedModel":
     kind = classifier.classifier_class(config, "models")
     seed_global(0, "head")
     model = AutoModelForSequenceClassification.from_config(
-        config, dtype=torch.float32, attn_implementation=classifier.attention(kind)
+        config, dtype=torch.float32, attn_implementation=classifier.attention(kind, device)
     )
     classifier.narrow(model)
     return model

@@ -205,8 +205,9 @@ def distil(benchmark: Benchmark, layout: Layout, model: str, device: torch.devic
 
 def _attempt(work: _Work, share: float) -> "tuple[PreTrainedModel, _Progress, dict[str, Any]]":
     """The distilled student, how it went, and on what; on a GPU, the text takes up to that share of free memory."""
+    dropout, device = work.keys["dropout"], work.device
     student, teacher = (
-        classifier.load_classifier(place, OUTPUTS, work.seed, work.where, work.keys["dropout"], True)
+        classifier.load_classifier(place, OUTPUTS, work.seed, work.where, dropout, True, device=device)
         for place in (work.student, work.teacher)
     )
     for name, parameter in student.named_parameters():

@@ -114,7 +114,8 @@ def test_a_device_that_is_not_here(monkeypatch: pytest.MonkeyPatch) -> None:
             device_for(name)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    assert device_for("auto") == torch.device("cuda") and device_for("cuda:1") == torch.device("cuda:1")
+    assert device_for("auto") == device_for("cuda") == torch.device("cuda:0")  # torch.cuda asks for the number
+    assert device_for("cuda:1") == torch.device("cuda:1")
     with pytest.raises(UserError, match=r"^device cuda:7: expected one of .*, cuda:0 to cuda:1$"):
         device_for("cuda:7")
     for name in ("gpu", "CUDA", "cuda:", "cuda:-1", "cuda:x", "mps", ""):

@@ -47,7 +47,7 @@ def test_auto_on_other_devices(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_jobs_that_share_a_gpu_have_equal_parts_of_its_memory(
     monkeypatch: pytest.MonkeyPatch, total: int, jobs: int, expected: float | None
 ) -> None:
-    card, limits = torch.device("cuda"), []
+    card, limits = torch.device("cuda:0"), []
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: SimpleNamespace(total_memory=total * GIB))
     monkeypatch.setattr(torch.cuda, "set_per_process_memory_fraction", lambda *given: limits.append(given))
     devices.limit_memory(card, jobs)
@@ -69,5 +69,5 @@ def test_data_may_take_a_share_of_what_this_process_may_take(
         "get_per_process_memory_fraction": fraction,
     }.items():  # fmt: skip
         monkeypatch.setattr(torch.cuda, name, lambda device, value=value: value)
-    assert devices.data_budget(torch.device("cuda"), 0.5) == pytest.approx(budget * GIB, abs=1)
+    assert devices.data_budget(torch.device("cuda:0"), 0.5) == pytest.approx(budget * GIB, abs=1)
     assert devices.data_budget(torch.device("cpu"), 0.5) is None

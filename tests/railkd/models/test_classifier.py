@@ -95,6 +95,15 @@ def test_the_seed_alone_decides_the_head(checkpoints: Path, name: str) -> None:
     assert all(torch.equal(first[key], other[key]) for key in body)
 
 
+def test_the_attention_is_that_of_the_device_which_the_run_is_given(checkpoints: Path, monkeypatch: Any) -> None:
+    """And not of what else the machine has: with --device cpu its numbers are those of a machine without a GPU."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    place = Checkpoint(str(checkpoints / "bert2"))
+    kernels = [load_classifier(place, 2, 1, "m", device=torch.device(name)).config for name in ("cpu", "cuda:0")]
+    assert [config._attn_implementation for config in kernels] == ["eager", "sdpa"]
+    assert load_classifier(place, 2, 1, "m").config._attn_implementation == "eager"
+
+
 @pytest.mark.parametrize("name", ["bert2", "distilbert2", "roberta3"])
 def test_dropout_setting_reaches_every_layer(checkpoints: Path, name: str) -> None:
     model = load_classifier(Checkpoint(str(checkpoints / name)), 2, 1, "m", dropout=0.37)

@@ -41,7 +41,7 @@ def said(model: Any) -> tuple[Any, dict[str, torch.Tensor]]:
 def test_the_narrow_last_layer_is_exact(
     checkpoints: Path, monkeypatch: pytest.MonkeyPatch, name: str, kernel: str
 ) -> None:
-    monkeypatch.setattr(classifier, "attention", lambda kind: kernel)
+    monkeypatch.setattr(classifier, "attention", lambda kind, device: kernel)
     checkpoint = Checkpoint(str(checkpoints / name))
     whole, gradients = said(load_classifier(checkpoint, 2, 1, "m", whole_last_layer=True))
     narrow, same = said(load_classifier(checkpoint, 2, 1, "m"))
@@ -170,7 +170,7 @@ def test_an_architecture_is_compared_once(checkpoints: Path, monkeypatch: pytest
         model = load_classifier(Checkpoint(str(checkpoints / name)), 2, seed, "m")
         assert forward(model, inputs()).hidden[-1].shape[1] == 1
     assert [name[:4] for name in compared] == ["Bert", "Dist", "Robe", "Bert"]  # bert2 has another depth
-    monkeypatch.setattr(classifier, "attention", lambda kind: "sdpa")
+    monkeypatch.setattr(classifier, "attention", lambda kind, device: "sdpa")
     load_classifier(Checkpoint(str(checkpoints / "bert4")), 2, 1, "m")
     assert len(compared) == 5
 

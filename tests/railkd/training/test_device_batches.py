@@ -83,7 +83,7 @@ def stepped(
         if masks and hasattr(module, "config"):
             use_whole_masks(module)
 
-    patch.setattr("railkd.models.classifier.attention", lambda kind: "sdpa")
+    patch.setattr("railkd.models.classifier.attention", lambda kind, device: "sdpa")
     patch.setattr(steps, "use_quick_dropout", as_on_a_gpu)
     patch.setattr(steps, "data_budget", lambda device, share: BUDGETS[place])
     data = pipeline.prepared(task)

@@ -22,7 +22,7 @@ pytestmark = [
     pytest.mark.gpu,
     pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device is visible"),
 ]
-CARD = torch.device("cuda")
+CARD = torch.device("cuda:0")
 
 
 def parts(pipeline: Any, name: str) -> tuple[Any, Any, Any, Any]:
