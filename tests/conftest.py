@@ -10,6 +10,12 @@ from pytest import Item
 REAL_DATA = os.environ.get("RAILKD_DATA")
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Hides a GPU from tests that do not ask for one: theirs are a CPU's numbers, bit by bit."""
+    if "gpu" not in str(config.option.markexpr):
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+
+
 @pytest.fixture(autouse=True, scope="session")
 def own_environment() -> Iterator[None]:
     """The mirrors, hub and workflow of whoever runs the tests must not decide how they end."""

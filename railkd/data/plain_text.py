@@ -74,13 +74,29 @@ def token_rows(
     parts: list[np.ndarray[Any, Any]] = []
     lengths: list[int] = []
     remaining, read = iter(texts), 0
+    before, after = _special_tokens(tokenizer)
+    room = max_length - len(before) - len(after)
     while len(lengths) < wanted and (some := list(islice(remaining, min(AT_ONCE, wanted - len(lengths))))):
         read += len(some)
-        encoded = tokenizer(some, truncation=True, max_length=max_length, return_overflowing_tokens=True)
-        rows = list(encoded["input_ids"])[: wanted - len(lengths)]
+        texts_of_tokens = tokenizer(some, add_special_tokens=False, verbose=False)["input_ids"]
+        rows = [
+            [*before, *tokens[at : at + room], *after]
+            for tokens in texts_of_tokens
+            for at in range(0, max(1, len(tokens)), room)
+        ][: wanted - len(lengths)]
         lengths += map(len, rows)
         parts.append(np.concatenate([np.asarray(row, dtype=np.int32) for row in rows]))
     length_R = torch.tensor(lengths, dtype=torch.int64)
     offsets = torch.cat([torch.zeros(1, dtype=torch.int64), length_R.cumsum(0)])
     tokens = torch.from_numpy(np.concatenate(parts) if parts else np.empty(0, np.int32))
     return Split(tokens, offsets, length_R.int(), torch.zeros(len(lengths), dtype=torch.int64)), read
+
+
+def _special_tokens(tokenizer: "PreTrainedTokenizerBase") -> tuple[list[int], list[int]]:
+    """What the tokenizer puts before and after a text.
+
+    The rows are cut here because tokenizers up to 0.23.2 lose what is left of a text after its second row.
+    """
+    bare, whole = tokenizer("a", add_special_tokens=False)["input_ids"], tokenizer("a")["input_ids"]
+    at = next(i for i in range(len(whole)) if whole[i : i + len(bare)] == bare)
+    return whole[:at], whole[at + len(bare) :]

@@ -256,10 +256,16 @@ class Pipeline:
         return fine_tuning.fine_tuned(self.layout, "bert4", task, outputs)[0]
 
     def student(
-        self, name: str, seed: int = 1, outputs: int = 2, dropout: float | None = None, whole: bool = False
+        self,
+        name: str,
+        seed: int = 1,
+        outputs: int = 2,
+        dropout: float | None = None,
+        whole: bool = False,
+        device: torch.device = CPU,
     ) -> Any:
         folder = Checkpoint(str(self.checkpoints / name))
-        return classifier.load_classifier(folder, outputs, seed, name, dropout, whole_last_layer=whole)
+        return classifier.load_classifier(folder, outputs, seed, name, dropout, whole, device=device)
 
     def source(self, method: Method, task: str) -> Any:
         """What a run of the method reads of bert4, cached unless it needs the live teacher; None if nothing."""

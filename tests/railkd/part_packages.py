@@ -25,6 +25,7 @@ def install(site: Path, name: str, version: str, file: str, part: bytes, recorde
     path = site / f"{name}_x" / "input" / file
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(part)
+    (site / f"{name}_x" / "__init__.py").touch()  # Python 3.12 leaves out what a RECORD names and no one has
     info = site / f"{name.replace('-', '_')}-{version}.dist-info"
     info.mkdir()
     (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")

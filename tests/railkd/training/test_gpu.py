@@ -33,7 +33,7 @@ def parts(pipeline: Any, name: str) -> tuple[Any, Any, Any, Any]:
     signals = TeacherSignals(pipeline.benchmark, pipeline.layout, "bert4", data, CARD, print)
     source = signals.source(method, "live" if method.needs_live_teacher else "cached", "float32")
     whole = find(name).whole_last_layer
-    return data, pipeline.student("distilbert2", dropout=0.0, whole=whole), method, source
+    return data, pipeline.student("distilbert2", dropout=0.0, whole=whole, device=CARD), method, source
 
 
 @pytest.mark.parametrize("share", [0.5, 0.0])
