@@ -18,6 +18,7 @@ from railkd.tasks import OUT_OF_DOMAIN, TASKS
 
 ROOT = Path(__file__).parent.parent.parent
 SCHEMA = Path(__file__).with_name("schema.json")
+NVIDIA = Path("/dev/nvidia0")  # is there where the driver has found a GPU
 
 
 def _check(benchmark: Benchmark) -> None:
@@ -153,8 +154,8 @@ def check_device(name: str) -> None:
 
 
 def has_gpu() -> bool:
-    """Whether this machine has an NVIDIA GPU, without importing torch to ask."""
-    return Path("/dev/nvidia0").exists()
+    """Whether this machine has an NVIDIA GPU that its jobs may see, without importing torch to ask."""
+    return NVIDIA.exists() and os.environ.get("CUDA_VISIBLE_DEVICES", "0").strip() not in ("", "-1")
 
 
 def in_checkout() -> bool:

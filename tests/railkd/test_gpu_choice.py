@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from railkd import gpu_choice
+from railkd.benchmark import config
 
 TWO = """\
 GPU 0: NVIDIA A100-SXM4-40GB (UUID: GPU-11111111-aaaa)
@@ -24,6 +25,7 @@ JOB = """
 import os, sys
 from pathlib import Path
 from railkd import gpu_choice
+from railkd.benchmark import config
 card = gpu_choice.take(sys.argv[1], Path(sys.argv[2]))
 print(card, os.environ.get("CUDA_VISIBLE_DEVICES"), flush=True)
 sys.stdin.read()
@@ -140,3 +142,15 @@ def test_a_jobs_part_of_the_memory_is_its_part_of_the_gpu(monkeypatch: pytest.Mo
     monkeypatch.setenv(gpu_choice.SHARE, "3")
     assert jobs._device(argparse.Namespace(device="cuda:0")) == torch.device("cuda:0")
     assert limits == [(3, "cuda:0")]
+
+
+def test_a_gpu_that_is_hidden_holds_up_no_jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They run on the CPU, so none of them may wait for the GPU."""
+    monkeypatch.setattr(config, "NVIDIA", tmp_path / "nvidia0")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert not config.has_gpu()
+    config.NVIDIA.touch()
+    assert config.has_gpu()
+    for visible, seen in (("0", True), ("1,0", True), ("GPU-7", True), ("", False), ("-1", False)):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+        assert config.has_gpu() is seen

@@ -232,7 +232,10 @@ onstart:
     # Local jobs fork from one process that has imported the libraries; it ends with this one. A cluster's must not find
     # it, even on this very machine: what it forks is outside their allocation.
     if workflow.local_exec:
-        gpu_choice.share_out(engine.jobs_at_once(workflow) if ON_GPU["gpu"] else 0, DEVICE)
+        on_gpus = engine.jobs_at_once(workflow) if ON_GPU["gpu"] else 0
+        gpu_choice.share_out(on_gpus, DEVICE)
+        if on_gpus == 1 < (workflow.cores or 1):
+            print("railkd: one job at a time on the GPU; small ones leave most of it idle: --resources gpu=N", file=sys.stderr)
         fork_client.start()
     engine.without_rate_limit(workflow)
 
