@@ -25,7 +25,6 @@ JOB = """
 import os, sys
 from pathlib import Path
 from railkd import gpu_choice
-from railkd.benchmark import config
 card = gpu_choice.take(sys.argv[1], Path(sys.argv[2]))
 print(card, os.environ.get("CUDA_VISIBLE_DEVICES"), flush=True)
 sys.stdin.read()
