@@ -23,10 +23,10 @@ def check_names(benchmark: Benchmark, arguments: argparse.Namespace) -> None:
             raise unknown(key, given[key], available, f"--{key}")
     if given["teacher"] is not None:
         _check_teacher_task(benchmark, given["teacher"], arguments.task)
-    cell = Cell(*(given[key] for key in ("pair", "method", "task")))  # type: ignore[arg-type]  # None: not asked for
     if given["pair"] is not None and given["method"] is not None:
-        _check_cell(benchmark, cell)
+        _check_cell(benchmark, given["pair"], given["method"], given["task"])
     if hasattr(arguments, "seeds"):
+        cell = Cell(arguments.pair, arguments.method, arguments.task)
         _check_seeds(benchmark, cell, arguments.seeds, arguments.point)
     if hasattr(arguments, "device"):
         config.check_device(arguments.device)
@@ -44,20 +44,16 @@ def _check_teacher_task(benchmark: Benchmark, teacher: str, task: str) -> None:
         raise UserError(f"--task {task}: no pair trains {teacher} on it; available: {_listed(available)}")
 
 
-def _check_cell(benchmark: Benchmark, cell: Cell) -> None:
-    if benchmark.external(cell.method):
-        raise UserError(f"--method {cell.method}: is external, so a rule of its own writes its records")
-    cells = list(benchmark.cells())
-    tasks = [c.task for c in cells if (c.pair, c.method) == (cell.pair, cell.method)]
+def _check_cell(benchmark: Benchmark, pair: str, method: str, task: str | None) -> None:
+    if benchmark.external(method):
+        raise UserError(f"--method {method}: is external, so a rule of its own writes its records")
+    of_pair = [cell for cell in benchmark.cells() if cell.pair == pair]
+    tasks = [cell.task for cell in of_pair if cell.method == method]
     if not tasks:
-        methods = dict.fromkeys(c.method for c in cells if c.pair == cell.pair)
-        raise UserError(
-            f"--method {cell.method}: the pair {cell.pair} does not train it; available: {_listed(methods)}"
-        )
-    if cell.task not in (None, *tasks):
-        raise UserError(
-            f"--task {cell.task}: the pair {cell.pair} does not train {cell.method} on it; available: {_listed(tasks)}"
-        )
+        methods = dict.fromkeys(cell.method for cell in of_pair)
+        raise UserError(f"--method {method}: the pair {pair} does not train it; available: {_listed(methods)}")
+    if task not in (None, *tasks):
+        raise UserError(f"--task {task}: the pair {pair} does not train {method} on it; available: {_listed(tasks)}")
 
 
 def _check_seeds(benchmark: Benchmark, cell: Cell, seeds: list[int], point: int | None) -> None:
