@@ -1,5 +1,6 @@
 """Device and precision by a table of capabilities: what a card is, a test says; no card is needed."""
 
+from collections.abc import Callable
 from types import SimpleNamespace
 
 import pytest
@@ -64,10 +65,18 @@ def test_data_may_take_a_share_of_what_this_process_may_take(
     monkeypatch: pytest.MonkeyPatch, free: float, fraction: float, budget: float
 ) -> None:
     """On a GPU of 24 GiB of which this process has reserved 4 and uses 2."""
+
+    def numbered(value: object) -> Callable[[torch.device], object]:
+        def answer(device: torch.device) -> object:
+            assert device.index is not None  # as torch asks for where it reads this process's share
+            return value
+
+        return answer
+
     for name, value in {
         "mem_get_info": (int(free * GIB), 24 * GIB), "memory_reserved": 4 * GIB, "memory_allocated": 2 * GIB,
         "get_per_process_memory_fraction": fraction,
     }.items():  # fmt: skip
-        monkeypatch.setattr(torch.cuda, name, lambda device, value=value: value)
+        monkeypatch.setattr(torch.cuda, name, numbered(value))
     assert devices.data_budget(torch.device("cuda:0"), 0.5) == pytest.approx(budget * GIB, abs=1)
     assert devices.data_budget(torch.device("cpu"), 0.5) is None
