@@ -15,7 +15,8 @@ def counted(data: dict[str, Any], zeros: bool = True) -> str:
     if not claims:
         return "The paper claims nothing about these tasks, so no claim is evaluated."
     if data["counts"].get("not run") == claims:
-        return f"None of the paper's {claims} claims is evaluated: this benchmark does not run what they need."
+        why = "what they need is not run by this benchmark, or not yet"
+        return f"None of the paper's {claims} claims is evaluated: {why}."
     counts = ", ".join(f"{n} {verdict}" for verdict, n in data["counts"].items() if n or zeros)
     return f"The paper's {claims} claims: {counts}."
 

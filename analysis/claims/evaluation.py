@@ -59,6 +59,7 @@ Writes ``claims.json`` and, for reading, ``claims.md``. Shape of ``claims.json``
         columns, not_counted   tasks or sets averaged over, as for a claim about gains; those left out
         too_little_to_gain     why nothing about gains can be decided here; null: it can
         tests          differences with a p, over all of which Holm's correction goes
+        missing        methods that are compared with no other: the columns on which they have no run
         differences    every two methods: methods (the first less the second), columns, estimate, low, high, se_seeds,
                        se_examples, df, n, detectable as in a part of a claim; p (two-sided), p_holm; verdict: higher |
                        lower (two-sided at 5 % after the correction) | undecided | not decided; validity as in a claim

@@ -6,20 +6,19 @@ from dataclasses import replace
 from itertools import combinations
 from typing import Any
 
-import numpy as np
-
 from analysis.load import Runs
 from analysis.reported_benchmark import Pair, ReportedBenchmark
 from analysis.statistics import inference
-from analysis.statistics.differences import Difference, between
+from analysis.statistics.differences import Difference
 from analysis.tables.paper_tables import compared_block
 from analysis.validity import judgement
+from analysis.validity.decisions import Decision, decide
 from analysis.validity.evidence import Evidence
 from analysis.validity.judgement import NOT_DECIDED
 from analysis.validity.questions import Compared, is_there_a_gain
 
 REFERENCES = ("vanilla_kd", "no_kd")  # method files that a pair's methods are held against, the first that it has
-SHARED = "gain"  # the question that is asked of a panel as a whole: its columns are the same for every two methods
+VERDICTS = {1: "higher", -1: "lower", 0: "undecided"}
 Shown = dict[str, Any]
 
 
@@ -37,16 +36,12 @@ def _panel(benchmark: ReportedBenchmark, runs: Runs, evidence: Evidence, pair: P
     of = Compared(pair, block, tuple(methods), columns, {c: benchmark.source_task(block, c) for c in columns})
     if len(methods) < 2 or not columns:
         return None
-    kept = judgement.counted(evidence, "score", [of])
-    found = {
-        (later, earlier): difference
-        for earlier, later in combinations(methods, 2)
-        if (difference := between(benchmark, runs, pair.name, block, kept, later, earlier)) is not None
-    }
+    sides = [(later, earlier) for earlier, later in combinations(methods, 2)]
+    decisions = dict(zip(sides, decide(evidence, [replace(of, methods=two) for two in sides]), strict=True))
+    found = {two: one for two, one in decisions.items() if one.difference is not None}
     if not found:
         return None
-    p = {sides: float(d.estimate.p_differs()) for sides, d in found.items() if d.estimate is not None}
-    adjusted = dict(zip(p, map(float, inference.holm(np.array(list(p.values())))), strict=True)) if p else {}
+    kept = judgement.counted(evidence, "score", [of])
     gain = is_there_a_gain(evidence, of)
     return {
         "pair": pair.name,
@@ -57,12 +52,24 @@ def _panel(benchmark: ReportedBenchmark, runs: Runs, evidence: Evidence, pair: P
         "columns": list(kept),
         "not_counted": [column for column in columns if column not in kept],
         "too_little_to_gain": gain.reason if gain.holds is False else None,
-        "tests": len(p),
-        "differences": [
-            _shown(evidence, replace(of, methods=sides), difference, adjusted.get(sides), len(p))
-            for sides, difference in found.items()
-        ],
+        "tests": next(iter(found.values())).tests,
+        "missing": _missing(benchmark, runs, of, kept),
+        "differences": [_shown(two, one, one.difference) for two, one in found.items() if one.difference is not None],
     }
+
+
+def _missing(benchmark: ReportedBenchmark, runs: Runs, of: Compared, columns: Sequence[str]) -> dict[str, list[str]]:
+    """The methods that lack every run on some columns, with these: they are compared with no other."""
+    found = {
+        method: [
+            c
+            for c in columns
+            if not benchmark.undefined(method, of.trained_on[c])
+            and not runs.by_cell.get((of.pair.name, method, of.block, c))
+        ]
+        for method in of.methods
+    }
+    return {method: lacking for method, lacking in found.items() if lacking}
 
 
 def _columns(
@@ -83,28 +90,21 @@ def _reference(benchmark: ReportedBenchmark, methods: Sequence[str]) -> str:
     return next((bases[name] for name in REFERENCES if name in bases), methods[0])
 
 
-def _shown(evidence: Evidence, of: Compared, difference: Difference, p_holm: float | None, tests: int) -> Shown:
-    """A difference as claims.json shows it, one of ``tests`` that are corrected together."""
-    estimate, value = difference.estimate, difference.value
-    failed = [
-        (pair, answer)
-        for pair, answer in judgement.failures(evidence, "score", [of])
-        if answer.question != SHARED or answer.holds is False
-    ]
+def _shown(methods: tuple[str, str], decision: Decision, difference: Difference) -> Shown:
+    """A difference as claims.json shows it."""
+    estimate = difference.estimate
     shown: Shown = {
-        "methods": list(of.methods),
+        "methods": list(methods),
         "columns": list(difference.columns),
-        "estimate": value,
+        "estimate": difference.value,
         **dict.fromkeys(("low", "high", "se_seeds", "se_examples", "df", "n", "p", "p_holm", "detectable")),
-        "verdict": NOT_DECIDED if failed else "undecided",
-        "validity": judgement.reasons(failed),
+        "verdict": NOT_DECIDED if decision.failed else VERDICTS[decision.sign],
+        "validity": judgement.reasons(decision.failed),
     }
     if estimate is None:
         return shown
     low, high = difference.interval
     freedom = float(estimate.total_df)
-    if not failed and p_holm is not None and p_holm < 1 - inference.LEVEL:
-        shown["verdict"] = "higher" if value > 0 else "lower"
     return shown | {
         "low": low,
         "high": high,
@@ -113,6 +113,6 @@ def _shown(evidence: Evidence, of: Compared, difference: Difference, p_holm: flo
         "df": freedom if math.isfinite(freedom) else None,
         "n": estimate.n,
         "p": float(estimate.p_differs()),
-        "p_holm": p_holm,
-        "detectable": inference.detectable(estimate, tests),
+        "p_holm": decision.p_holm,
+        "detectable": inference.detectable(estimate, decision.tests),
     }

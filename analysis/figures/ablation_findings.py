@@ -6,13 +6,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from analysis.figures import ablation
-from analysis.figures.ablation import Effect, change_key, difference, effect_of, interval
+from analysis.figures.ablation import change_key, effect_of, interval
 from analysis.load import Runs
 from analysis.reported_benchmark import Pair, ReportedBenchmark
 from analysis.statistics import inference
-from analysis.statistics.inference import Estimate
 from analysis.tables.html_tables import PageCell, PageTable, full
 from analysis.tables.numbers import number, signed
+from analysis.tables.paper_tables import compared_block
+from analysis.validity.decisions import Decision, decide, over_tasks, why_not
+from analysis.validity.evidence import Evidence
+from analysis.validity.questions import Compared
 
 QUESTIONS = {  # option that is varied -> what is asked of it; options of one question are corrected together
     "mapping": "Does drawing the layer map anew help?",
@@ -39,8 +42,7 @@ class Contrast:
     question: str
     title: str  # of the method
     instead: str  # what stands in the option's place, in words
-    effect: Effect
-    estimate: Estimate | None  # None: a task has fewer than two runs
+    compared: Compared
 
 
 def contrasts(benchmark: ReportedBenchmark, runs: Runs, pair: Pair, entry: str) -> Iterator[Contrast]:
@@ -48,7 +50,7 @@ def contrasts(benchmark: ReportedBenchmark, runs: Runs, pair: Pair, entry: str) 
 
     A map that is drawn is compared with its mean map without projections too, which cannot collapse there.
     """
-    variants = benchmark.families(pair)[entry]
+    variants, block = benchmark.families(pair)[entry], compared_block(benchmark, runs)
     entries = {change_key(benchmark.variants[v].changed): v for v in variants} | {change_key({}): entry}
     drawn = str(benchmark.methods[entry].get("mapping", "")).startswith("random_sorted")
     title = benchmark.title_of(entry) + (f", {pair.title}" if len(benchmark.drawn_from("ablation")) > 1 else "")
@@ -57,14 +59,13 @@ def contrasts(benchmark: ReportedBenchmark, runs: Runs, pair: Pair, entry: str) 
         for base in ({}, unprojected) if value == "skip" else ({},):
             method, other = entries.get(change_key(base)), entries.get(change_key({**base, option: value}))
             if method and other and (drawn or option != "mapping"):
-                found = difference(benchmark, runs, pair, method, other)
                 instead = f"{words}, both without projections" if base else words
-                estimate = found.estimate if found else None
-                yield Contrast(QUESTIONS[option], title, instead, effect_of(found), estimate)
+                yield Contrast(QUESTIONS[option], title, instead, over_tasks(pair, block, (method, other)))
 
 
-def asked(benchmark: ReportedBenchmark, runs: Runs) -> dict[str, list[tuple[Contrast, int]]]:
-    """The contrasts of each question, each with the sign that is decided for it; 0: undecided."""
+def asked(benchmark: ReportedBenchmark, runs: Runs) -> dict[str, list[tuple[Contrast, Decision]]]:
+    """The contrasts of each question, each with its decision; those of a question are corrected together."""
+    evidence = Evidence(benchmark, runs, runs.root)
     found = [
         contrast
         for pair in benchmark.drawn_from("ablation")
@@ -74,8 +75,7 @@ def asked(benchmark: ReportedBenchmark, runs: Runs) -> dict[str, list[tuple[Cont
     questions = {}
     for question in dict.fromkeys(contrast.question for contrast in found):
         own = [contrast for contrast in found if contrast.question == question]
-        signs = inference.decided([contrast.estimate for contrast in own])
-        questions[question] = list(zip(own, signs, strict=True))
+        questions[question] = list(zip(own, decide(evidence, [c.compared for c in own]), strict=True))
     return questions
 
 
@@ -83,13 +83,15 @@ def findings(benchmark: ReportedBenchmark, runs: Runs) -> list[str]:
     """What the figure decides: for each question how many differences are, and which."""
     sentences = []
     for question, own in asked(benchmark, runs).items():
-        signs = [sign for _, sign in own]
-        text = [f"{question} {len(own) - signs.count(0)} of {len(own)} differences are decided."]
+        text = [f"{question} {sum(one.sign != 0 for _, one in own)} of {len(own)} differences are decided."]
         text += [
-            f"{c.title} less itself with {c.instead}: {signed(c.effect[0])} points {verdict(c, sign, len(own))}."
-            for c, sign in own
-            if sign
+            f"{c.title} less itself with {c.instead}: {signed(effect_of(one.difference)[0])} points {verdict(one)}."
+            for c, one in own
+            if one.sign
         ]
+        if open_ := why_not([one for _, one in own]):
+            number_open = sum(bool(one.failed) for _, one in own)
+            text.append(f"{number_open} cannot be, because of what their runs fail above: {open_}.")
         sentences.append(" ".join(text))
     if sentences:
         sentences.append(
@@ -107,7 +109,7 @@ def page_tables(benchmark: ReportedBenchmark, runs: Runs) -> list[PageTable]:
     titles = list(dict.fromkeys(c.title for own in questions.values() for c, _ in own))
     sections = []
     for question, own in questions.items():
-        cells = {(c.instead, c.title): _cell(c, sign, len(own)) for c, sign in own}
+        cells = {(c.instead, c.title): _cell(one) for c, one in own}
         places = dict.fromkeys(c.instead for c, _ in own)
         sections.append(
             (question, [(place, [cells.get((place, t), PageCell("")) for t in titles]) for place in places])
@@ -122,20 +124,24 @@ def page_tables(benchmark: ReportedBenchmark, runs: Runs) -> list[PageTable]:
     ]
 
 
-def _cell(contrast: Contrast, sign: int, tests: int) -> PageCell:
-    mean = contrast.effect[0]
+def _cell(decision: Decision) -> PageCell:
+    mean = effect_of(decision.difference)[0]
     if math.isnan(mean):
         return PageCell("missing")
-    return PageCell(signed(mean), verdict(contrast, sign, tests), sort=full(mean))
+    return PageCell(signed(mean), verdict(decision), sort=full(mean))
 
 
-def verdict(contrast: Contrast, sign: int, tests: int) -> str:
-    """A difference's interval, whether it is decided among so many, and where it is not, what would have been."""
-    if math.isnan(contrast.effect[1]) or contrast.estimate is None:
+def verdict(decision: Decision) -> str:
+    """A difference's interval, whether it is decided, and where it is not, why or what would have been."""
+    effect = effect_of(decision.difference)
+    if math.isnan(effect[1]) or decision.difference is None or decision.difference.estimate is None:
         return "(one run, so no interval)"
-    if contrast.effect[1] == contrast.effect[2]:
+    text = interval(effect)
+    if decision.failed:
+        return f"{text} (not decided: {why_not([decision])})".strip()
+    if effect[1] == effect[2]:
         return "(the same in every run)"
-    text = interval(contrast.effect)
-    if sign:
-        return f"{text} (decided: {'higher' if sign > 0 else 'lower'})"
-    return f"{text} (undecided; detectable: {number(inference.detectable(contrast.estimate, tests), 1)})"
+    if decision.sign:
+        return f"{text} (decided: {'higher' if decision.sign > 0 else 'lower'})"
+    least = inference.detectable(decision.difference.estimate, decision.tests)
+    return f"{text} (undecided; detectable: {number(least, 1)})"

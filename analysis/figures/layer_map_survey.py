@@ -23,6 +23,8 @@ from analysis.tables import captions
 from analysis.tables.html_tables import PageCell, PageTable, full, number_cell
 from analysis.tables.numbers import signed
 from analysis.tables.paper_tables import compared_block
+from analysis.validity.decisions import failing, over_tasks
+from analysis.validity.evidence import Evidence
 
 FIXED, ANEW = "fixed maps", "drawn anew in each epoch"
 MARKED = {"random_once": "drawn once a run", "skip": "evenly spaced", "last": "last layers"}
@@ -39,6 +41,7 @@ class Survey:
     marked: dict[str, np.ndarray]  # named mapping -> (runs × tasks)
     planned: int  # fixed maps asked for
     names: tuple[str, ...]  # of the maps: the variants that fix them
+    open: str  # which questions of validity the runs fail, in a few words; empty where they can decide
 
     @cached_property
     def scores_M(self) -> np.ndarray:
@@ -71,10 +74,11 @@ class Survey:
 
 def surveys(benchmark: ReportedBenchmark, runs: Runs) -> Iterator[Survey]:
     """Each entry of each pair of the figure that has fixed maps among its variants."""
+    evidence, block = Evidence(benchmark, runs, runs.root), compared_block(benchmark, runs)
     for pair in benchmark.drawn_from("layer_maps"):
 
         def scores(method: str, pair: Pair = pair) -> np.ndarray:
-            rows = runs.row(pair.name, method, compared_block(benchmark, runs))
+            rows = runs.row(pair.name, method, block)
             table = summaries.matrix(rows, list(pair.tasks)).reindex(sorted(benchmark.seeds))
             return 100 * table.to_numpy(dtype=float)
 
@@ -88,7 +92,8 @@ def surveys(benchmark: ReportedBenchmark, runs: Runs) -> Iterator[Survey]:
             if fixed:
                 shape = (len(complete), len(benchmark.seeds), len(pair.tasks))
                 maps_MRT = np.array(list(complete.values())).reshape(shape)
-                yield Survey(pair, entry, maps_MRT, scores(entry), marked, len(fixed), tuple(complete))
+                open_ = failing(evidence, over_tasks(pair, block, (entry, *complete)))
+                yield Survey(pair, entry, maps_MRT, scores(entry), marked, len(fixed), tuple(complete), open_)
 
 
 def summary(benchmark: ReportedBenchmark, survey: Survey) -> str:
@@ -109,6 +114,8 @@ def _random(survey: Survey, title: str) -> str:
     text = f"{title}, a map drawn anew in each epoch, scores {survey.own:.1f}%: {signed(mean)} points from the mean map"
     if math.isnan(low):
         text += ", one run, so no interval"
+    elif survey.open:
+        text += f" {interval(survey.difference)}, not decided: {survey.open}"
     elif low > 0 or high < 0:
         side = "better" if low > 0 else "worse"
         text += f" {interval(survey.difference)}, decided: {side} than a fixed map is on average"
@@ -128,7 +135,10 @@ def _spread(survey: Survey) -> str:
         text += f"; the noise of a mean of {runs} runs alone gives {v.noise_sd / math.sqrt(runs):.2f}. "
         share = f"{100 * v.share:.0f}% [{signed(100 * v.low, 0)}, {signed(100 * v.high, 0)}]"
         text += f"The map explains {share} of a run's variance, "
-        text += "so that it is decided: the map matters" if v.low > 0 else "which may be nothing: undecided"
+        if survey.open:
+            text += f"not decided: {survey.open}"
+        else:
+            text += "so that it is decided: the map matters" if v.low > 0 else "which may be nothing: undecided"
     return text + (f". {survey.planned - maps} maps lack a run." if maps < survey.planned else ".")
 
 

@@ -1,6 +1,7 @@
 """Draws score against training steps, and says from which training budget on the order of methods stays."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
@@ -10,20 +11,33 @@ from matplotlib.lines import Line2D
 from analysis.figures import draw, style
 from analysis.figures.style import Sheet
 from analysis.load import Runs
-from analysis.reported_benchmark import ReportedBenchmark
+from analysis.reported_benchmark import Pair, ReportedBenchmark
 from analysis.statistics import summaries
-from analysis.statistics.training_budgets import Agreement, Budgets, all_budgets
+from analysis.statistics.training_budgets import Agreement, Budgets, Decided, Sides, all_budgets
 from analysis.tables import captions
 from analysis.tables.html_tables import PageCell, PageTable, full, number_cell
 from analysis.tables.numbers import number, signed
 from analysis.tables.paper_tables import compared_block
+from analysis.validity.decisions import decide, over_tasks, why_not
+from analysis.validity.evidence import Evidence
+from analysis.validity.judgement import counted
 
 TEACHER = "teacher"
 LANE = 1.05  # factor of steps between two methods, so that no interval hides another
 
 
 def _budgets(benchmark: ReportedBenchmark, runs: Runs) -> list[Budgets]:
-    return list(all_budgets(benchmark, runs, compared_block(benchmark, runs)))
+    """The budgets, with what is decided at each: by the same rule as everywhere, over the tasks that count at the
+    largest; at the smaller ones without asking whether training had ended, which it has not on purpose."""
+    evidence, block = Evidence(benchmark, runs, runs.root), compared_block(benchmark, runs)
+
+    def decided(pairs: tuple[Pair, ...], pair: Pair, sides: Sequence[Sides]) -> Decided:
+        tasks = counted(evidence, "score", [over_tasks(pairs[-1], block, pairs[-1].methods)])
+        asked = [over_tasks(pair, block, two, tasks) for two in sides]
+        decisions = decide(evidence, asked, early=benchmark.stopped_early(pair))
+        return Decided({two: one.sign for two, one in zip(sides, decisions, strict=True)}, why_not(decisions))
+
+    return list(all_budgets(benchmark, runs, block, decided))
 
 
 def frame(benchmark: ReportedBenchmark, runs: Runs) -> pd.DataFrame:
@@ -76,6 +90,8 @@ def _settling(benchmark: ReportedBenchmark, one: Budgets) -> str:
     correction = f"after Holm's correction over {last.pairs} pairs of methods"
     if len(benchmark.seeds) < 2:
         return "That cannot be decided: one run a cell shows no error."
+    if one.settled is None and one.decided_B[-1].open:
+        return f"That is not decided, because of what the runs at {largest} fail above: {one.decided_B[-1].open}."
     if one.settled is None:
         return f"That cannot be decided: at {largest} no two methods differ by more than their error {correction}."
     text = f"At {largest}, the largest budget, {last.decided} of {last.pairs} differences are decided {correction}. "
@@ -166,7 +182,7 @@ def page_tables(benchmark: ReportedBenchmark, runs: Runs) -> list[PageTable]:
                 f"The order of methods at each budget against that at the largest{title}",
                 "Kendall's τ-b of the mean scores with its 95 % interval (bootstrap over seeds). Then the differences "
                 "between two methods that are decided at the largest budget: how many of them are decided here (paired "
-                "over runs and tasks, Holm's correction over all pairs, 5 %).",
+                "over runs and the tasks with something to gain, Holm's correction over all pairs, 5 %).",
                 ["Methods", "Kendall's τ-b", "Decided the same way", "Decided the other way", "Not decided"],
                 [("", [(columns[b], _order_cells(a)) for b, a in enumerate(one.agreements)])],
                 "Budget",

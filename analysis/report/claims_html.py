@@ -20,7 +20,7 @@ VERDICTS = {
     "contradicted": "the runs show the opposite, or less than claimed",
     "undecided": "more runs could tell",
     "not decided": "these runs are not fit to decide it",
-    "not run": "this benchmark does not run what it needs",
+    "not run": "this benchmark does not run what it needs, or has not yet",
 }
 AUDITED = {  # kind of a check -> what is checked
     "average": "row average",

@@ -43,10 +43,8 @@ def between(
     seeds = [sorted(set(a) & set(b)) for a, b in scores]
     if not shared or not all(seeds):
         return None
-    strata = [
-        np.round([a[seed] - b[seed] for seed in of], inference.DIGITS) for (a, b), of in zip(scores, seeds, strict=True)
-    ]
-    value = float(np.mean([values.mean() for values in strata]))
+    strata = [np.array([a[seed] - b[seed] for seed in of]) for (a, b), of in zip(scores, seeds, strict=True)]
+    value = round(float(np.mean([values.mean() for values in strata])), inference.DIGITS)
     if min(map(len, strata)) < 2:
         return Difference(shared, value, None, False)
     drawn = _resampled(benchmark, runs, pair, block, shared, sides, seeds)

@@ -114,10 +114,13 @@ def welch(first: Mean, second: Mean) -> tuple[float, float, float]:
 def contrast(strata: Sequence[Array], weights: Sequence[float], examples: Any = 0.0) -> Estimate:
     """Σ wₖ mean(strataₖ), its variance Σ wₖ² sₖ²/nₖ and Welch–Satterthwaite degrees of freedom.
 
-    Needs two runs in every stratum. Pairing is the caller's: a value is a difference within one seed.
+    Needs two runs in every stratum. Pairing is the caller's: a value is a difference within one seed. Values that are
+    equal but for rounding have no variance: one of 1e-29 would make any difference certain.
     """
+    strata = [np.round(s, DIGITS) for s in strata]
     values = np.sum([w * s.mean(axis=-1) for w, s in zip(weights, strata, strict=True)], axis=0)
-    parts = [w**2 * s.var(axis=-1, ddof=1) / s.shape[-1] for w, s in zip(weights, strata, strict=True)]
+    spreads = [np.where(np.ptp(s, axis=-1) > 0, s.var(axis=-1, ddof=1), 0.0) for s in strata]
+    parts = [w**2 * v / s.shape[-1] for w, v, s in zip(weights, spreads, strata, strict=True)]
     variance = np.sum(parts, axis=0)
     squares = np.sum([v**2 / (s.shape[-1] - 1) for v, s in zip(parts, strata, strict=True)], axis=0)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -130,23 +133,10 @@ def paired(differences: Array) -> Estimate | None:
 
     None where a task has fewer than two runs.
     """
-    rounded = np.round(differences, DIGITS)
-    strata = [column[~np.isnan(column)] for column in rounded.T]
+    strata = [column[~np.isnan(column)] for column in differences.T]
     if not strata or min(map(len, strata)) < 2:
         return None
     return contrast(strata, [1 / len(strata)] * len(strata))
-
-
-def decided(estimates: Sequence[Estimate | None]) -> list[int]:
-    """The sign of each difference that is decided, two-sided at 1 − LEVEL after Holm's correction over all of them; 0
-    for one that is not, or that has no estimate."""
-    known = [estimate for estimate in estimates if estimate is not None]
-    if not known:
-        return [0] * len(estimates)
-    adjusted = iter(holm(np.array([float(e.p_differs()) for e in known])))
-    return [
-        0 if estimate is None or next(adjusted) >= 1 - LEVEL else int(np.sign(estimate.value)) for estimate in estimates
-    ]
 
 
 def spread_ratio(first: Sequence[Array], second: Sequence[Array]) -> Estimate:

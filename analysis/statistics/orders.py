@@ -1,14 +1,12 @@
-"""Measures how far two budgets order methods alike: rank correlation, its bootstrap, and the pairs that are decided.
+"""Measures how far two budgets order methods alike: rank correlation, and its bootstrap.
 
 ``M`` methods, ``R`` runs, ``T`` tasks. The tasks are these ones, not a sample.
 """
 
-import itertools
 from typing import Any
 
 import numpy as np
 
-from analysis.statistics import inference
 from analysis.statistics.bootstrap import DRAWS
 
 Array = np.ndarray[Any, Any]
@@ -36,14 +34,3 @@ def resampled(scores_MRT: Array, generator: np.random.Generator, draws: int = DR
         index_NR = generator.integers(0, n, size=(draws, n))
         means_NM += scores_MRT[:, index_NR, t].mean(axis=-1).T / tasks
     return means_NM
-
-
-def decided_pairs(scores_MRT: Array) -> dict[tuple[int, int], int]:
-    """Each pair of methods (i < j) -> 1 or −1 where i is decided to score above or below j, 0 where neither is.
-
-    By the paired difference over runs and tasks, two-sided at 5 %, after Holm's correction over all pairs; with a
-    single run nothing is decided.
-    """
-    pairs = list(itertools.combinations(range(len(scores_MRT)), 2))
-    estimates = [inference.paired(scores_MRT[i] - scores_MRT[j]) for i, j in pairs]
-    return dict(zip(pairs, inference.decided(estimates), strict=True))

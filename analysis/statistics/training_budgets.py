@@ -3,8 +3,9 @@
 ``B`` budgets from the smallest to the largest, ``M`` methods, ``R`` runs, ``T`` tasks.
 """
 
+import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -13,6 +14,19 @@ import numpy as np
 from analysis.load import Runs
 from analysis.reported_benchmark import Pair, ReportedBenchmark
 from analysis.statistics import bootstrap, orders, summaries
+
+Sides = tuple[str, str]  # two methods
+
+
+@dataclass(frozen=True)
+class Decided:
+    """Which differences between two methods are decided at a budget."""
+
+    signs: Mapping[Sides, int]  # 1 or −1: the first is decided to be above or below the second; else 0
+    open: str  # which questions of validity the runs fail, in a few words; empty where they fail none
+
+
+Decide = Callable[[tuple[Pair, ...], Pair, Sequence[Sides]], Decided]  # of all budgets, at one of them
 
 
 @dataclass(frozen=True)
@@ -45,6 +59,7 @@ class Budgets:
     steps_BMT: np.ndarray  # of a run, mean over the runs; NaN without one
     teacher_T: np.ndarray
     settings: tuple[str, ...]  # the budgets in the file's words
+    decided_B: tuple[Decided, ...]
 
     @cached_property
     def complete_BM(self) -> np.ndarray:
@@ -79,12 +94,12 @@ class Budgets:
             taus = orders.kendall(*drawn)
             taus = taus[~np.isnan(taus)]
             low, high = bootstrap.percentiles(taus) if len(taus) else (math.nan, math.nan)
-        now, end = orders.decided_pairs(here), orders.decided_pairs(last)
-        kinds = {pair: now[pair] * sign for pair, sign in end.items() if sign}
-        turned = [pair if now[pair] > 0 else pair[::-1] for pair, kind in kinds.items() if kind < 0]
+        pairs = list(itertools.combinations(names, 2))
+        now, end = self.decided_B[b].signs, self.decided_B[-1].signs
+        kinds = {pair: now[pair] * end[pair] for pair in pairs if end[pair]}
+        turned = tuple(pair if now[pair] > 0 else pair[::-1] for pair, kind in kinds.items() if kind < 0)
         count = list(kinds.values()).count
-        named = tuple((names[i], names[j]) for i, j in turned)
-        return Agreement(len(names), tau, low, high, count(1), named, count(0), len(end))
+        return Agreement(len(names), tau, low, high, count(1), turned, count(0), len(pairs))
 
     @cached_property
     def settled(self) -> int | None:
@@ -98,8 +113,11 @@ class Budgets:
         return max(turned, default=-1) + 1
 
 
-def all_budgets(benchmark: ReportedBenchmark, runs: Runs, block: str) -> Iterator[Budgets]:
-    """The budgets of each teacher and student of the training-budget figure, scored on ``block``."""
+def all_budgets(benchmark: ReportedBenchmark, runs: Runs, block: str, decide: Decide) -> Iterator[Budgets]:
+    """The budgets of each teacher and student of the training-budget figure, scored on ``block``.
+
+    ``decide`` says which differences of two methods are decided at one of them.
+    """
     for pairs in benchmark.budgets():
         tasks = [task for task in pairs[-1].tasks if all(task in pair.tasks for pair in pairs)]
         methods = [m for m in benchmark.entries(pairs[-1]) if all(m in pair.methods for pair in pairs)]
@@ -121,4 +139,5 @@ def all_budgets(benchmark: ReportedBenchmark, runs: Runs, block: str) -> Iterato
             np.array([[[steps(pair, method, task) for task in tasks] for method in methods] for pair in pairs]),
             100 * teacher[0] if len(teacher) else np.full(len(tasks), math.nan),
             tuple(pair.settings or "as the file's students" for pair in pairs),
+            tuple(decide(pairs, pair, list(itertools.combinations(methods, 2))) for pair in pairs),
         )

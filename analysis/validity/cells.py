@@ -12,10 +12,11 @@ from railkd.benchmark.specification import Cell
 from railkd.records import sealed_files
 
 
-def below_baseline(runs: Runs, pair: str, method: str, block: str, columns: Sequence[str]) -> list[str]:
-    """The columns on which a method does not clear the majority-class baseline (the † of the tables)."""
-    cells = [(column, runs.by_cell.get((pair, method, block, column), [])) for column in columns]
-    return [column for column, rows in cells if rows and summaries.clears_baseline(rows) is False]
+def baselines(runs: Runs, pair: str, method: str, block: str, columns: Sequence[str]) -> dict[str, bool | None]:
+    """Whether a method clears the majority-class baseline (the † of the tables) on each column where it has a score;
+    None where no baseline is known, as of a hidden test set."""
+    cells = {column: runs.by_cell.get((pair, method, block, column), []) for column in columns}
+    return {column: summaries.clears_baseline(rows) for column, rows in cells.items() if rows}
 
 
 def ranks(runs: Runs, pair: str, method: str, task: str) -> list[float]:

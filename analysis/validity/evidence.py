@@ -18,6 +18,7 @@ class Evidence:
 
     def __init__(self, benchmark: ReportedBenchmark, runs: Runs, results: Path) -> None:
         self.benchmark, self.runs, self.results = benchmark, runs, results
+        self._known_gaps: dict[tuple[str, str, str], Gap | None] = {}
 
     def without_kd(self, pair: Pair) -> str | None:
         """The pair's method that trains the student without its teacher."""
@@ -30,7 +31,8 @@ class Evidence:
         for (pair, method, task, _), record in sorted(self.runs.students.items()):
             found.setdefault((pair, method, task), []).append(convergence.course(record))
         for (teacher, task), record in self.runs.teachers.items():
-            found[teacher, "teacher", task] = [convergence.course(record)]
+            if record["best_epoch"]:  # else it came fine-tuned, and nothing was trained here that could have converged
+                found[teacher, "teacher", task] = [convergence.course(record)]
         return found
 
     @cached_property
@@ -50,6 +52,11 @@ class Evidence:
 
     def gaps(self, pair: Pair, block: str, columns: Iterable[str]) -> list[Gap]:
         """The gap between teacher and student without KD on each column where both have scores."""
-        without = self.without_kd(pair)
-        found = [gap(self.runs, pair.name, without, block, column) for column in columns] if without else []
-        return [g for g in found if g is not None]
+        return [g for column in columns if (g := self._gap(pair, block, column)) is not None]
+
+    def _gap(self, pair: Pair, block: str, column: str) -> Gap | None:
+        """The gap on one column, measured once."""
+        key, without = (pair.name, block, column), self.without_kd(pair)
+        if key not in self._known_gaps:
+            self._known_gaps[key] = gap(self.runs, pair.name, without, block, column) if without else None
+        return self._known_gaps[key]

@@ -33,7 +33,8 @@ def failures(evidence: Evidence, measure: str, compared: Sequence[Compared]) -> 
         for question in ASKED[measure]
         for of in compared
     ]
-    return [(pair, answer) for pair, answer in answers if _fails(answer)]
+    failed = [(pair, answer) for pair, answer in answers if _fails(answer)]
+    return failed or _too_few_together(evidence, measure, compared)
 
 
 def noted(evidence: Evidence, measure: str, compared: Sequence[Compared]) -> list[tuple[Pair, Answer]]:
@@ -58,9 +59,28 @@ def counted(evidence: Evidence, measure: str, compared: Sequence[Compared]) -> t
     columns = compared[0].columns
     if "gain" not in ASKED[measure]:
         return columns
-    clear = [{g.column for g in evidence.gaps(of.pair, of.block, columns) if g.clears} for of in compared]
-    kept = tuple(column for column in columns if all(column in gaps for gaps in clear))
+    kept = _with_a_gap(evidence, compared)
     return kept if len(kept) > MOST_TASKS * len(columns) else columns
+
+
+def _with_a_gap(evidence: Evidence, compared: Sequence[Compared]) -> tuple[str, ...]:
+    """The columns on which every pair has something to gain."""
+    columns = compared[0].columns
+    clear = [{g.column for g in evidence.gaps(of.pair, of.block, columns) if g.clears} for of in compared]
+    return tuple(column for column in columns if all(column in gaps for gaps in clear))
+
+
+def _too_few_together(evidence: Evidence, measure: str, compared: Sequence[Compared]) -> list[tuple[Pair, Answer]]:
+    """The claim's failing where each of several pairs has something to gain on most columns, but not on the same."""
+    columns = compared[0].columns
+    if "gain" not in ASKED[measure] or len(compared) < 2:
+        return []
+    kept = _with_a_gap(evidence, compared)
+    if len(kept) > MOST_TASKS * len(columns):
+        return []
+    pairs = " and ".join(of.pair.title for of in compared)
+    reason = f"The teachers of {pairs} are both above the student without KD on {len(kept)} of {len(columns)} only."
+    return [(compared[0].pair, Answer("gain", False, reason, "Take teachers that are above it on the same tasks."))]
 
 
 def reasons(failed: Sequence[tuple[Pair, Answer]]) -> list[dict[str, str]]:

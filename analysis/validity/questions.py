@@ -77,12 +77,21 @@ def did_converge(evidence: Evidence, of: Compared) -> Answer:
         sentences.append("Dev does not rise beyond its noise at the end.")
         return Answer("converged", True, " ".join(sentences))
     keys: list[str] = []
+    outside = [m for m in failing if m != "teacher" and evidence.benchmark.file.external(m)]
     for method, c in failing.items():
+        if method in outside:
+            continue
         role: budget_keys.Role = "teacher" if method == "teacher" else "student"
         keys += budget_keys.more_epochs(
             evidence.benchmark, of.pair, role, of.tasks if method in rising else list(c.failing)
         )
-    return Answer("converged", False, " ".join(sentences), f"Raise {', '.join(dict.fromkeys(keys))}.")
+    remedies = [f"Raise {', '.join(dict.fromkeys(keys))}."] if keys else []
+    if outside:
+        remedies.append(
+            f"Train {_names(evidence, outside)} for longer where its rule does, with the dev score of every epoch in "
+            "the records."
+        )
+    return Answer("converged", False, " ".join(sentences), " ".join(remedies))
 
 
 def _range(groups: list[Convergence]) -> str:
@@ -106,7 +115,7 @@ def _failing_tasks(evidence: Evidence, method: str, found: Convergence) -> str:
     parts = [f"dev still rose by {c.rise:.1f} ± {c.se:.1f} points on {column_title('dev', t)}" for t, c in rising]
     blind = [column_title("dev", t) for t, c in found.failing.items() if c.unknown]
     if blind:
-        parts.append(f"a single epoch shows no course on {', '.join(blind)}")
+        parts.append(f"fewer than two epochs are recorded, which show no course, on {', '.join(blind)}")
     return f"{evidence.benchmark.title_of(method)}: {'; '.join(parts)}."
 
 
@@ -150,19 +159,23 @@ def _more_gap(evidence: Evidence, of: Compared, found: list[Gap]) -> str:
 def is_above_baseline(evidence: Evidence, of: Compared) -> Answer:
     """Whether the compared students clear the majority-class baseline, by the rule behind the † of the tables."""
     found = {
-        m: cells.below_baseline(evidence.runs, of.pair.name, m, of.block, of.columns) for m in dict.fromkeys(of.methods)
+        m: cells.baselines(evidence.runs, of.pair.name, m, of.block, of.columns) for m in dict.fromkeys(of.methods)
     }
-    below = {m: columns for m, columns in found.items() if columns}
-    total = sum((of.pair.name, m, of.block, c) in evidence.runs.by_cell for m in found for c in of.columns)
-    if not total:
+    answers = [clears for by_column in found.values() for clears in by_column.values()]
+    unknown, total = answers.count(None), len(answers) - answers.count(None)
+    if not answers:
         return Answer("baseline", None, "No score of these runs is present.")
+    if not total:
+        return Answer("baseline", None, f"The majority-class baseline of these scores is not known ({of.block}).")
+    rest = f" Of {unknown} others no baseline is known." if unknown else ""
+    below = {m: lost for m, by_column in found.items() if (lost := [c for c, v in by_column.items() if v is False])}
     if not below:
-        return Answer("baseline", True, f"All {total} cells do ({of.block}).")
+        return Answer("baseline", True, f"All {total} cells do ({of.block}).{rest}")
     listed = [f"{evidence.benchmark.title_of(m)} on {of.names(columns)}" for m, columns in below.items()]
     more = f"; and {len(listed) - MOST_NAMES} methods more" if len(listed) > MOST_NAMES else ""
     reason = (
         f"{sum(map(len, below.values()))} of {total} cells do not, by two standard errors ({of.block}): "
-        f"{'; '.join(listed[:MOST_NAMES])}{more}."
+        f"{'; '.join(listed[:MOST_NAMES])}{more}.{rest}"
     )
     if all(len(columns) <= BASELINE_SHARE * len(of.columns) for columns in below.values()):
         return Answer("baseline", True, reason)

@@ -13,7 +13,7 @@ from railkd.benchmark.schema_errors import schema_error
 from railkd.benchmark.specification import Benchmark
 from railkd.benchmark.variants import NAME, expand
 from railkd.errors import UserError, unknown
-from railkd.method_sources import source_file
+from railkd.method_sources import available, source_file
 from railkd.tasks import OUT_OF_DOMAIN, TASKS
 
 ROOT = Path(__file__).parent.parent.parent
@@ -35,6 +35,7 @@ def _check(benchmark: Benchmark) -> None:
                 source_file(benchmark.method_class(method))
             except UserError as error:
                 raise UserError(f"methods.{method}: {error}") from None
+            _check_true_name(method, benchmark.method_class(method))
     for section in ("models", "methods", "pairs"):
         _check_spelling(section, benchmark.spec[section])
     check_models(benchmark)
@@ -42,6 +43,15 @@ def _check(benchmark: Benchmark) -> None:
         _check_pair(benchmark, name)
     _check_search(benchmark)
     _check_mirror(benchmark)
+
+
+def _check_true_name(entry: str, method: str) -> None:
+    """The paper's claims and printed numbers are looked up by the names of its methods."""
+    if method != entry and entry in available():
+        raise UserError(
+            f"methods.{entry}.method: {method!r} runs under the name of another method of this suite; expected another "
+            "name for the entry"
+        )
 
 
 def _check_tasks(benchmark: Benchmark) -> None:

@@ -77,6 +77,16 @@ def test_every_two_methods_of_every_pair_are_compared_as_the_records_say(full: F
     assert [holm for _, holm in ps] == pytest.approx(list(step))
 
 
+def test_a_method_without_runs_on_a_task_is_said_to_be_compared_with_no_other(three: Folder) -> None:
+    for seed in (1, 2, 3):
+        three.path(BERT, "pkd", "rte", seed).unlink()
+    found = panel(three)
+    assert found["missing"] == {"pkd": ["rte"]} and [d["methods"] for d in found["differences"]] == [
+        ["vanilla_kd", "no_kd"]
+    ]
+    assert "PKD has no run on RTE, so it is compared with no other." in difference_tables.sentence(found)
+
+
 def test_what_is_clear_is_decided_and_what_is_not_stays_open(three: Folder) -> None:
     found = panel(three)
     verdicts = {tuple(d["methods"]): d["verdict"] for d in found["differences"]}

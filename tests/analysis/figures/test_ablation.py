@@ -26,6 +26,10 @@ from analysis.report import contents, html_page, markdown, provenance
 from analysis.report.catalogue import DRAWINGS
 from analysis.reported_benchmark import ReportedBenchmark, read
 from analysis.statistics import inference, summaries
+from analysis.statistics.differences import Difference
+from analysis.validity.decisions import Decision, decide
+from analysis.validity.evidence import Evidence
+from analysis.validity.questions import Answer
 from railkd.benchmark.variants import expand
 
 ROOT = Path(__file__).parents[3]
@@ -208,12 +212,12 @@ def test_the_figure_plots_the_effects(varied: Folder) -> None:
 
 
 @pytest.mark.parametrize(
-    ("gain", "said"), [(0.0, "(undecided; detectable: "), (0.2, "(decided: higher)"), (-0.2, "(decided: lower)")]
+    ("gain", "said"), [(0.0, "(undecided; detectable: "), (0.1, "(decided: higher)"), (-0.1, "(decided: lower)")]
 )
 def test_the_caption_says_whether_random_mapping_helps(varied: Folder, gain: float, said: str) -> None:
     noise = [[0.01, -0.01], [-0.02, 0.0], [0.01, 0.01]]
-    set_scores(varied, "rail_kd_l.skip", [[0.5, 0.6]] * 3)
-    set_scores(varied, "rail_kd_l", [[0.5 + gain + a, 0.6 + gain + b] for a, b in noise])
+    set_scores(varied, "rail_kd_l.skip", [[0.5, 0.88]] * 3)
+    set_scores(varied, "rail_kd_l", [[0.5 + gain + a, 0.88 + gain + b] for a, b in noise])
     benchmark, runs = loaded(varied)
     text = described("ablation", benchmark, runs)
     mean = f"{100 * gain:+.1f}".replace("-", "−")
@@ -276,9 +280,10 @@ def test_what_is_asked_are_the_choices_against_what_could_stand_in_their_place(v
     pair = benchmark.pairs[0]
     sides = [("", ".skip"), (".none", ".skip.none"), ("", ".last"), ("", ".random_once"), ("", ".none"), ("", ".cls")]
     for contrast, (method, other) in zip(found["rail_kd_l"], sides, strict=True):
-        expected = ablation.effect(benchmark, runs, pair, f"rail_kd_l{method}", f"rail_kd_l{other}")
-        assert contrast.effect == expected
-        assert contrast.estimate is not None and contrast.estimate.interval() == pytest.approx(contrast.effect[1:])
+        assert contrast.compared.methods == (f"rail_kd_l{method}", f"rail_kd_l{other}")
+        expected = ablation.effect(benchmark, runs, pair, *contrast.compared.methods)
+        (decision,) = decide(Evidence(benchmark, runs, runs.root), [contrast.compared])
+        assert ablation.effect_of(decision.difference) == expected
     text = " ".join(ablation_findings.findings(benchmark, runs))
     assert text.index("layer map anew help?") < text.index("learned projection help?") < text.index("pooling matter?")
 
@@ -288,26 +293,51 @@ def test_a_difference_that_is_clear_by_itself_is_not_decided_among_many(varied: 
     rng = np.random.default_rng(0)
     benchmark = read(varied.file)
     for method in ("rail_kd_l", "rail_kd_c", *benchmark.variants):
-        set_scores(varied, method, 0.7 + 0.001 * rng.standard_normal((3, 2)))
-    set_scores(varied, "rail_kd_l", [[0.710, 0.712], [0.702, 0.703], [0.715, 0.709]])
-    found = list(ablation_findings.contrasts(*loaded(varied), benchmark.pairs[0], "rail_kd_l"))
-    p = float(found[0].estimate.p_differs())  # type: ignore[union-attr]
-    assert found[0].effect[1] > 0 and p < 0.05 < 6 * p
+        set_scores(varied, method, 0.8 + 0.001 * rng.standard_normal((3, 2)))
+    set_scores(varied, "rail_kd_l", [[0.810, 0.812], [0.802, 0.803], [0.815, 0.809]])
+    asked = ablation_findings.asked(*loaded(varied))["Does drawing the layer map anew help?"]
+    found = asked[0][1].difference
+    assert found is not None and found.estimate is not None and asked[0][1].tests == len(asked) == 6
+    p = float(found.estimate.p_differs())
+    assert found.interval[0] > 0 and p < 0.05 < 6 * p
     cell = ablation_findings.page_tables(*loaded(varied))[0].sections[0][1][0][1][0]
-    assert cell.text == f"+{found[0].effect[0]:.1f}" and re.match(r"\[\+.* \(undecided; detectable", cell.after)
+    assert cell.text == f"+{found.value:.1f}" and re.match(r"\[\+.* \(undecided; detectable", cell.after)
+
+
+def test_what_was_stopped_too_early_is_not_decided(varied: Folder) -> None:
+    """Whatever its p: the figure says what the questions above it say."""
+    set_scores(varied, "rail_kd_l.skip", [[0.5, 0.8]] * 3)
+    set_scores(varied, "rail_kd_l", [[0.6, 0.9], [0.61, 0.9], [0.6, 0.91]])
+    assert "its mean map held fixed: +10" in " ".join(ablation_findings.findings(*loaded(varied)))
+
+    def stop(record: dict[str, Any]) -> None:
+        first = {**record["epochs"][0], "dev": {**record["epochs"][0]["dev"], record["shown"]: 0.2}}
+        last = {**record["epochs"][-1], "dev": {**record["epochs"][-1]["dev"], record["shown"]: 0.9}, "epoch": 2}
+        record["epochs"], record["best_epoch"] = [first, last], 2
+
+    for task in TASKS:
+        for seed in (1, 2, 3):
+            varied.edit(stop, PAIR, "rail_kd_l", task, seed)
+    text = " ".join(ablation_findings.findings(*loaded(varied)))
+    assert "its mean map held fixed: " not in text
+    assert "cannot be, because of what their runs fail above: training ended too early." in text
+    cell = ablation_findings.page_tables(*loaded(varied))[0].sections[0][1][0][1][0]
+    assert cell.text.startswith("+10") and cell.after.endswith("(not decided: training ended too early)")
 
 
 def test_verdicts() -> None:
-    estimate = inference.paired(np.array([[0.0], [1.0], [2.0]]))
+    def said(runs: list[float], p_holm: float | None = 1.0, failed: tuple[Any, ...] = ()) -> str:
+        values = np.array([[value] for value in runs])
+        difference = Difference(("cola",), float(values.mean()), inference.paired(values), False)
+        return ablation_findings.verdict(Decision(difference, failed, p_holm, 1))
 
-    def said(effect: ablation.Effect, sign: int = 0, of: Any = estimate) -> str:
-        return ablation_findings.verdict(ablation_findings.Contrast("", "", "none", effect, of), sign, 1)
-
-    assert said((1.25, -0.5, 3.0)) == "[−0.5, +3.0] (undecided; detectable: 3.3)"
-    assert said((-0.04, -0.04, -0.04)) == "(the same in every run)"
-    assert said((-2.0, -3.0, -1.0), -1) == "[−3.0, −1.0] (decided: lower)"
-    assert said((2.0, 1.0, 3.0), 1) == "[+1.0, +3.0] (decided: higher)"
-    assert said((2.0, math.nan, math.nan), of=None) == "(one run, so no interval)"
+    assert said([-0.5, 1.0, 2.0]) == "[−2.3, +4.0] (undecided; detectable: 3.1)"
+    assert said([-0.04] * 3) == "(the same in every run)"
+    assert said([-1.0, -2.0, -1.5], 0.01) == "[−2.7, −0.3] (decided: lower)"
+    assert said([1.0, 2.0, 1.5], 0.01) == "[+0.3, +2.7] (decided: higher)"
+    why = (None, Answer("converged", False, ""))
+    assert said([1.0, 2.0, 1.5], 0.01, (why,)) == "[+0.3, +2.7] (not decided: training ended too early)"
+    assert said([2.0], None) == "(one run, so no interval)"
     assert ablation.established((1.25, -0.5, 3.0)) == "no difference established"
 
 
@@ -383,12 +413,16 @@ def test_the_survey_table_places_the_named_maps(varied: Folder) -> None:
 @pytest.mark.parametrize(
     ("level", "said"),
     [
-        (0.9, "decided: better than a fixed map is"),
-        (0.1, "decided: worse than a fixed"),
+        (0.95, "decided: better than a fixed map is"),
+        (0.8, "decided: worse than a fixed"),
+        (0.6, "not decided: students do not clear the majority-class baseline"),
         (None, "no difference is decided"),
     ],
 )
 def test_the_survey_says_so(varied: Folder, level: float | None, said: str) -> None:
+    benchmark, rng = read(varied.file), np.random.default_rng(0)
+    for method in benchmark.families(benchmark.pairs[0])["rail_kd_c"]:
+        set_scores(varied, method, 0.88 + 0.01 * rng.standard_normal((3, 2)))
     benchmark, found = one_survey(varied)
     at = float(found.scores_M.mean()) / 100 if level is None else level
     set_scores(varied, "rail_kd_c", [[at, at]] * 3)
@@ -397,7 +431,8 @@ def test_the_survey_says_so(varied: Folder, level: float | None, said: str) -> N
     assert said in text and f"scores {100 * at:.1f}%" in text
     assert re.search(r"Of the 56 fixed maps \d+% score lower \(evenly spaced ", text)
     assert "the noise of a mean of 3 runs alone gives" in text
-    assert found.variance is not None and ("the map matters" in text) == (found.variance.low > 0)
+    assert found.variance is not None
+    assert ("the map matters" in text) == (found.variance.low > 0 and not found.open)
 
 
 def test_maps_that_do_not_differ_are_said_to(varied: Folder) -> None:

@@ -45,7 +45,7 @@ def test_a_row_for_each_decided_claim_and_the_counts_of_all() -> None:
 def test_where_nothing_is_decided_there_is_no_table() -> None:
     text = summary.verdicts({**CLAIMS, "claims": CLAIMS["claims"][3:], "counts": {"reproduced": 0, "not run": 1}})
     assert "Verdict" not in text and text.endswith(
-        "None of the paper's 1 claims is evaluated: this benchmark does not run what they need."
+        "None of the paper's 1 claims is evaluated: what they need is not run by this benchmark, or not yet."
     )
     text = summary.verdicts({**CLAIMS, "claims": [], "counts": {"reproduced": 0}})  # of tasks of one's own
     assert "Verdict" not in text and text.endswith("so no claim is evaluated.")

@@ -16,6 +16,7 @@ from analysis import load
 from analysis.__main__ import main
 from analysis.claims import evaluation, ledger
 from analysis.reported_benchmark import read
+from analysis.validity import judgement
 from analysis.validity.evidence import Evidence
 from analysis.validity.questions import QUESTIONS, Compared, is_tuned_alike
 
@@ -179,7 +180,29 @@ def test_one_task_alone_that_still_rises_far_beyond_noise(sound: Folder) -> None
 def test_a_single_epoch_tells_nothing(sound: Folder) -> None:
     change(sound, course([1.0]), ["pkd"], ["rte"])
     claim, _ = judged(sound)
-    assert failed(claim) == ["converged"] and "a single epoch shows no course on RTE" in claim["why"]
+    assert (
+        failed(claim) == ["converged"]
+        and "fewer than two epochs are recorded, which show no course, on RTE" in claim["why"]
+    )
+
+
+def test_a_teacher_that_came_fine_tuned_is_not_asked_whether_it_converged(sound: Folder) -> None:
+    def came(run: dict[str, Any]) -> None:
+        run["epochs"], run["best_epoch"] = [], 0
+
+    change(sound, came, ["teacher"])
+    claim, answers = judged(sound)
+    assert failed(claim) == [] and claim["verdict"] == "reproduced"
+    assert "teachers" not in answers["converged"]["reason"] and "0 of 72 student runs" in answers["converged"]["reason"]
+
+
+def test_what_another_repository_trained_is_raised_by_no_key_here(sound: Folder) -> None:
+    sound.spec["methods"]["pkd"] = {"external": True}
+    sound.save()
+    change(sound, course(RISING), ["pkd"])
+    claim, _ = judged(sound)
+    assert failed(claim) == ["converged"] and "Train PKD for longer where its rule does" in claim["why"]
+    assert "Raise" not in claim["why"]
 
 
 def lowered(run: dict[str, Any]) -> None:
@@ -235,6 +258,18 @@ def test_students_at_the_majority_class_baseline(sound: Folder) -> None:
     change(sound, raised, ["teacher", *METHODS])
     claim, answers = judged(sound)
     assert failed(claim) == [] and "PKD on QNLI" in answers["baseline"]["reason"]
+
+
+def test_of_a_baseline_that_is_not_known_nothing_is_said_to_hold(sound: Folder) -> None:
+    def hidden(run: dict[str, Any]) -> None:
+        run["baselines"] = {}
+
+    change(sound, hidden, ["teacher", *METHODS], TASKS[:1])
+    assert judged(sound)[1]["baseline"]["reason"].endswith("Of 6 others no baseline is known.")
+    change(sound, hidden, ["teacher", *METHODS])
+    claim, answers = judged(sound)
+    assert answers["baseline"]["holds"] is None and "is not known" in answers["baseline"]["reason"]
+    assert failed(claim) == []
 
 
 def test_a_collapsed_projection(sound: Folder) -> None:
@@ -362,3 +397,17 @@ def test_the_published_miniature_was_trained_to_the_end_and_decides_something() 
         assert tuning.startswith("Equal: 3 points of the search for each method on CoLA, MNLI, RTE")  # from best.json
     scores = {c["verdict"] for c in data["claims"] if c["measure"] == "score"}
     assert "contradicted" in scores and "not decided" in scores
+
+
+def test_two_pairs_that_gain_on_other_tasks_have_too_little_in_common() -> None:
+    """Each published pair has a gap on five of the eight tasks, both together on three."""
+    benchmark = read(BENCHMARK)
+    evidence = Evidence(benchmark, load.read(benchmark, REFERENCE.root), REFERENCE.root)
+    both = [
+        Compared(pair, "test", ("vanilla_kd", "rail_kd_c"), pair.tasks, {task: task for task in pair.tasks})
+        for pair in benchmark.pairs[:2]
+    ]
+    assert [judgement.failures(evidence, "score", [of]) for of in both] == [[], []]
+    assert len(judgement.counted(evidence, "score", both)) == 8
+    ((_, answer),) = judgement.failures(evidence, "score", both)
+    assert answer.question == "gain" and "on 3 of 8 only" in answer.reason

@@ -109,6 +109,7 @@ def message(path: Path) -> str:
         ("name", "..", ["name: '..' does not match"]),
         ("pairs", {"a/b": {}}, ["pairs", "'a/b' does not match"]),
         ("methods", {"..": {}}, ["methods", "'..' does not match"]),
+        ("methods.rail_kd_c", {"method": "pkd"}, ["methods.rail_kd_c.method: 'pkd' runs under the name of another"]),
         ("models", {3: {"hub": "a"}}, ["models", "the key 3 must be a string"]),
         ("data", ..., ["top level: 'data' is a required property"]),
     ],
