@@ -5,7 +5,7 @@ Both sides are read from their tables (``tables/table*.csv``), which a published
 
 import csv
 import math
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -81,9 +81,9 @@ def read(results: Path) -> dict[Key, Side]:
 def compare(results: Path, against: Path, tolerance: float = 0.0) -> list[Compared]:
     """Every cell of either folder. Means over runs are tested by Welch's test, Holm-corrected over all of them.
 
-    A cell that two tables have counts once in the correction. A difference up to ``tolerance`` (points) is none; a
-    single run, which cannot be tested, is held to it where it is given. The baselines, which follow from the data
-    alone, must be equal.
+    A cell that two tables have counts once in the correction (see ``_test``). A difference up to ``tolerance`` (points)
+    is none; a single run, which cannot be tested, is held to it where it is given. The baselines, which follow from the
+    data alone, must be equal.
     """
     left, right = read(results), read(against)
     cells: list[Compared] = []
@@ -101,14 +101,22 @@ def compare(results: Path, against: Path, tolerance: float = 0.0) -> list[Compar
         elif tolerance and ours.statistic == theirs.statistic == "mean" and ours.unit == theirs.unit != "ratio":
             cell = replace(cell, verdict="same" if abs(cell.difference) <= tolerance else "differs")
         cells.append(cell)
-    tested = {cell.key[1:]: cell.p for cell in cells if not math.isnan(cell.p)}
+    tested = {_test(cell): cell.p for cell in cells if not math.isnan(cell.p)}
     adjusted = dict(zip(tested, inference.holm(np.array(list(tested.values()))), strict=True))
     return [
         replace(cell, verdict="differs")
-        if not math.isnan(cell.p) and adjusted[cell.key[1:]] <= SIGNIFICANCE and abs(cell.difference) > tolerance
+        if not math.isnan(cell.p) and adjusted[_test(cell)] <= SIGNIFICANCE and abs(cell.difference) > tolerance
         else cell
         for cell in cells
     ]
+
+
+def _test(cell: Compared) -> Hashable:
+    """What makes two tables' cells one test: the same place in a table, and the same numbers on both sides.
+
+    The averages of two tables share a place, but each is over its table's columns: without STS-B in Table 4.
+    """
+    return cell.key[1:], cell.ours, cell.theirs
 
 
 def agree(cells: Iterable[Compared]) -> bool:
@@ -149,7 +157,7 @@ def counts(cells: list[Compared]) -> dict[Verdict, int]:
 
 def rule(cells: list[Compared], tolerance: float) -> str:
     """How a difference was judged, as a sentence."""
-    tested = len({cell.key[1:] for cell in cells if not math.isnan(cell.p)})
+    tested = len({_test(cell) for cell in cells if not math.isnan(cell.p)})
     text = (
         f"{tested:,} means over seeds tested by Welch's test, Holm-corrected together at {100 * SIGNIFICANCE:.0f} %. "
         "With few seeds only large differences are found: “same” means that none was shown, not that there is none."

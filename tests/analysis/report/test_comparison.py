@@ -50,6 +50,26 @@ def test_a_real_difference_is_named(small: Folder, other: Path, capsys: pytest.C
     assert run(small, other, "--tolerance", "99") == 0
 
 
+def test_averages_of_two_tables_are_two_tests(small: Folder, tmp_path: Path) -> None:
+    """Table 4 leaves STS-B out, so that only Table 2's average differs; CoLA, which both have, is one test."""
+    small.spec["data"].update(tasks=["cola", "stsb"], out_of_domain=[])
+    small.spec["pairs"][BERT]["tables"] = [2, 4]
+    small.save()
+    small.fill()
+    assert main(["tables", str(small.file), "--results", str(small.results)]) == 0
+    shutil.copytree(small.results, tmp_path / "other")
+    for seed in (1, 2, 3):
+        small.edit(lambda r: r["scores"]["dev"].update(pearson_spearman=0.2), BERT, "pkd", "stsb", seed)
+        small.edit(lambda r: r["scores"]["test"].update(pearson_spearman=0.2), BERT, "pkd", "stsb", seed)
+    assert run(small, tmp_path / "other") == 2
+    cells = {c.key: c for c in comparison.compare(small.results, tmp_path / "other")}
+    assert cells[2, BERT, "test", "pkd", "avg"].p < 0.001
+    assert cells[2, BERT, "test", "pkd", "avg"].verdict == "differs"
+    assert cells[4, BERT, "test", "pkd", "avg"].verdict == cells[4, BERT, "test", "pkd", "cola"].verdict == "same"
+    # two students: Table 2 has three columns in two blocks, and Table 4 adds the average without STS-B
+    assert comparison.rule(list(cells.values()), 0).startswith("14 means over seeds")
+
+
 def test_single_runs_agree_only_within_a_tolerance(
     small: Folder, other: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
