@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from analysis import leaderboard
-from analysis.reported_benchmark import ROOT, ReportedBenchmark
+from analysis.reported_benchmark import ROOT, TEACHER_SEED, ReportedBenchmark
 from railkd.benchmark.paths import Layout
 from railkd.benchmark.specification import Cell
 from railkd.errors import UserError
@@ -228,7 +228,7 @@ def _scores(
                 "block": split if split in own else "ood",
                 "column": task if split in own else split,
                 "task": task,
-                "seed": record["seed"],
+                "seed": TEACHER_SEED if method == "teacher" else record["seed"],
                 "metric": metric,
                 "score": float(score),
                 "accuracy": scores.get("accuracy"),

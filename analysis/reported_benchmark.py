@@ -16,6 +16,7 @@ from railkd.tasks import OUT_OF_DOMAIN, TASKS, Task
 ROOT = Path(__file__).parent.parent
 TABLES = (1, 2, 3, 4, 5, 6)
 FIGURES = ("figure2", "figure3", "ablation", "layer_maps", "budget")
+TEACHER_SEED = 0  # of every score of a teacher: it has one run a task, whatever its own seed, and a table one row of it
 PAPER_ORDER = ("no_kd", "vanilla_kd", "pkd", "alp_kd", "rail_kd_l", "rail_kd_c")
 METRICS = {
     "matthews": "Matthews correlation",

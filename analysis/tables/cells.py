@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Literal
 
+import numpy as np
 import pandas as pd
 
 from analysis.load import Runs
@@ -162,13 +163,20 @@ def absent(pair: Pair, block: str, row: str, column: str, what: str) -> TableCel
 
 
 def _average(cells: list[TableCell], scores: pd.DataFrame, expected: int) -> TableCell:
+    """The mean of a row: over its columns within each run, then over the runs; missing unless every run has them all.
+
+    scores: (runs × tasks).
+    """
     first = cells[0]
     average = TableCell(first.pair, first.block, first.row, "avg", "missing", n_expected=expected)
     if any(cell.status == "undefined" for cell in cells):
         return replace(average, status="undefined", n_expected=0)  # a mean of other tasks compares with no other row
     if any(cell.status != "complete" for cell in cells):
         return average
-    mean, sd = summaries.mean_sd(scores[[cell.column for cell in cells]].mean(axis=1).to_numpy())
+    by_run = scores[[cell.column for cell in cells]].to_numpy(dtype=float).mean(axis=1)
+    if np.isnan(by_run).any():  # every column is complete, but with other runs
+        return average
+    mean, sd = summaries.mean_sd(by_run)
     baseline = sum(cell.baseline for cell in cells) / len(cells)
     return replace(
         average, status="complete", value=100 * mean, mean=100 * mean, sd=100 * sd, n=len(scores), baseline=baseline

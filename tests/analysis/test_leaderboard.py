@@ -50,6 +50,14 @@ def test_returned_scores_fill_the_test_block(small: Folder, hidden: Callable[[st
     assert {key: row["value"] for key, row in cells(small, 2).items()} == dev
 
 
+def test_a_teacher_has_one_row_of_scores_whatever_seeds_its_lines_name(
+    small: Folder, hidden: Callable[[str], int]
+) -> None:
+    assert hidden(f"{HEAD}{BERT},teacher,1,cola,60\n{BERT},teacher,2,mnli,20\n") == 0
+    average = cells(small, 2)[BERT, "test", "teacher", "avg"]
+    assert (average["value"], average["n"], average["sd"]) == ("40.0", "1", "")
+
+
 def test_methods_are_compared_on_dev_until_two_have_returned_scores(
     small: Folder, hidden: Callable[[str], int]
 ) -> None:
@@ -72,6 +80,10 @@ def test_methods_are_compared_on_dev_until_two_have_returned_scores(
         (
             f"{BERT},pkd,1,cola,50\n{BERT},pkd,1,cola,51",
             "line 3: bert12-distilbert6, pkd, 1, cola is already on line 2",
+        ),
+        (
+            f"{BERT},teacher,1,cola,50\n{BERT},teacher,2,cola,51",
+            "line 3: bert12-distilbert6, teacher, cola is already on line 2; a teacher has one run a task",
         ),
     ],
 )

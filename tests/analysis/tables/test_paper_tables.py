@@ -9,6 +9,9 @@ import statistics
 import pytest
 from made_records import BERT, GLUE, LARGE, OOD, REFERENCE, ROBERTA, Folder, cells, markdown, run_all, scores
 
+from analysis.load import read as load
+from analysis.reported_benchmark import read
+from analysis.tables.cells import score_cells
 from railkd.tasks import TASKS
 
 
@@ -165,6 +168,24 @@ def test_missing_runs_are_named_and_not_averaged_over(folder: Folder) -> None:
     assert "- ‡ fewer runs than planned" in text
     assert cells(folder, 6)[BERT, "ood", "teacher", "scitail"]["status"] == "missing"
     assert cells(folder, 5)[BERT, "dev", "ckd", "avg"]["status"] == "missing"
+
+
+def test_teachers_of_several_seeds_are_one_row(small: Folder) -> None:
+    """As after a change of ``teacher_seed``, when some teachers are trained again and some are not yet."""
+    small.edit(lambda r: r.update(seed=2), BERT, "teacher", "mnli")
+    run_all(small, 2)
+    average = cells(small, 2)[BERT, "dev", "teacher", "avg"]
+    both = [value for task in ("cola", "mnli") for value in scores(small, BERT, "teacher", task, "dev")]
+    assert float(average["value"]) == pytest.approx(statistics.mean(both))
+    assert (average["n"], average["sd"]) == ("1", "")
+
+
+def test_an_average_is_not_taken_over_half_a_run(small: Folder) -> None:
+    benchmark = read(small.file)
+    runs = load(benchmark, small.results)
+    runs.scores.loc[(runs.scores["method"] == "pkd") & (runs.scores["column"] == "mnli"), "seed"] += 1
+    row, _ = score_cells(benchmark, runs, benchmark.pairs[0], "dev", "pkd", ["cola", "mnli"])
+    assert [cell.status for cell in row] == ["complete", "complete", "missing"]
 
 
 def test_no_runs_at_all_still_gives_every_table(folder: Folder) -> None:
