@@ -102,6 +102,16 @@ def splits(benchmark: ReportedBenchmark, blocks: Sequence[str]) -> str:
     return " ".join(sentences)
 
 
+def partial_test(partial: bool) -> list[str]:
+    """A note on test scores that do not cover what dev scores do; none where they do."""
+    if not partial:
+        return []
+    return [
+        "Test scores are partial: methods are compared on DEV until leaderboard.csv has a test score of every method "
+        "on each task that it has dev scores on."
+    ]
+
+
 def training_sizes(benchmark: ReportedBenchmark, runs: Runs, tasks: Iterable[str]) -> str:
     """How many examples each task was trained on, from the records, else from the benchmark file."""
     sizes: dict[str, set[int]] = {}

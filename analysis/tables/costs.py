@@ -17,6 +17,7 @@ from analysis.tables.paper_tables import (
     compared_block,
     paper_setting,
     paper_values,
+    partial_test,
     prefix,
     score_rows,
     titles_of,
@@ -178,7 +179,9 @@ def against_codir(benchmark: ReportedBenchmark, runs: Runs, timed: dict[str, Any
     if timed is None and any("codir" not in pair.methods for pair in pairs):
         notes.append("Speedup is relative to CoDIR and missing where CoDIR is not run.")
     heads = [COSTS[c] for c in (["speedup"] if timed is None else speed.COLUMNS)]
-    which = "TEST" if block == "test" else "DEV (no labelled test set, so the paper's test scores are not shown)"
+    partial = partial_test(benchmark, runs)
+    why = "test scores are partial" if partial else "no labelled test set"
+    which = "TEST" if block == "test" else f"DEV ({why}, so the paper's test scores are not shown)"
     table = Table(
         4,
         caption(
@@ -197,7 +200,8 @@ def against_codir(benchmark: ReportedBenchmark, runs: Runs, timed: dict[str, Any
         sections,
         [],
     )
-    return replace(table, notes=[*captions.notes(benchmark, table.cells, missing, titles_of(benchmark)), *notes])
+    notes = [*captions.notes(benchmark, table.cells, missing, titles_of(benchmark)), *notes]
+    return replace(table, notes=[*notes, *captions.partial_test(partial)])
 
 
 def _speedup(

@@ -121,18 +121,22 @@ def has_test(benchmark: ReportedBenchmark, runs: Runs) -> bool:
     )
 
 
-def compared_block(benchmark: ReportedBenchmark, runs: Runs) -> str:
-    """The split that methods are compared on: test where it has labels, because dev chose the epoch of each run.
+def partial_test(benchmark: ReportedBenchmark, runs: Runs) -> bool:
+    """Whether the GLUE server has scored some methods, but not every method on each task that it has dev scores on."""
+    if benchmark.test != "hidden" or not has_test(benchmark, runs):
+        return False
+    dev = {(pair, method, task) for pair, method, block, task in runs.by_cell if block == "dev" and method != "teacher"}
+    return any((pair, method, "test", task) not in runs.by_cell for pair, method, task in dev)
 
-    Where GLUE hides them, not before the server has scored two methods of a pair.
+
+def compared_block(benchmark: ReportedBenchmark, runs: Runs) -> str:
+    """The split that methods are compared on, the same for every pair of the benchmark.
+
+    It is test where tables have a TEST block, because dev chose the epoch of each run. Where GLUE hides the labels, it
+    is dev until the server has scored every method on each task that it has dev scores on: a few test scores would put
+    the few differences between them in the place of all the others.
     """
-    if benchmark.test == "hidden":
-        methods: dict[str, set[str]] = {}
-        for (pair, method, block, _), scored in runs.by_cell.items():
-            if block == "test" and method != "teacher" and scored:
-                methods.setdefault(pair, set()).add(method)
-        return "test" if any(len(names) > 1 for names in methods.values()) else "dev"
-    return "test" if has_test(benchmark, runs) else "dev"
+    return "test" if has_test(benchmark, runs) and not partial_test(benchmark, runs) else "dev"
 
 
 def glue(benchmark: ReportedBenchmark, runs: Runs, number: int) -> Table:
@@ -171,7 +175,8 @@ def glue(benchmark: ReportedBenchmark, runs: Runs, number: int) -> Table:
         sections,
         [],
     )
-    return replace(table, notes=captions.notes(benchmark, table.cells, missing, titles_of(benchmark)))
+    notes = captions.notes(benchmark, table.cells, missing, titles_of(benchmark))
+    return replace(table, notes=[*notes, *captions.partial_test(partial_test(benchmark, runs))])
 
 
 def spread(benchmark: ReportedBenchmark, runs: Runs) -> Table:

@@ -58,14 +58,22 @@ def test_a_teacher_has_one_row_of_scores_whatever_seeds_its_lines_name(
     assert (average["value"], average["n"], average["sd"]) == ("40.0", "1", "")
 
 
-def test_methods_are_compared_on_dev_until_two_have_returned_scores(
+def test_methods_are_compared_on_dev_until_every_one_has_test_scores(
     small: Folder, hidden: Callable[[str], int]
 ) -> None:
+    """Two methods with a test score on one task would leave one difference in the place of all."""
+    small.spec["pairs"][BERT]["tables"] = [2, 4]
+    small.save()
     benchmark, text = read(small.file), f"{HEAD}{BERT},teacher,1,cola,60\n"
-    for method, block in (("pkd", "dev"), ("no_kd", "test")):
-        text += f"{BERT},{method},1,cola,50\n"
+    note, why = "Test scores are partial: methods are compared on DEV", "DEV (test scores are partial, so"
+    lines = [(method, task) for task in ("cola", "mnli") for method in ("pkd", "no_kd")]
+    for method, task in lines:
+        text += f"{BERT},{method},1,{task},50\n"
         assert hidden(text) == 0
-        assert compared_block(benchmark, load(benchmark, small.results)) == block
+        last = (method, task) == lines[-1]
+        assert compared_block(benchmark, load(benchmark, small.results)) == ("test" if last else "dev")
+        assert (note in markdown(small, 2), note in markdown(small, 4), why in markdown(small, 4)) == (not last,) * 3
+    assert markdown(small, 4).startswith("**Table 4.** TEST scores")
 
 
 @pytest.mark.parametrize(
