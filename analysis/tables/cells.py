@@ -154,7 +154,8 @@ def score_cells(
                 clears_baseline=clears,
             )
         cells.append(cell)
-    return [*cells, _average([c for c in cells if c.status != "absent"], scores, expected)], missing
+    average = TableCell(pair.name, block, method, "avg", "missing", n_expected=expected)
+    return [*cells, _average(average, [c for c in cells if c.status != "absent"], scores)], missing
 
 
 def absent(pair: Pair, block: str, row: str, column: str, what: str) -> TableCell:
@@ -162,13 +163,13 @@ def absent(pair: Pair, block: str, row: str, column: str, what: str) -> TableCel
     return TableCell(pair.name, block, row, column, "absent", text=what)
 
 
-def _average(cells: list[TableCell], scores: pd.DataFrame, expected: int) -> TableCell:
-    """The mean of a row: over its columns within each run, then over the runs; missing unless every run has them all.
+def _average(average: TableCell, cells: list[TableCell], scores: pd.DataFrame) -> TableCell:
+    """The mean of a row's ``cells``: over them within each run, then over the runs; missing unless every run has all.
 
-    scores: (runs × tasks).
+    ``average`` is the cell to be filled. scores: (runs × tasks).
     """
-    first = cells[0]
-    average = TableCell(first.pair, first.block, first.row, "avg", "missing", n_expected=expected)
+    if not cells:
+        return replace(average, status="absent", text=column_title(average.block, "avg"))
     if any(cell.status == "undefined" for cell in cells):
         return replace(average, status="undefined", n_expected=0)  # a mean of other tasks compares with no other row
     if any(cell.status != "complete" for cell in cells):
@@ -199,7 +200,9 @@ def baseline_cells(
         cells.append(cell)
     average = TableCell(pair.name, block, BASELINE, "avg", "missing", spread=False)
     own = [cell for cell in cells if cell.status != "absent"]
-    if all(cell.status == "complete" for cell in own):
+    if not own:
+        average = absent(pair, block, BASELINE, "avg", column_title(block, "avg"))
+    elif all(cell.status == "complete" for cell in own):
         value = sum(cell.value for cell in own) / len(own)
         average = replace(average, status="complete", value=value, mean=value)
     return [*cells, average]

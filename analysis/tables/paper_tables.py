@@ -190,15 +190,15 @@ def spread(benchmark: ReportedBenchmark, runs: Runs) -> Table:
     for pair in pairs:
         rows = []
         for method in pair.rows(first):
-            cells, lacking = score_cells(benchmark, runs, pair, "dev", method, tasks)
+            scored, lacking = score_cells(benchmark, runs, pair, "dev", method, tasks)
             missing.append((prefix(pairs, pair) + benchmark.title_of(method), lacking))
-            cells = [_spread_cell(c) for c in cells[:-1]]
+            cells = [_spread_cell(c) for c in scored[:-1]]
             known = [c.value for c in cells if c.status == "complete" and not math.isnan(c.value)]
             average = TableCell(pair.name, "dev", method, "avg", "missing", "mean of sd", n_expected=n, spread=False)
             if known and len(known) == sum(c.status != "absent" for c in cells):
                 average = replace(average, status="complete", value=sum(known) / len(known), n=n)
-            elif any(c.status == "undefined" for c in cells):
-                average = replace(average, status="undefined")
+            elif scored[-1].status in ("undefined", "absent"):
+                average = replace(average, status=scored[-1].status, text=scored[-1].text)
             row = [replace(c, decimals=2, unit="percentage points") for c in (*cells, average)]
             rows.append((benchmark.title_of(method), with_paper([row], values)[0]))
         sections.append(Section(prefix(pairs, pair).removesuffix(": "), rows))

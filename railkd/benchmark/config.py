@@ -119,6 +119,11 @@ def _check_pair(benchmark: Benchmark, name: str) -> None:
     for task in tasks:
         if task not in benchmark.tasks:
             raise unknown("task", task, benchmark.tasks, f"{where}.tasks")
+    if 4 in pair.get("tables", []) and set(tasks) == {"stsb"}:
+        raise UserError(
+            f"{where}.tables names 4, but Table 4 leaves out STS-B, its only task; expected another task beside it, or "
+            "tables without 4"
+        )
     if 6 in pair.get("tables", []) and not any(map(benchmark.out_of_domain, tasks)):
         raise UserError(
             f"{where}.tables names 6, but data.out_of_domain has no set for its tasks; expected MNLI with scitail, QQP "

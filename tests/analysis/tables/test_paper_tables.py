@@ -11,7 +11,7 @@ from made_records import BERT, GLUE, LARGE, OOD, REFERENCE, ROBERTA, Folder, cel
 
 from analysis.load import read as load
 from analysis.reported_benchmark import read
-from analysis.tables.cells import score_cells
+from analysis.tables.cells import baseline_cells, score_cells
 from railkd.tasks import TASKS
 
 
@@ -275,3 +275,18 @@ def test_a_pair_with_few_tasks_has_few_columns(folder: Folder) -> None:
     assert float(found[BERT, "dev", "pkd", "avg"]["value"]) == pytest.approx(statistics.mean(both))
     assert "not part of this benchmark: MRPC with bert12 → distilbert6" in markdown(folder, 5)
     assert not (folder.results / "tables" / "table6.csv").exists()
+
+
+def test_a_pair_with_no_column_of_a_table_has_dashes(folder: Folder) -> None:
+    """Table 5 shows the three smallest tasks that any pair has; a pair may have none of them."""
+    for pair, tasks in ((BERT, ["rte"]), (LARGE, ["sst2"])):
+        folder.spec["pairs"][pair].update(tasks=tasks, tables=[5])
+    run_all(folder, 5)
+    found = cells(folder, 5)
+    assert {found[LARGE, "dev", "pkd", c]["status"] for c in ("rte", "avg")} == {"absent"}
+    assert found[BERT, "dev", "pkd", "avg"]["status"] == "complete"
+    assert "- – not part of this benchmark: RTE, Avg. with roberta24 → distilroberta6." in markdown(folder, 5)
+    benchmark = read(folder.file)
+    runs, large = load(benchmark, folder.results), benchmark.pairs[1]
+    baselines = baseline_cells(benchmark, runs, large, "dev", ["rte"])
+    assert [cell.status for cell in baselines] == ["absent", "absent"]

@@ -123,6 +123,14 @@ def test_one_line_names_file_and_key(make_spec: Any, tmp_path: Path, key: str, v
         assert part in text, text
 
 
+def test_table_4_needs_another_task_than_stsb(make_spec: Any, tmp_path: Path) -> None:
+    path, pair = tmp_path / "bad.yaml", {"data.tasks": ["sst2", "stsb"], "pairs.p.tasks": ["stsb"]}
+    path.write_text(yaml.safe_dump(make_spec({**pair, "pairs.p.tables": [2, 4]})))
+    assert message(path).startswith(f"{path}: pairs.p.tables names 4, but Table 4 leaves out STS-B, its only task; ")
+    path.write_text(yaml.safe_dump(make_spec({**pair, "pairs.p.tables": [2]})))
+    assert config.load(path).pair_tasks("p") == ["stsb"]
+
+
 @pytest.mark.parametrize(
     "content, expected",
     [
