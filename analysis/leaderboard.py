@@ -66,7 +66,14 @@ def _row(benchmark: ReportedBenchmark, line: dict[str, str | None], place: str) 
     if given["pair"] not in pairs:
         raise UserError(f"{place}: pair '{given['pair']}', expected one of {', '.join(pairs)}")
     pair = pairs[given["pair"]]
-    for key, known in (("method", ("teacher", *pair.methods)), ("task", pair.tasks)):
+    own = [task for task in pair.tasks if benchmark.task(task).own]
+    scored = [task for task in pair.tasks if task not in own]
+    if given["task"] in own:
+        raise UserError(
+            f"{place}: task '{given['task']}' is one of your own, and only GLUE's tasks have a leaderboard; expected "
+            + (f"one of {', '.join(scored)}" if scored else "no line, because this pair has no task of GLUE's")
+        )
+    for key, known in (("method", ("teacher", *pair.methods)), ("task", scored)):
         if given[key] not in known:
             raise UserError(f"{place}: {key} '{given[key]}', expected one of {', '.join(known)}")
     seeds = [str(seed) for seed in benchmark.seeds]

@@ -102,6 +102,23 @@ def test_a_line_that_fits_no_run(
     assert f"leaderboard.csv: {expected}" in capsys.readouterr().err
 
 
+def test_a_task_of_ones_own_has_no_leaderboard(
+    small: Folder, hidden: Callable[[str], int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    reviews = {"files": "reviews.csv", "text": "review", "labels": ["bad", "good"]}
+    small.spec["data"]["tasks"] = {"cola": None, "mnli": None, "reviews": reviews}
+    small.save()
+    for task, expected in (
+        (
+            "reviews",
+            "task 'reviews' is one of your own, and only GLUE's tasks have a leaderboard; expected one of cola, ",
+        ),
+        ("wnli", "task 'wnli', expected one of cola, mnli\n"),
+    ):
+        assert hidden(f"{HEAD}{BERT},pkd,1,{task},50\n") == 1
+        assert f"leaderboard.csv: line 2: {expected}" in capsys.readouterr().err
+
+
 def test_other_columns_or_labelled_test_sets(
     small: Folder, hidden: Callable[[str], int], capsys: pytest.CaptureFixture[str]
 ) -> None:
