@@ -79,12 +79,6 @@ def _row(benchmark: ReportedBenchmark, line: dict[str, str | None], place: str) 
     seeds = [str(seed) for seed in benchmark.seeds]
     if given["method"] != "teacher" and given["seed"] not in seeds:
         raise UserError(f"{place}: seed '{given['seed']}', expected one of {', '.join(seeds)}")
-    try:
-        score = float(given["score"])
-    except ValueError:
-        score = float("nan")
-    if not -100 <= score <= 100:
-        raise UserError(f"{place}: score '{given['score']}', expected a number in percent, such as 71.3")
     task = TASKS[given["task"]]
     return {
         "pair": pair.name,
@@ -94,9 +88,33 @@ def _row(benchmark: ReportedBenchmark, line: dict[str, str | None], place: str) 
         "task": task.name,
         "seed": TEACHER_SEED if given["method"] == "teacher" else int(given["seed"]),
         "metric": task.shown,
-        "score": score / 100,
+        "score": _score(given["score"], task.shown, place) / 100,
         "accuracy": None,
         # the best constant class is as hidden as the labels
         "baseline": None if task.shown in ("accuracy", "f1") else 0.0,
         "examples": GLUE_TEST_ROWS[task.name],
     }
+
+
+def _score(text: str, metric: str, place: str) -> float:
+    """A score in percent. Raises UserError for a text that is no such number, or one that is plainly a fraction."""
+    try:
+        score = float(text)
+    except ValueError:
+        score = float("nan")
+    if not -100 <= score <= 100:
+        raise UserError(f"{place}: score '{text}', expected a number in percent, such as 71.3")
+    if _is_fraction(score, text, metric):
+        raise UserError(f"{place}: score '{text}' is a fraction, expected a number in percent, such as {100 * score:g}")
+    return score
+
+
+def _is_fraction(score: float, text: str, metric: str) -> bool:
+    """Whether a score cannot be in percent.
+
+    No classifier is right on at most one text in a hundred. F1 and correlations can be as low as that, but then the
+    server prints one decimal, and the mean of STS-B's two correlations has two.
+    """
+    if metric == "accuracy":
+        return 0 < abs(score) <= 1
+    return 0 < abs(score) < 1 and len(text.partition(".")[2].rstrip("0")) > 2

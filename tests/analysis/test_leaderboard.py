@@ -84,6 +84,10 @@ def test_methods_are_compared_on_dev_until_every_one_has_test_scores(
         (f"{BERT},pkd,1,wnli,50", "line 2: task 'wnli', expected one of cola, mnli"),
         (f"{BERT},pkd,9,cola,50", "line 2: seed '9', expected one of 1, 2, 3"),
         (f"{BERT},pkd,1,cola,high", "line 2: score 'high', expected a number in percent"),
+        (f"{BERT},pkd,1,mnli,71\n{BERT},pkd,2,mnli,0.70", "line 3: score '0.70' is a fraction, expected a number in"),
+        (f"{BERT},pkd,1,mnli,1.0", "line 2: score '1.0' is a fraction, expected a number in percent, such as 100"),
+        (f"{BERT},pkd,1,cola,0.523", "line 2: score '0.523' is a fraction, expected a number in percent, such as 52.3"),
+        (f"{BERT},pkd,1,cola,-0.523", "line 2: score '-0.523' is a fraction"),
         (f"{BERT},pkd,1,cola,", "line 2: score '', expected a number in percent"),
         (
             f"{BERT},pkd,1,cola,50\n{BERT},pkd,1,cola,51",
@@ -100,6 +104,15 @@ def test_a_line_that_fits_no_run(
 ) -> None:
     assert hidden(f"{HEAD}{line}\n") == 1
     assert f"leaderboard.csv: {expected}" in capsys.readouterr().err
+
+
+def test_a_low_score_in_percent_is_no_fraction(small: Folder, hidden: Callable[[str], int]) -> None:
+    """A student that has learned nothing has a Matthews correlation near 0."""
+    for lines in (("cola,0.6", "cola,-0.57", "cola,0.600"), ("mnli,0", "mnli,32.5", "mnli,1.1")):
+        text = "".join(f"{BERT},pkd,{seed},{line}\n" for seed, line in enumerate(lines, 1))
+        assert hidden(HEAD + text) == 0
+        found = cells(small, 2)[BERT, "test", "pkd", lines[0].partition(",")[0]]
+        assert float(found["value"]) == pytest.approx(sum(float(line.partition(",")[2]) for line in lines) / 3)
 
 
 def test_a_task_of_ones_own_has_no_leaderboard(
