@@ -17,6 +17,7 @@ ROOT = Path(__file__).parent.parent
 TABLES = (1, 2, 3, 4, 5, 6)
 FIGURES = ("figure2", "figure3", "ablation", "layer_maps", "budget")
 TEACHER_SEED = 0  # of every score of a teacher: it has one run a task, whatever its own seed, and a table one row of it
+WITHOUT_KD = "no_kd"  # the method file of a student that is trained without its teacher
 PAPER_ORDER = ("no_kd", "vanilla_kd", "pkd", "alp_kd", "rail_kd_l", "rail_kd_c")
 METRICS = {
     "matthews": "Matthews correlation",
@@ -118,6 +119,10 @@ class ReportedBenchmark:
     def base(self, method: str) -> str:
         """The method file behind a name of the benchmark file: ``pkd_last: {method: pkd}`` -> ``pkd``."""
         return str(self.methods.get(method, {}).get("method", method))
+
+    def without_kd(self, pair: Pair) -> str | None:
+        """The pair's method that trains the student without its teacher, the first of several; None for no such one."""
+        return next((method for method in pair.methods if self.base(method) == WITHOUT_KD), None)
 
     def title_of(self, method: str) -> str:
         """The row title of a method; a variant's is its entry's with what differs."""

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from analysis.load import Runs, paper_table
-from analysis.reported_benchmark import Pair, ReportedBenchmark
+from analysis.reported_benchmark import WITHOUT_KD, Pair, ReportedBenchmark
 from analysis.tables import captions, speed
 from analysis.tables.cells import BASELINE, COSTS, Section, Table, TableCell, column_title
 from analysis.tables.paper_tables import (
@@ -92,36 +92,23 @@ def characteristics(benchmark: ReportedBenchmark, runs: Runs) -> Table:
     """Table 1: the paper's facts on each method, and its cost per training step relative to none."""
     pairs = benchmark.drawn_from(1)
     printed = paper_table(1).set_index("method")
-    used = list(dict.fromkeys(method for pair in pairs for method in pair.rows()))
-    order = [*printed.index, *(m for m in used if m not in printed.index and m != "no_kd")]
     titles, rows, missing, notes = titles_of(benchmark), [], [], []
-    for method in order:
+    for method in _rows_of_characteristics(benchmark, pairs, printed):
         stated = {key: _stated(benchmark, printed, method, key) for key in FACTS}
         row = [TableCell("", "facts", method, k, "text", "text", "", text=text or "–") for k, text in stated.items()]
         for pair in pairs:
-            cell = TableCell(pair.name, "cost", method, "step_seconds", "missing", "median", "ratio", decimals=2)
-            if method not in pair.methods:
-                row.append(replace(cell, status="absent", text=titles[method]))
-                continue
-            tasks = [t for t in pair.tasks if not benchmark.undefined(method, t)]
-            own, none = (
-                lambda task, p=pair.name, m=m: runs.costs(p, m, task, "step_seconds") for m in (method, "no_kd")
-            )
-            by_task, unmeasured, mixed = ratios(tasks, own, none, median)
-            if by_task:
-                values = list(by_task.values())
-                cell = replace(cell, value=median(values), low=min(values), high=max(values), n=len(values))
-                cell = replace(cell, n_expected=len(tasks), status="partial" if unmeasured or mixed else "complete")
+            cell, unmeasured, mixed = _step_cost(benchmark, runs, pair, method, titles)
             row.append(cell)
             where = prefix(pairs, pair) + titles[method]
             missing.append((where, [column_title("dev", t) for t in unmeasured]))
             notes += _mixed_note(where, mixed)
         rows.append((titles[method], row))
+    units = dict.fromkeys(titles[m] for pair in pairs if (m := benchmark.without_kd(pair)))
     text = caption(
         "Characteristics of the methods as the paper states them, or this suite where the paper has no row (n, m: "
         "layers of teacher and student; K: negative samples), and the cost of a training step relative to "
-        f"{titles['no_kd']} on {benchmark.title}: median over tasks of the ratio of median step times, with the least "
-        "and the greatest task in brackets.",
+        f"{' or '.join(units) or titles[WITHOUT_KD]} on {benchmark.title}: median over tasks of the ratio of median "
+        "step times, with the least and the greatest task in brackets.",
         captions.synthetic(benchmark, runs),
         captions.outdated(runs),
         measured(runs, pairs, benchmark, "step_seconds"),
@@ -129,7 +116,41 @@ def characteristics(benchmark: ReportedBenchmark, runs: Runs) -> Table:
     head = ["Layer mapping", "Complexity", "Limitation", *(f"{COSTS['step_seconds']}, {pair.title}" for pair in pairs)]
     table = Table(1, text, head, [Section("", rows)], [])
     legend = captions.notes(benchmark, table.cells, missing, titles, planned="tasks")
-    return replace(table, notes=[*legend, *notes])
+    undefined = dict.fromkeys(f"– {cell.text}." for cell in table.cells if cell.status == "undefined")
+    return replace(table, notes=[*legend, *undefined, *notes])
+
+
+def _rows_of_characteristics(benchmark: ReportedBenchmark, pairs: list[Pair], printed: pd.DataFrame) -> list[str]:
+    """The paper's rows, then the pairs' other methods; of those without KD none that is its pair's unit."""
+    compared = [m for pair in pairs for m in pair.rows() if m != benchmark.without_kd(pair)]
+    return list(dict.fromkeys([*printed.index, *compared]))
+
+
+def _step_cost(
+    benchmark: ReportedBenchmark, runs: Runs, pair: Pair, method: str, titles: dict[str, str]
+) -> tuple[TableCell, list[str], list[str]]:
+    """A method's cost per step relative to its pair's method without KD; tasks without it; tasks of several devices."""
+    cell = TableCell(pair.name, "cost", method, "step_seconds", "missing", "median", "ratio", decimals=2)
+    if method not in pair.methods:
+        return replace(cell, status="absent", text=titles[method]), [], []
+    without = benchmark.without_kd(pair)
+    if without is None:
+        why = f"{pair.title} has no method without KD that a cost could be relative to"
+        return replace(cell, status="undefined", text=why), [], []
+    tasks = [t for t in pair.tasks if not benchmark.undefined(method, t)]
+    if not tasks:
+        why = f"{titles[method]} is undefined for every task of {pair.title}"
+        return replace(cell, status="undefined", text=why), [], []
+
+    def costs(of: str) -> Callable[[str], Costs]:
+        return lambda task: runs.costs(pair.name, of, task, "step_seconds")
+
+    by_task, unmeasured, mixed = ratios(tasks, costs(method), costs(without), median)
+    if by_task:
+        values = list(by_task.values())
+        cell = replace(cell, value=median(values), low=min(values), high=max(values), n=len(values))
+        cell = replace(cell, n_expected=len(tasks), status="partial" if unmeasured or mixed else "complete")
+    return cell, unmeasured, mixed
 
 
 def _stated(benchmark: ReportedBenchmark, printed: pd.DataFrame, method: str, key: str) -> str:
@@ -165,14 +186,14 @@ def against_codir(benchmark: ReportedBenchmark, runs: Runs, timed: dict[str, Any
         missing += [(prefix(pairs, pair) + title, columns_of) for title, columns_of in lacking]
         extended = []
         for title, row in rows:
+            stated = paper.get((row[0].row, "speedup"), math.nan)
             if timed is not None:
-                own, what = speed.cells(timed, pair, row[0].row, paper.get((row[0].row, "speedup"), math.nan))
+                own, what = speed.cells(timed, benchmark, pair, row[0].row, stated)
                 extended.append((title, [*row, *own]))
                 missing.append((prefix(pairs, pair) + title, what))
                 continue
             cell, what, mixed = _speedup(benchmark, runs, pair, row[0].row, [t for t in columns if t in pair.tasks])
-            cell = replace(cell, paper=paper.get((cell.row, "speedup"), math.nan))
-            extended.append((title, [*row, cell]))
+            extended.append((title, [*row, replace(cell, paper=stated)]))
             missing.append((f"{prefix(pairs, pair)}{title}, training time", what))
             notes += _mixed_note(prefix(pairs, pair) + title, mixed)
         sections.append(Section(prefix(pairs, pair) + block.upper(), extended))

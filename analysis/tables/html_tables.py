@@ -136,7 +136,7 @@ def _details(cell: TableCell) -> list[str]:
     """All that is known about a cell, one line each."""
     unit = _Unit(cell)
     if cell.status == "undefined":
-        return ["not defined: this method has no meaning for this task"]
+        return [f"not defined: {cell.text or 'this method has no meaning for this task'}"]
     if cell.status == "absent":
         return ["not part of this benchmark"]
     if cell.status == "missing":

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from analysis.reported_benchmark import Pair, ReportedBenchmark
+from analysis.reported_benchmark import WITHOUT_KD, Pair, ReportedBenchmark
 from analysis.tables.cells import BASELINE, TableCell
 from railkd.benchmark.paths import Layout
 from railkd.errors import UserError
@@ -62,9 +62,12 @@ def caption(timed: dict[str, Any]) -> str:
     )
 
 
-def cells(timed: dict[str, Any], pair: Pair, row: str, paper: float) -> tuple[list[TableCell], list[str]]:
+def cells(
+    timed: dict[str, Any], benchmark: ReportedBenchmark, pair: Pair, row: str, paper: float
+) -> tuple[list[TableCell], list[str]]:
     """The row's speed-up in both regimes, and what of it was not timed."""
     made, missing = [], []
+    without_kd = benchmark.base(row) == WITHOUT_KD  # whatever the benchmark file calls it, it is timed by this name
     for regime in REGIMES:
         column = f"speedup_{regime}"
         cell = TableCell(pair.name, "cost", row, column, "missing", "median", "ratio", spread=False, decimals=2)
@@ -74,7 +77,7 @@ def cells(timed: dict[str, Any], pair: Pair, row: str, paper: float) -> tuple[li
             continue
         seconds = timed["seconds"]
         codir = seconds.get((pair.name, "codir", regime))
-        own = seconds.get((pair.name, row, "none" if row == "no_kd" else regime))
+        own = seconds.get((pair.name, *((WITHOUT_KD, "none") if without_kd else (row, regime))))
         if codir is None or own is None:
             made.append(cell)
             missing.append(f"speed-up {regime}")

@@ -6,7 +6,7 @@ import statistics
 from typing import Any
 
 import pytest
-from made_records import BERT, GLUE, ROBERTA, Folder, cells, markdown, run_all
+from made_records import BERT, GLUE, LARGE, ROBERTA, Folder, cells, markdown, run_all
 
 
 def test_speedup_is_the_geometric_mean_of_codirs_time_over_the_rows(full: Folder) -> None:
@@ -38,6 +38,42 @@ def test_step_cost_is_relative_to_no_kd(full: Folder) -> None:
         assert tuple(float(row[k]) for k in ("value", "low", "high")) == pytest.approx(wanted)
     assert found["", "facts", "alp_kd", "complexity"]["text"] == "O(m × n)"
     assert found["", "facts", "pkd", "limitation"]["text"] == "Extensive search"
+
+
+def test_step_cost_is_relative_to_the_method_without_kd_whatever_its_name(folder: Folder) -> None:
+    folder.spec["methods"]["plain"] = {"method": "no_kd", "title": "Plain"}
+    for pair in (BERT, ROBERTA):
+        methods = folder.spec["pairs"][pair]["methods"]
+        methods[methods.index("no_kd")] = "plain"
+    folder.spec["pairs"][BERT]["tasks"] = ["cola", "rte"]
+    folder.fill()
+    timed(folder)
+    run_all(folder, 1, 4)
+
+    def step(method: str, task: str) -> float:
+        return statistics.median(folder.read(BERT, method, task, s)["cost"]["step_seconds"] for s in (1, 2, 3))
+
+    found = cells(folder, 1)
+    wanted = statistics.median(step("pkd", t) / step("plain", t) for t in ("cola", "rte"))
+    assert float(found[BERT, "cost", "pkd", "step_seconds"]["value"]) == pytest.approx(wanted)
+    assert (BERT, "cost", "plain", "step_seconds") not in found  # the unit
+    assert "a training step relative to Plain on MiniGLUE" in markdown(folder, 1)
+    assert "Missing" not in markdown(folder, 1)
+    # benchmarks.speed times it under the name of its class
+    assert float(cells(folder, 4)[ROBERTA, "cost", "plain", "speedup_cached"]["value"]) == pytest.approx(1.5)
+
+
+def test_a_step_cost_that_no_run_could_give_is_a_dash_with_its_reason(folder: Folder) -> None:
+    folder.spec["pairs"][BERT].update(methods=["vanilla_kd", "pkd"], tasks=["cola"])
+    folder.spec["pairs"][LARGE].update(methods=["no_kd", "codir"], tasks=["stsb"], tables=[1])
+    folder.fill()
+    run_all(folder, 1)
+    found, text = cells(folder, 1), markdown(folder, 1)
+    assert {found[BERT, "cost", m, "step_seconds"]["status"] for m in ("vanilla_kd", "pkd")} == {"undefined"}
+    assert found[LARGE, "cost", "codir", "step_seconds"]["status"] == "undefined"
+    assert text.count("- – bert12 → distilbert6 has no method without KD that a cost could be relative to.") == 1
+    assert "- – CoDIR is undefined for every task of roberta24 → distilroberta6." in text
+    assert "missing" not in text.lower() and "relative to w/o KD on" in text
 
 
 def test_without_a_test_set_table_4_shows_dev_and_no_test_number_of_the_paper(folder: Folder) -> None:
