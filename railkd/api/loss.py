@@ -12,7 +12,7 @@ from railkd.api.options import check_options
 from railkd.errors import UserError
 from railkd.methods import build
 from railkd.methods.base import reads_teacher
-from railkd.methods.mistakes import blame
+from railkd.methods.mistakes import blame, check_registered
 from railkd.models.classifier import uses_type_ids
 from railkd.models.forward import forward
 from railkd.random_streams import seed_global, stream
@@ -31,7 +31,8 @@ class DistillationLoss(nn.Module):
     ``to`` moves the projections and the teacher.
 
     Raises UserError for models that are no sequence classifiers or whose outputs differ, an option that the method does
-    not have, and a number of epochs that it cannot train in.
+    not have, and a number of epochs that it cannot train in; at the first batch, for a method that trains what is none
+    of its parameters.
     """
 
     def __init__(
@@ -71,6 +72,8 @@ class DistillationLoss(nn.Module):
         self.method.to(student.device)
         with blame(self.method):
             self.method.start_training(stream(seed, "method"))
+        self._registered = [name for name, _ in self.method.named_parameters()]  # what an optimizer can be given
+        self._unchecked = True
 
     def _apply(self, fn: Any, recurse: bool = True) -> "DistillationLoss":
         """What ``to``, ``cuda`` and the like call: the teacher, which is no part of this module, goes with it."""
@@ -116,7 +119,18 @@ class DistillationLoss(nn.Module):
         with blame(self.method):
             teacher = None if for_teacher is None else Live(cast(LiveTeacher, self._teacher), for_teacher)
             signals = forward(student, for_student, self.method.needs_hidden, self.method.attention_layers[0])
-            return self.method.loss(seen, signals, teacher)
+            loss, terms = self.method.loss(seen, signals, teacher)
+        if self._unchecked and loss.requires_grad:
+            self._check_registered(loss)
+            self._unchecked = False
+        return loss, terms
+
+    def _check_registered(self, loss: Tensor) -> None:
+        """Raises MethodError for what an optimizer cannot have; a Trainer's student has the method as a part."""
+        (student,) = self._student
+        late = {id(p) for name, p in self.method.named_parameters() if name not in self._registered}
+        trained = (*student.parameters(), *self.method.parameters())
+        check_registered(self.method, loss, [p for p in trained if id(p) not in late])
 
 
 def inputs_of(model: "PreTrainedModel", inputs: Mapping[str, Any]) -> dict[str, Any]:

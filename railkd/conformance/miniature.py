@@ -1,6 +1,8 @@
 """Surrounds a method with miniature random models, and shows it what a training step would, quickly."""
 
-from dataclasses import replace
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -12,11 +14,12 @@ from railkd.devices import autocast
 from railkd.errors import UserError
 from railkd.methods import build
 from railkd.methods.base import Method, Setting
-from railkd.methods.mistakes import blame
+from railkd.methods.mistakes import backward_of, blame, check_registered, check_trains
 from railkd.models.forward import forward
 from railkd.random_streams import stream
 from railkd.signals import Batch, Signals
 from railkd.tasks import TASKS
+from railkd.training.schedule import parameter_groups
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -25,6 +28,7 @@ CPU = torch.device("cpu")
 LAYERS_T, LAYERS_S, WIDTH = 12, 6, 16
 NARROW = 12  # the student's width, unless the method needs equal ones
 EXAMPLES, LENGTH, BATCH = 12, 16, 8  # training examples, tokens of a padded batch, examples of a batch
+LEARNING_RATE = 1e-2
 EPOCHS = 4  # checks are made in the first and the last: a method may have stages
 Terms = dict[str, float]
 
@@ -44,6 +48,19 @@ def _miniature(layers: int, width: int, outputs: int, seed: int) -> "PreTrainedM
     }  # fmt: skip
     torch.manual_seed(seed)
     return BertForSequenceClassification(BertConfig(**sizes))
+
+
+@dataclass(frozen=True)
+class Run:
+    """A method as the training loop has it at the start of an epoch, and the optimizer, made before training starts."""
+
+    method: Method
+    optimizer: torch.optim.Optimizer
+
+    @property
+    def trained(self) -> list[Tensor]:
+        """What the optimizer's steps change: parameters of the student and of the method."""
+        return [tensor for group in self.optimizer.param_groups for tensor in group["params"]]
 
 
 class Miniatures:
@@ -71,16 +88,21 @@ class Miniatures:
 
     def start(self, epoch: int = 0, state: dict[str, Any] | None = None) -> Method:
         """A fresh instance as the training loop has it at the start of an epoch, or resumed there with a state."""
+        return self.start_run(epoch, state).method
+
+    def start_run(self, epoch: int = 0, state: dict[str, Any] | None = None) -> Run:
+        """The same with an optimizer, which is made when the loop makes it: right after the method is built."""
         torch.manual_seed(0)
         method = build(self.name, self.setting, self.options)
         vars(method)["epochs"] = EPOCHS
+        optimizer = torch.optim.AdamW(parameter_groups((self.student, method), 0.0), lr=LEARNING_RATE)
         if state is not None:
             method.load_state_dict(state)
         method.train()
         with blame(method):
             method.start_training(stream(0, "method"))
             method.start_epoch(epoch, stream(0, "method", epoch))
-        return method
+        return Run(method, optimizer)
 
     def batch(self, rows: Tensor, pad_to: int = LENGTH) -> Batch:
         """Some training examples, padded to so many tokens."""
@@ -115,6 +137,28 @@ class Miniatures:
         """The terms of a batch with a live teacher, as numbers."""
         batch = self.batch(self.rows if rows is None else rows, pad_to)
         return numbers(self.loss(method, batch, self.outputs(method, batch), seed)[1])
+
+    def step(self, run: Run, rows: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """A training step with a live teacher, as the loop does one: the loss and its terms, before the update."""
+        batch = self.batch(rows)
+        run.optimizer.zero_grad()
+        loss, terms = self.loss(run.method, batch, self.outputs(run.method, batch))
+        check_trains(run.method, loss)
+        check_registered(run.method, loss, (*run.trained, *self.student.parameters()))
+        with backward_of(run.method):
+            loss.backward()
+        run.optimizer.step()
+        return loss.detach(), terms
+
+    @contextmanager
+    def student_kept(self) -> Iterator[None]:
+        """Inside, steps train the student; afterwards it has the weights that it had."""
+        kept = {name: tensor.clone() for name, tensor in self.student.state_dict().items()}
+        try:
+            yield
+        finally:
+            self.student.load_state_dict(kept)
+            self.student.zero_grad()
 
     @cached_property
     def prepared(self) -> Prepared:

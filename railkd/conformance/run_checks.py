@@ -8,7 +8,7 @@ from railkd.conformance import checks
 from railkd.conformance.miniature import EPOCHS, Failure, Miniatures, numbers
 from railkd.errors import MethodError, Undeclared, UserError
 from railkd.methods import facts_of, find
-from railkd.methods.mistakes import backward_of, blame, check_kept, check_trains, explained, located
+from railkd.methods.mistakes import blame, check_kept, explained, located
 
 
 @dataclass(frozen=True)
@@ -39,13 +39,10 @@ CHECKS: dict[str, Callable[[Miniatures], None]] = {
 def _trial(miniatures: Miniatures) -> None:
     """A step in each stage and the end of its epoch: what fails here would fail in every check."""
     for epoch in (0, EPOCHS - 1):
-        method, batch = miniatures.start(epoch), miniatures.batch(miniatures.rows)
-        with blame(method):
-            loss, terms = miniatures.loss(method, batch, miniatures.outputs(method, batch))
-            check_trains(method, loss)
-            with backward_of(method):
-                loss.backward()
-            miniatures.student.zero_grad()
+        run = miniatures.start_run(epoch)
+        method = run.method
+        with blame(method), miniatures.student_kept():
+            _, terms = miniatures.step(run, miniatures.rows)
             for name, value in numbers(terms).items():
                 if value - value != 0:
                     raise MethodError(

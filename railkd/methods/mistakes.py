@@ -7,7 +7,7 @@ import inspect
 import json
 import os
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -97,6 +97,32 @@ def check_trains(method: "Method", loss: Tensor) -> None:
             f"{located(type(method).terms)} returned no term that depends on the student; "
             "is it detached, or made of numbers alone?"
         )
+
+
+def check_registered(method: "Method", loss: Tensor, trained: Iterable[Tensor]) -> None:
+    """Raises MethodError when the loss depends on a tensor that needs a gradient and is not among ``trained``."""
+    known = {id(tensor) for tensor in trained}
+    for leaf in _leaves(loss):
+        if id(leaf) not in known:
+            raise MethodError(
+                f"{located_class(type(method))}: a tensor of the shape {tuple(leaf.shape)} needs a gradient and is no "
+                "registered parameter of the method, so no step would train it; make it in __init__, as an "
+                "nn.Parameter or in a module, and keep several in an nn.ModuleList or nn.ParameterList"
+            )
+
+
+def _leaves(loss: Tensor) -> Iterator[Tensor]:
+    """The tensors in which the gradient of a loss ends."""
+    nodes: list[Any] = [loss.grad_fn]
+    seen = set()
+    while nodes:
+        node = nodes.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        if type(node).__name__ == "AccumulateGrad":
+            yield node.variable
+        nodes.extend(following for following, _ in node.next_functions)
 
 
 def check_kept(method: "Method", kept: Any, what: str) -> Any:

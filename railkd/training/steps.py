@@ -14,7 +14,7 @@ from railkd.data.batches import Prepared
 from railkd.devices import autocast, data_budget, precision
 from railkd.errors import MethodError
 from railkd.methods.base import Method
-from railkd.methods.mistakes import backward_of, check_trains, located
+from railkd.methods.mistakes import backward_of, check_registered, check_trains, located
 from railkd.models.classifier import place, uses_type_ids
 from railkd.models.compiled import TILE, CompiledForward, padded_lengths
 from railkd.models.dropout import use_quick_dropout
@@ -97,13 +97,14 @@ class Steps:
         with autocast(self.device, self.dtype):
             student = self.forward(batch.inputs)
             loss, terms = self.method.loss(batch, student, signals)  # scalars
-        if not self.done:
+        names = ["total", *terms]
+        if self.done % self.per_epoch == 0 and names != self.names:  # the first step of a run or of a stage
             check_trains(self.method, loss)
+            check_registered(self.method, loss, (*self.clipped, *self.model.parameters()))
         with backward_of(self.method):
             loss.backward()
         nn.utils.clip_grad_norm_(self.clipped, self.settings.max_gradient_norm, foreach=True)
         self.optimizer.step()
-        names = ["total", *terms]
         if self.done % self.per_epoch == 0:  # a method moves between stages there
             self.names = names
         elif set(names) != set(self.names):

@@ -99,6 +99,25 @@ def test_a_mistake_is_one_line(parts: Any) -> None:
         loss({name: value for name, value in batch.items() if name != "row"})
 
 
+@pytest.mark.parametrize("where", ["__init__", "start_epoch"])
+def test_what_is_no_parameter_of_the_loss_is_refused_at_the_first_batch(parts: Any, tmp_path: Path, where: str) -> None:
+    """No optimizer is given a map in a plain list, nor, being made before the first epoch, one that is made in it."""
+    (tmp_path / "mine.py").write_text(
+        "import torch\nfrom railkd.methods.vanilla_kd import VanillaKD\n\n\nclass Mine(VanillaKD):\n"
+        f"    def {where}(self, *given):\n        super().{where}(*given)\n"
+        f"        self.map = {'[torch.nn.Linear(2, 5)]' if where == '__init__' else 'torch.nn.Linear(2, 5)'}\n"
+        "    def terms(self, batch, student, teacher):\n        found = super().terms(batch, student, teacher)\n"
+        "        first = self.map[0] if isinstance(self.map, list) else self.map\n"
+        '        return {**found, "kd": found["kd"] + first(student.logits_BC).square().mean()}\n'
+    )
+    loss = loss_of(parts, f"{tmp_path / 'mine.py'}:Mine")
+    loss.start_epoch(0)
+    with torch.no_grad():
+        loss(parts[2])
+    with pytest.raises(UserError, match=r"mine.py:5: Mine: a tensor of the shape \(5.* is no registered parameter"):
+        loss(parts[2])
+
+
 def test_models_whose_outputs_differ_are_refused(checkpoints: Path) -> None:
     """As by ``distil``: their logits would be broadcast, or a class pulled to another."""
     from transformers import AutoModelForSequenceClassification

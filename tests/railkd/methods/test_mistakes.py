@@ -116,6 +116,28 @@ MISTAKES: dict[str, tuple[str, str]] = {
         method(terms(f'return {{"ce": {CE}.detach()}}')),
         r":7: MyKD\.terms\(\) returned no term that depends on the student; is it detached, or made of numbers alone\?",
     ),
+    "maps in a plain list": (
+        method(START + "        self.maps = [torch.nn.Linear(setting.outputs, 5, bias=False)]\n",
+               terms(f'return {{"ce": {CE} + self.maps[0](student.logits_BC).square().mean()}}')),
+        r":5: MyKD: a tensor of the shape \(5, \d+\) needs a gradient and is no registered parameter of the method, so "
+        r"no step would train it; make it in __init__, .* keep several in an nn\.ModuleList or nn\.ParameterList",
+    ),
+    "a map made when training starts": (
+        method("def start_training(self, generator):",
+               "    self.map = torch.nn.Linear(self.setting.outputs, 5, bias=False)\n",
+               terms(f'return {{"ce": {CE} + self.map(student.logits_BC).square().mean()}}')),
+        r":5: MyKD: a tensor of the shape \(5, \d+\) needs a gradient and is no registered parameter of the method, .*",
+    ),
+    "a map made when it is first used": (
+        method(terms("if not hasattr(self, 'map'):", "    self.map = torch.nn.Linear(self.setting.outputs, 5)",
+                     f'return {{"ce": {CE} + self.map(student.logits_BC).square().mean()}}')),
+        r":5: MyKD: a tensor of the shape \(5,.*\) needs a gradient and is no registered parameter of the method, .*",
+    ),
+    "a gradient for the teacher": (
+        method(terms("teacher.logits_BC.requires_grad_()",
+                     f'return {{"ce": {CE} + kd(student.logits_BC, teacher.logits_BC, 1.0, False)}}')),
+        r":5: MyKD: a tensor of the shape \(\d+, \d+\) needs a gradient and is no registered parameter of .*",
+    ),
     "changed in place": (
         method(terms("mid = student.logits_BC.exp()", "loss = mid.square().mean()", "mid.zero_()",
                      f'return {{"ce": {CE} + loss}}')),

@@ -111,6 +111,31 @@ def test_a_run_says_that_it_was_compiled(pipeline: Any, tmp_path: Any, graphs: l
     assert 1 <= len(graphs) <= 8  # of both seeds together
 
 
+@pytest.mark.parametrize("compiled_too", [False, True])
+def test_what_the_optimizer_has_not_is_refused_in_the_first_step_of_a_stage(
+    pipeline: Any, graphs: list[Any], monkeypatch: pytest.MonkeyPatch, compiled_too: bool
+) -> None:
+    """A module that no step would train is; a part of the student that is frozen, or left out on purpose, is not."""
+    step = steps(pipeline, "vanilla_kd", compile=compiled_too)
+    step.rows.weight.requires_grad_(False)
+    head = step.model.classifier.weight
+    for group in step.optimizer.param_groups:
+        group["params"] = [p for p in group["params"] if p is not head]
+    step.clipped = [p for p in step.clipped if p is not head]
+    losses(step, 1)
+    extra = torch.nn.Linear(2, 5)
+    terms = step.method.terms
+    monkeypatch.setattr(
+        step.method, "terms", lambda batch, student, teacher: {
+            **terms(batch, student, teacher), "late": extra(student.logits_BC).square().mean()
+        }
+    )  # fmt: skip
+    step.method.weights["late"] = 1.0
+    with pytest.raises(MethodError, match=r"VanillaKD: a tensor of the shape \(5.* is no registered parameter"):
+        losses(step, 1)
+    assert step.done == step.per_epoch
+
+
 def test_terms_that_change_within_an_epoch(pipeline: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Another order is the same terms; others are one line at that step, not a stack of unequal sizes at its end."""
     step = steps(pipeline, "vanilla_kd")
