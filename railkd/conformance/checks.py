@@ -14,7 +14,19 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from railkd.conformance.miniature import BATCH, CPU, EPOCHS, EXAMPLES, LENGTH, Failure, Miniatures, Terms, numbers
+from railkd.conformance.miniature import (
+    BATCH,
+    CPU,
+    EPOCHS,
+    EXAMPLES,
+    LENGTH,
+    Failure,
+    Kept,
+    Miniatures,
+    Run,
+    Terms,
+    numbers,
+)
 from railkd.devices import autocast
 from railkd.errors import UserError
 from railkd.methods import build, find
@@ -43,13 +55,13 @@ class NotApplicable(Exception):
     """Why a check says nothing about a method."""
 
 
-def _same(a: Terms, b: Terms, where_a: str, where_b: str, tolerance: float) -> None:
-    """Raises Failure unless the terms agree, to the bit where ``tolerance`` is 0."""
+def _same(a: Terms, b: Terms, where_a: str, where_b: str, tolerance: float, what: str = "term") -> None:
+    """Raises Failure unless the terms, or what they are, agree, to the bit where ``tolerance`` is 0."""
     if a.keys() != b.keys():
-        raise Failure(f"the terms are {sorted(a)} {where_a} and {sorted(b)} {where_b}")
+        raise Failure(f"the {what}s are {sorted(a)} {where_a} and {sorted(b)} {where_b}")
     for name, value in a.items():
         if not abs(value - b[name]) <= tolerance * max(abs(value), abs(b[name]), 1e-3):
-            raise Failure(f"term '{name}' is {value:.7g} {where_a} and {b[name]:.7g} {where_b}")
+            raise Failure(f"{what} '{name}' is {value:.7g} {where_a} and {b[name]:.7g} {where_b}")
 
 
 def padding(miniatures: Miniatures) -> None:
@@ -174,19 +186,28 @@ def determinism(miniatures: Miniatures) -> None:
 
 
 def resume(miniatures: Miniatures) -> None:
-    """An instance that starts at an epoch continues as one that trained until there: same draws, same state."""
-    running = miniatures.start()
-    for epoch in range(EPOCHS):
-        if epoch:
-            running.end_epoch()
-            state = {key: value.clone() for key, value in running.state_dict().items()}
-            running.start_epoch(epoch, stream(0, "method", epoch))
-            resumed = miniatures.start(epoch, state)
+    """A run that is resumed at an epoch goes on as one that trained until there: draws, weights, parameters."""
+    running = miniatures.start_run()
+    with miniatures.student_kept():
+        miniatures.step(running, miniatures.rows)
+        for epoch in range(1, EPOCHS):
+            running.method.end_epoch()
+            kept = Kept.of(running)
+            running.method.start_epoch(epoch, stream(0, "method", epoch))
+            resumed = miniatures.start_run(epoch, kept)
             for rows in torch.arange(EXAMPLES).split(6):
-                a, b = miniatures.terms(running, rows), miniatures.terms(resumed, rows)
-                _same(a, b, f"in epoch {epoch + 1}", "in a run resumed there", 0)
-        else:
-            miniatures.terms(running)
+                with miniatures.student_kept():
+                    undisturbed = _stepped(miniatures, running, rows)
+                again = _stepped(miniatures, resumed, rows)
+                for what, values in undisturbed.items():
+                    _same(values, again[what], f"in epoch {epoch + 1}", "in a run resumed there", 0, what)
+
+
+def _stepped(miniatures: Miniatures, run: Run, rows: Tensor) -> dict[str, Terms]:
+    """What a training step on these rows gives: its terms, their weights, and the loss, which is their sum."""
+    loss, terms = miniatures.step(run, rows)
+    weights = {name: float(weight) for name, weight in run.method.weights.items()}
+    return {"term": numbers(terms), "weight": weights, "sum": {"loss": float(loss)}}
 
 
 def regression(miniatures: Miniatures) -> None:

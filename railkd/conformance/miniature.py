@@ -1,5 +1,7 @@
 """Surrounds a method with miniature random models, and shows it what a training step would, quickly."""
 
+import copy
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -63,6 +65,21 @@ class Run:
         return [tensor for group in self.optimizer.param_groups for tensor in group["params"]]
 
 
+@dataclass(frozen=True)
+class Kept:
+    """What the training loop keeps of a run at the end of an epoch."""
+
+    state: dict[str, Any]
+    optimizer: dict[str, Any]
+    history: str  # JSON
+
+    @classmethod
+    def of(cls, run: Run) -> "Kept":
+        """As it is now."""
+        states = copy.deepcopy((run.method.state_dict(), run.optimizer.state_dict()))
+        return cls(*states, json.dumps(run.method.history))
+
+
 class Miniatures:
     """A method among miniature models: builds it as a run would, and asks it for the loss of a batch."""
 
@@ -86,21 +103,23 @@ class Miniatures:
         self.teacher = _miniature(LAYERS_T, WIDTH, self.task.outputs, 1).eval().requires_grad_(False)
         self.student = _miniature(LAYERS_S, setting.student_width, self.task.outputs, 2)
 
-    def start(self, epoch: int = 0, state: dict[str, Any] | None = None) -> Method:
-        """A fresh instance as the training loop has it at the start of an epoch, or resumed there with a state."""
-        return self.start_run(epoch, state).method
+    def start(self, epoch: int = 0) -> Method:
+        """A fresh instance as the training loop has it at the start of an epoch."""
+        return self.start_run(epoch).method
 
-    def start_run(self, epoch: int = 0, state: dict[str, Any] | None = None) -> Run:
-        """The same with an optimizer, which is made when the loop makes it: right after the method is built."""
+    def start_run(self, epoch: int = 0, kept: Kept | None = None) -> Run:
+        """The same with its optimizer, or a run that is resumed there: everything in the order of the loop."""
         torch.manual_seed(0)
         method = build(self.name, self.setting, self.options)
         vars(method)["epochs"] = EPOCHS
         optimizer = torch.optim.AdamW(parameter_groups((self.student, method), 0.0), lr=LEARNING_RATE)
-        if state is not None:
-            method.load_state_dict(state)
         method.train()
         with blame(method):
             method.start_training(stream(0, "method"))
+            if kept is not None:
+                method.load_state_dict(kept.state)
+                optimizer.load_state_dict(copy.deepcopy(kept.optimizer))
+                method.resume(json.loads(kept.history))
             method.start_epoch(epoch, stream(0, "method", epoch))
         return Run(method, optimizer)
 

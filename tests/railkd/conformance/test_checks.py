@@ -176,6 +176,36 @@ class Mutant(VanillaKD):  # a moving average that is no part of the state
 """,
             "term 'kd' is ",
         ),
+        (
+            """
+class Mutant(VanillaKD):  # halves a weight after each epoch, and does not halve it again when it resumes
+    def end_epoch(self):
+        self.weights["kd"] /= 2
+""",
+            "weight 'kd' is 0.25 in epoch 2 and 0.5 in a run resumed there",
+        ),
+        (
+            """
+class Mutant(VanillaKD):  # reads what it has not kept
+    def resume(self, history):
+        super().resume(history)
+        self.temperature = history["temperature"]
+""",
+            "Mutant.resume() raises KeyError: 'temperature'",
+        ),
+        (
+            """
+class Mutant(VanillaKD):  # a moving parameter that no checkpoint has
+    def __init__(self, setting):
+        super().__init__(setting)
+        self.register_buffer("scale", torch.ones(()), persistent=False)
+    def terms(self, batch, student, teacher):
+        found = super().terms(batch, student, teacher)
+        self.scale += 1
+        return {**found, "kd": found["kd"] * self.scale}
+""",
+            "term 'kd' is ",
+        ),
     ],
     "regression": [
         (
@@ -270,6 +300,23 @@ def test_a_correct_example_by_hand_passes(tmp_path: Path) -> None:
     body = MUTANTS["hand-computed value"][0][0].replace('"ce": 1.0', '"ce": 0.69314718')
     (tmp_path / "mine.py").write_text(HEAD + body)
     assert {r.check: r.status for r in run_checks(f"{tmp_path / 'mine.py'}:Mutant")}["hand-computed value"] == "ok"
+
+
+def test_what_a_method_keeps_in_its_history_is_given_to_resume(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(
+        HEAD
+        + """
+class Mine(VanillaKD):
+    def end_epoch(self):
+        self.temperature *= 1.5
+        self.history.setdefault("temperature", []).append(self.temperature)
+    def resume(self, history):
+        super().resume(history)
+        self.temperature = history["temperature"][-1]
+"""
+    )
+    found = {r.check: str(r) for r in run_checks(f"{tmp_path / 'mine.py'}:Mine")}
+    assert found["resume"] == "ok   resume"
 
 
 def test_the_tutorials_method_conforms(
