@@ -179,7 +179,7 @@ def cached_is_live(miniatures: Miniatures) -> None:
 def determinism(miniatures: Miniatures) -> None:
     """One seed gives the same bits, whatever others draw from the global generators."""
     for epoch in (0, EPOCHS - 1):
-        first, second = miniatures.start(epoch), miniatures.start(epoch)
+        first, second = miniatures.start(epoch, seed=1), miniatures.start(epoch, seed=2)
         for step, rows in enumerate(torch.arange(EXAMPLES).split(4)):
             a, b = miniatures.terms(first, rows, seed=10 + step), miniatures.terms(second, rows, seed=20 + step)
             _same(a, b, "in one run", f"in another of the same seed, step {step + 1} (global generator?)", 0)
@@ -193,7 +193,7 @@ def resume(miniatures: Miniatures) -> None:
         for epoch in range(1, EPOCHS):
             running.method.end_epoch()
             kept = Kept.of(running)
-            running.method.start_epoch(epoch, stream(0, "method", epoch))
+            miniatures.start_epoch(running.method, epoch)
             resumed = miniatures.start_run(epoch, kept)
             for rows in torch.arange(EXAMPLES).split(6):
                 with miniatures.student_kept():

@@ -103,11 +103,11 @@ class Miniatures:
         self.teacher = _miniature(LAYERS_T, WIDTH, self.task.outputs, 1).eval().requires_grad_(False)
         self.student = _miniature(LAYERS_S, setting.student_width, self.task.outputs, 2)
 
-    def start(self, epoch: int = 0) -> Method:
-        """A fresh instance as the training loop has it at the start of an epoch."""
-        return self.start_run(epoch).method
+    def start(self, epoch: int = 0, seed: int = 0) -> Method:
+        """A fresh instance as the training loop has it at the start of an epoch. ``seed``: as in ``start_epoch``."""
+        return self.start_run(epoch, None, seed).method
 
-    def start_run(self, epoch: int = 0, kept: Kept | None = None) -> Run:
+    def start_run(self, epoch: int = 0, kept: Kept | None = None, seed: int = 0) -> Run:
         """The same with its optimizer, or a run that is resumed there: everything in the order of the loop."""
         torch.manual_seed(0)
         method = build(self.name, self.setting, self.options)
@@ -115,13 +115,19 @@ class Miniatures:
         optimizer = torch.optim.AdamW(parameter_groups((self.student, method), 0.0), lr=LEARNING_RATE)
         method.train()
         with blame(method):
+            torch.manual_seed(seed)
             method.start_training(stream(0, "method"))
             if kept is not None:
                 method.load_state_dict(kept.state)
                 optimizer.load_state_dict(copy.deepcopy(kept.optimizer))
                 method.resume(json.loads(kept.history))
-            method.start_epoch(epoch, stream(0, "method", epoch))
+            self.start_epoch(method, epoch, seed)
         return Run(method, optimizer)
+
+    def start_epoch(self, method: Method, epoch: int, seed: int = 0) -> None:
+        """Starts an epoch. ``seed`` is the global generators', from which a method draws nothing."""
+        torch.manual_seed(seed)
+        method.start_epoch(epoch, stream(0, "method", epoch))
 
     def batch(self, rows: Tensor, pad_to: int = LENGTH) -> Batch:
         """Some training examples, padded to so many tokens."""

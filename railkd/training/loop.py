@@ -76,11 +76,13 @@ def train(  # noqa: PLR0913 - a run's five parts, and three that only listen or 
     if settings.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(settings.device)
     method.epochs = settings.epochs
+    seed_global(seed, "start_training")  # what a method draws globally then depends on no other part of a run
     method.start_training(stream(seed, "method"))
     if state is not None and finished.resume(state, step, method, best):
         finite.resume(len(finished.epochs), finished.epochs[-1]["loss"])
         log({"resumed_after_epoch": len(finished.epochs)}, step.done)
     for epoch in range(len(finished.epochs), settings.epochs):
+        seed_global(seed, "start_epoch", epoch)
         method.start_epoch(epoch, stream(seed, "method", epoch))
         seed_global(seed, "dropout", epoch)
         losses, seconds = _epoch(step, epoch, after_step)  # (steps, terms)

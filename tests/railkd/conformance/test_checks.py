@@ -148,7 +148,24 @@ class Mutant(VanillaKD):  # draws from the global generator
         return {**found, "kd": found["kd"] * (1 + torch.rand(()))}
 """,
             "global generator?",
-        )
+        ),
+        (
+            """
+class Mutant(VanillaKD):  # a draw of each epoch from there
+    def start_epoch(self, epoch, generator):
+        super().start_epoch(epoch, generator)
+        self.temperature = 1 + 4 * torch.rand(()).item()
+""",
+            "step 1 (global generator?)",
+        ),
+        (
+            """
+class Mutant(VanillaKD):  # a draw of the whole training from there
+    def start_training(self, generator):
+        self.temperature = 1 + 4 * torch.rand(()).item()
+""",
+            "step 1 (global generator?)",
+        ),
     ],
     "resume": [
         (

@@ -105,6 +105,28 @@ def test_all_methods_see_the_same_batches(pipeline: Any, monkeypatch: pytest.Mon
         assert ids == own["input_ids"].tolist()
 
 
+@pytest.mark.parametrize("where", ["start_training", "start_epoch"])
+def test_a_global_draw_of_a_method_depends_on_seed_and_epoch_alone(
+    pipeline: Any, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    """Not on dropout or the batch size, nor on whether the run was resumed."""
+    drawn: list[float] = []
+    original = getattr(Method, where)
+
+    def start(self: Method, *given: Any) -> None:
+        original(self, *given)
+        drawn.append(float(torch.rand(())))
+
+    monkeypatch.setattr(Method, where, start)
+    Run(pipeline, "vanilla_kd", epochs=3)
+    first, drawn[:] = list(drawn), []
+    Run(pipeline, "vanilla_kd", epochs=3, batch_size=8, dropout=0.0)
+    assert drawn == first and len({*first}) == len(first) == (3 if where == "start_epoch" else 1)
+    drawn.clear()
+    Run(pipeline, "vanilla_kd", epochs=1, seed=2)
+    assert drawn[0] != first[0]
+
+
 def test_the_best_epoch_is_what_is_left(pipeline: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     answers = iter([0.3, 0.8, 0.5, 0.8, 0.1])
     states: list[dict[str, Tensor]] = []
