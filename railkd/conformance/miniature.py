@@ -17,6 +17,7 @@ from railkd.errors import UserError
 from railkd.methods import build
 from railkd.methods.base import Method, Setting
 from railkd.methods.mistakes import backward_of, blame, check_registered, check_trains
+from railkd.models.classifier import narrow
 from railkd.models.forward import forward
 from railkd.random_streams import stream
 from railkd.signals import Batch, Signals
@@ -95,13 +96,16 @@ class Miniatures:
         self.rows = torch.arange(BATCH)
         setting = Setting(LAYERS_T, WIDTH, LAYERS_S, NARROW, self.task.outputs, regression, labels)
         try:
-            build(name, setting, options)
+            method = build(name, setting, options)
         except UserError:
             setting = replace(setting, student_width=WIDTH)
-            build(name, setting, options)  # what it refuses now, it refuses
+            method = build(name, setting, options)  # what it refuses now, it refuses
         self.setting = setting
         self.teacher = _miniature(LAYERS_T, WIDTH, self.task.outputs, 1).eval().requires_grad_(False)
         self.student = _miniature(LAYERS_S, setting.student_width, self.task.outputs, 2)
+        if not method.whole_last_layer:  # as in a run, where a method then sees its first position alone
+            for model in (self.teacher, self.student):
+                narrow(model)
 
     def start(self, epoch: int = 0, seed: int = 0) -> Method:
         """A fresh instance as the training loop has it at the start of an epoch. ``seed``: as in ``start_epoch``."""
@@ -138,7 +142,7 @@ class Miniatures:
         if not (method.needs_logits or method.needs_hidden or method.needs_live_teacher):
             return None
         with torch.no_grad():
-            return forward(self.teacher, batch.inputs, **self._kept(method, 1))
+            return forward(self.teacher, batch.inputs, method.needs_hidden, **self._kept(method, 1))
 
     def _kept(self, method: Method, model: int) -> dict[str, Any]:
         layers = getattr(method, "attention_layers", ((), ()))[model]

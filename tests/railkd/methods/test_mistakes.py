@@ -102,6 +102,23 @@ MISTAKES: dict[str, tuple[str, str]] = {
         r":12: MyKD\.terms\(\): a cache holds logits and pooled vectors alone: the method must declare "
         r"needs_live_teacher = True",
     ),
+    "token states of a narrowed layer": (
+        method("@property", "def needs_hidden(self):\n        return True\n",
+               terms("mid = student.tokens(self.setting.student_layers).mean()", f'return {{"ce": {CE} + mid}}'),
+               reads="needs_live_teacher = True"),
+        r":12: MyKD\.terms\(\): layer \d has its first position alone: declare whole_last_layer = True",
+    ),
+    "token states of the teacher's narrowed layer": (
+        method("@property", "def needs_hidden(self):\n        return True\n",
+               terms("mid = teacher.tokens(self.setting.teacher_layers).mean()", f'return {{"ce": {CE} + mid}}'),
+               reads="needs_live_teacher = True"),
+        r":12: MyKD\.terms\(\): layer \d+ has its first position alone: declare whole_last_layer = True",
+    ),
+    "hidden layers of the teacher alone, undeclared": (
+        method(terms("mid = teacher.tokens(1).mean()", f'return {{"ce": {CE} + mid}}'),
+               reads="needs_live_teacher = True"),
+        r":8: MyKD\.terms\(\): hidden layers are read, but were not kept: declare them with the property pooling .*",
+    ),
     "a wrong shape": (
         method("pooling = 'cls'", terms("gap = student.pooled('cls', [1]) - teacher.pooled('cls', [1, 2])[..., :5]",
                                         f'return {{"ce": {CE} + gap.square().mean()}}')),
