@@ -27,6 +27,7 @@ from railkd.conformance.miniature import (
     Terms,
     numbers,
 )
+from railkd.conformance.trial import trial
 from railkd.devices import autocast
 from railkd.errors import UserError
 from railkd.methods import build, find
@@ -215,9 +216,10 @@ def regression(miniatures: Miniatures) -> None:
     if not find(miniatures.name).regression:
         raise NotApplicable("declared: undefined for scores")
     try:
-        scores = Miniatures(miniatures.name, miniatures.options, regression=True)
+        scores = miniatures.on_scores
     except UserError as error:
         raise Failure(f"refuses scores ({error}); expected `regression = False` in the class body") from None
+    trial(scores)
     for epoch in (0, EPOCHS - 1):
         lost = sorted(_reached(miniatures, epoch)[0] - _reached(scores, epoch)[0])
         if lost:

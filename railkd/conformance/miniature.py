@@ -2,6 +2,7 @@
 
 import copy
 import json
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -16,7 +17,7 @@ from railkd.devices import autocast
 from railkd.errors import UserError
 from railkd.methods import build
 from railkd.methods.base import Method, Setting
-from railkd.methods.mistakes import backward_of, blame, check_registered, check_trains
+from railkd.methods.mistakes import BROADCAST, backward_of, blame, check_registered, check_trains
 from railkd.models.classifier import narrow
 from railkd.models.forward import forward
 from railkd.random_streams import stream
@@ -133,6 +134,11 @@ class Miniatures:
         torch.manual_seed(seed)
         method.start_epoch(epoch, stream(0, "method", epoch))
 
+    @cached_property
+    def on_scores(self) -> "Miniatures":
+        """The same method on scores in place of classes; raises UserError when it cannot be built for them."""
+        return Miniatures(self.name, self.options, regression=True)
+
     def batch(self, rows: Tensor, pad_to: int = LENGTH) -> Batch:
         """Some training examples, padded to so many tokens."""
         return Batch(rows, self.split.labels[rows], self.split.collate(rows, 0, True, pad_to))
@@ -156,8 +162,12 @@ class Miniatures:
         seed: int = 0,
         precision: torch.dtype = torch.float32,
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """The loss and its terms. ``seed`` is the global generators', from which a method draws nothing."""
-        with autocast(CPU, precision):
+        """The loss and its terms. ``seed`` is the global generators', from which a method draws nothing.
+
+        A warning of torch that two shapes are broadcast is raised: (B, 1) and (B,) are compared as (B, B).
+        """
+        with autocast(CPU, precision), warnings.catch_warnings():
+            warnings.filterwarnings("error", BROADCAST, UserWarning)
             student = forward(self.student, batch.inputs, method.needs_hidden, **self._kept(method, 0))
             torch.manual_seed(seed)
             return method.loss(batch, student, teacher)

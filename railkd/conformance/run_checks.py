@@ -1,14 +1,15 @@
 """Runs every check on a method and gives an outcome for each: ``railkd check-method NAME``."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from railkd.conformance import checks
-from railkd.conformance.miniature import EPOCHS, Failure, Miniatures, numbers
-from railkd.errors import MethodError, Undeclared, UserError
+from railkd.conformance.miniature import Failure, Miniatures
+from railkd.conformance.trial import trial
+from railkd.errors import Undeclared, UserError
 from railkd.methods import facts_of, find
-from railkd.methods.mistakes import blame, check_kept, explained, located
+from railkd.methods.mistakes import explained
 
 
 @dataclass(frozen=True)
@@ -36,22 +37,15 @@ CHECKS: dict[str, Callable[[Miniatures], None]] = {
 }
 
 
-def _trial(miniatures: Miniatures) -> None:
-    """A step in each stage and the end of its epoch: what fails here would fail in every check."""
-    for epoch in (0, EPOCHS - 1):
-        run = miniatures.start_run(epoch)
-        method = run.method
-        with blame(method), miniatures.student_kept():
-            _, terms = miniatures.step(run, miniatures.rows)
-            for name, value in numbers(terms).items():
-                if value - value != 0:
-                    raise MethodError(
-                        f"{located(type(method).terms)} returned a term {name!r} that is {value} in the first step, in "
-                        "float32; is there a division by 0, or a logarithm or root of what may be 0 or less?"
-                    )
-            method.end_epoch()
-            check_kept(method, method.history, "history")
-            check_kept(method, method.record(), "record()")
+# each of these is run on scores too, where the class does not declare that it is undefined for them
+ON_SCORES = (
+    "padding invariance",
+    "batch-split invariance",
+    "cached = live",
+    "determinism",
+    "resume",
+    "mixed precision",
+)
 
 
 def run_checks(name: str, options: dict[str, Any] | None = None) -> Iterator[Result]:
@@ -62,18 +56,40 @@ def run_checks(name: str, options: dict[str, Any] | None = None) -> Iterator[Res
     """
     miniatures = Miniatures(name, options or {})
     facts_of(find(name))
-    _trial(miniatures)
+    trial(miniatures)
+    scores = _on_scores(miniatures)
     told: dict[str, str] = {}  # what went wrong -> the check that said so first
-    for title, run in CHECKS.items():
-        try:
-            run(miniatures)
-        except checks.NotApplicable as reason:
-            yield Result(title, "-", str(reason))
-        except Exception as error:  # a method's own code may raise anything
-            named = isinstance(error, Failure | UserError) and not isinstance(error, Undeclared)
-            text = str(error) if named else explained(error, find(name))
-            text = text or f"raises {type(error).__name__}: {' '.join(str(error).split())[:200]}"
-            first = told.setdefault(text, title)
-            yield Result(title, "FAIL", text if first == title else f"as in {first}")
-        else:
-            yield Result(title, "ok", "")
+    for title in CHECKS:
+        result = _outcome(title, miniatures)
+        if scores is not None and result.status == "ok" and title in ON_SCORES:
+            other = _outcome(title, scores)
+            result = replace(other, text=f"on scores, {other.text}") if other.status == "FAIL" else result
+        if result.status == "FAIL":
+            first = told.setdefault(result.text, title)
+            result = result if first == title else replace(result, text=f"as in {first}")
+        yield result
+
+
+def _on_scores(miniatures: Miniatures) -> Miniatures | None:
+    """The method on scores; None where it does no step on them, which the check "regression" tells."""
+    if not find(miniatures.name).regression:
+        return None
+    try:
+        trial(miniatures.on_scores)
+    except Exception:  # a method's own code may raise anything
+        return None
+    return miniatures.on_scores
+
+
+def _outcome(title: str, miniatures: Miniatures) -> Result:
+    """What one check finds."""
+    try:
+        CHECKS[title](miniatures)
+    except checks.NotApplicable as reason:
+        return Result(title, "-", str(reason))
+    except Exception as error:  # as above
+        named = isinstance(error, Failure | UserError) and not isinstance(error, Undeclared)
+        text = str(error) if named else explained(error, find(miniatures.name))
+        text = text or f"raises {type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        return Result(title, "FAIL", text)
+    return Result(title, "ok", "")

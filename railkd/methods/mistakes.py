@@ -23,6 +23,7 @@ BACKWARD = {  # in an exception of the backward pass -> what the method did
     "modified by an inplace operation": "a tensor that the gradient needs was changed in place; change a copy",
     "second time": "a tensor kept from an earlier step still has its graph; keep its .detach()",
 }
+BROADCAST = "Using a target size"  # how torch's warning begins where a loss broadcasts one side
 RENAMED = {  # what a method's class declared in earlier versions -> the name that it has now
     "attention": "attention_layers",
     "live": "needs_live_teacher",
@@ -206,6 +207,10 @@ def _inherited(cls: type, name: str) -> bool:
 
 
 def _remedy(error: Exception, text: str, method: "Method | None") -> str:
+    if isinstance(error, UserWarning) and BROADCAST in text:
+        return (
+            "; logits are (B, C), of scores (B, 1), and labels (B,): give both one shape, as by logits_BC.squeeze(-1)"
+        )
     setting = vars(method).get("setting") if method is not None else None
     if method is None or setting is None:
         return ""

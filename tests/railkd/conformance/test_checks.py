@@ -115,6 +115,17 @@ class Mutant(VanillaKD):  # compares with the batch's mean, and declares no such
 """,
             "term 'kd' is ",
         ),
+        (
+            """
+class Mutant(VanillaKD):  # every score against every label: (B, 1) and (B,) are broadcast
+    def terms(self, batch, student, teacher):
+        found = super().terms(batch, student, teacher)
+        if self.setting.regression:
+            found["ce"] = (student.logits_BC - batch.labels_B).square().mean()
+        return found
+""",
+            "on scores, term 'ce' is ",
+        ),
     ],
     "cached = live": [
         (
@@ -238,9 +249,20 @@ class Mutant(VanillaKD):  # softmax over the one score: always 0
             """
 class Mutant(VanillaKD):  # cross entropy of scores
     def terms(self, batch, student, teacher):
-        return {"ce": F.cross_entropy(student.logits_BC, batch.labels_B)}
+        return {**super().terms(batch, student, teacher), "ce": F.cross_entropy(student.logits_BC, batch.labels_B)}
 """,
             "raises ",
+        ),
+        (
+            """
+class Mutant(VanillaKD):  # every score against every label, of which torch warns
+    def terms(self, batch, student, teacher):
+        found = super().terms(batch, student, teacher)
+        if self.setting.regression:
+            found["ce"] = F.mse_loss(student.logits_BC.float(), batch.labels_B.float())
+        return found
+""",
+            "(B, 1), and labels (B,): give both one shape",
         ),
     ],
     "mixed precision": [
