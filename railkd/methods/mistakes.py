@@ -66,7 +66,7 @@ def check_names(cls: "type[Method]") -> None:
 
 
 def check_terms(method: "Method", terms: Any) -> None:
-    """Raises MethodError unless ``terms()`` returned named scalars, each with a weight."""
+    """Raises MethodError unless ``terms()`` returned named scalars, each with a weight, and all that have one."""
     wrong = _wrong(terms, method.weights)
     if wrong:
         raise MethodError(f"{located(type(method).terms)} {wrong}")
@@ -88,6 +88,12 @@ def _wrong(terms: Any, weights: Any) -> str | None:
             return f'returned a term {name!r} without a weight; add self.weights["{name}"] in __init__'
         if not isinstance(weights[name], int | float | Tensor):
             return f'needs a number as self.weights["{name}"], but it is {_kind(weights[name])}'
+    for name, weight in weights.items():
+        if name not in terms and weight != 0:
+            return (
+                f"returned no term {name!r}, for which self.weights has {weight}; return it, or let self.weights have "
+                "it only where it is returned: an option that does nothing would be in the record"
+            )
     return None
 
 

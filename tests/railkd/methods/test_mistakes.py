@@ -57,6 +57,10 @@ MISTAKES: dict[str, tuple[str, str]] = {
         method(terms(f'return {{"ce": {CE}, "mid": {CE}}}')),
         r""":7: MyKD\.terms\(\) returned a term 'mid' without a weight; add self\.weights\["mid"\] in __init__""",
     ),
+    "a weight without a term": (
+        method(START + '        self.weights["mid"] = 0.5\n', terms(f'return {{"ce": {CE}}}')),
+        r":11: MyKD\.terms\(\) returned no term 'mid', for which self\.weights has 0\.5; return it, or let .*",
+    ),
     "a weight that is no number": (
         method(START + '        self.weights["ce"] = None\n', terms(f'return {{"ce": {CE}}}')),
         r""":11: MyKD\.terms\(\) needs a number as self\.weights\["ce"\], but it is None""",
@@ -258,6 +262,22 @@ def test_a_number_that_is_not_finite_is_no_matter_of_precision(
     made = benchmark_of(small, tmp_path, "my_kd.py:MyKD")
     with pytest.raises(UserError, match="loss is not finite at step 1: .*look at my_kd.py:7: MyKD.terms"):
         distillation.distil(made, Layout(small[1]), Cell("bert2", "my_kd", "mrpc"), [1], CPU, lambda line: None)
+
+
+def test_a_weight_of_0_needs_no_term(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    """A method of stages gives a term its weight when it returns it."""
+    monkeypatch.chdir(tmp_path)
+    late = 'self.weights["late"] = float(epoch > 1)\n        super().start_epoch(epoch, generator)\n'
+    both = [
+        f"found = {{'ce': {CE}}}",
+        "if self.weights['late']:",
+        "    found['late'] = 2 * found['ce']",
+        "return found",
+    ]
+    Path("my_kd.py").write_text(
+        method(f"def start_epoch(self, epoch, generator):\n        {late}", terms(*both), reads="title = 'Mine'")
+    )
+    assert cli.main(["check-method", "my_kd.py"]) == 0, capsys.readouterr()
 
 
 OLD = {
