@@ -51,7 +51,10 @@ def measure(
 
 
 def probes(model: "PreTrainedModel", data: Prepared, store: SignalStore, device: torch.device) -> Probes:
-    """Pooled vectors of the probe examples in all intermediate layers; the model in eval mode, and then back."""
+    """Pooled vectors of the probe examples in all intermediate layers; the model in eval mode, and then back.
+
+    Empty where the student or the teacher has no intermediate layer.
+    """
     rows = torch.from_numpy(np.array(store.array("probe_rows")))
     inputs = to_device(data.splits["dev"].collate(rows, data.facts["pad_id"], uses_type_ids(model)), device)
     was_training = model.training
@@ -60,8 +63,9 @@ def probes(model: "PreTrainedModel", data: Prepared, store: SignalStore, device:
         outputs = forward(model, inputs)
     model.train(was_training)
     layers = list(range(1, model.config.num_hidden_layers))
-    teacher = {kind: torch.from_numpy(np.array(store.array(f"probe_{kind}"))).to(device).float() for kind in POOLINGS}
-    return {kind: (outputs.pooled(kind, layers), teacher[kind]) for kind in POOLINGS if layers}
+    kinds = [kind for kind in POOLINGS if layers and store.probed(kind)]
+    teacher = {kind: torch.from_numpy(np.array(store.array(f"probe_{kind}"))).to(device).float() for kind in kinds}
+    return {kind: (outputs.pooled(kind, layers), teacher[kind]) for kind in kinds}
 
 
 def layer_similarity(probed: Probes) -> dict[str, list[list[float]]]:

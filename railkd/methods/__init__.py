@@ -163,6 +163,8 @@ def build(name: str, setting: Setting, options: dict[str, Any], where: str = "me
         if method.pooling not in POOLINGS:
             kinds = ", ".join(map(str, POOLINGS[1:]))
             raise MethodError(f"{located_class(cls)}.pooling is {method.pooling!r}, expected one of {kinds}, or None")
+        if method.pooling is not None and not method.needs_live_teacher and not setting.teacher_intermediate:
+            raise UserError(f"{place}: a teacher of 1 layer has no intermediate layer, whose vectors the method reads")
         _ = method.needs_hidden, method.trains_classifier
         if not _is_layers_of_both(method.attention_layers):
             raise MethodError(

@@ -44,7 +44,8 @@ class SignalStore(CachedSignals):
 
     ``logits.npy`` (examples, C) float32; ``cls.npy``, ``mean.npy``, ``mean_padded.npy`` (examples, N, D), layer l at
     index l - 1; ``probe_<kind>.npy`` (probe examples, N, D) with ``probe_rows.npy``, rows of dev. Vectors are float16,
-    or float32 where a value is beyond float16's largest, 65,504; ``facts["dtypes"]`` says which.
+    or float32 where a value is beyond float16's largest, 65,504; ``facts["dtypes"]`` says which. A teacher of one layer
+    has no intermediate one, and its store no vectors.
 
     Opening one checks that its files are what was written: by SHA-256, or, where ``seen.json`` says that this was done,
     by size, inode and the times of the last change of content and of status. Any write through the file system moves
@@ -75,6 +76,10 @@ class SignalStore(CachedSignals):
                 ) from None
             self._open[name] = (FileIO(path), mapped)
         return self._open[name]
+
+    def probed(self, kind: Pooling) -> bool:
+        """Whether the probe examples' vectors of a pooling are kept."""
+        return f"probe_{kind}.npy" in self.facts["sha256"]
 
     def array(self, name: str) -> NDArray[Any]:
         """The whole file, memory-mapped."""
@@ -190,7 +195,7 @@ def write_signals(
         with torch.inference_mode(), autocast(device, dtype):
             inputs = to_device(dev.collate(rows, data.facts["pad_id"], uses_type_ids(model)), device)
             outputs = forward(model, inputs)
-            for kind in POOLINGS:
+            for kind in POOLINGS if layers else ():
                 name = f"probe_{kind}.npy"
                 np.save(unfinished / name, fitting(outputs.pooled(kind, layers), rows, folder / name))
         for array in (logits, *arrays.values()):

@@ -107,6 +107,17 @@ def test_models_too_shallow_for_a_method(make_setting, models, name, options, me
     assert str(caught.value).startswith(f"methods.{name}.{message}")
 
 
+def test_a_pooling_needs_an_intermediate_layer_of_the_teacher(make_setting, tmp_path):
+    """Of a user's method that checks nothing by itself: known before any signal is computed."""
+    body = "from railkd.methods.vanilla_kd import VanillaKD\n\n\nclass Mine(VanillaKD):\n"
+    (tmp_path / "mine.py").write_text(f'{body}    pooling = "cls"\n')
+    with pytest.raises(UserError, match=r"mine.py: a teacher of 1 layer has no intermediate layer, whose vectors the"):
+        build(f"{tmp_path / 'mine.py'}", make_setting(teacher=1), {})
+    (tmp_path / "live.py").write_text(f'{body}    pooling = "cls"\n    needs_live_teacher = True\n')
+    for name in (f"{tmp_path / 'live.py'}", "vanilla_kd", "no_kd"):
+        build(name, make_setting(teacher=1), {})
+
+
 def test_codir_needs_classes(make_setting):
     with pytest.raises(UserError, match=r"^methods.codir.negatives: .* undefined for regression"):
         build("codir", make_setting(outputs=1), {})

@@ -11,9 +11,10 @@ import torch
 
 from railkd.devices import autocast
 from railkd.errors import UserError
+from railkd.evaluation.diagnostics import probes
 from railkd.jobs.model_sizes import setting_for
 from railkd.methods import build
-from railkd.models.classifier import uses_type_ids
+from railkd.models.classifier import take_layers, uses_type_ids
 from railkd.models.forward import forward
 from railkd.signals import Batch
 from railkd.tasks import TASKS
@@ -88,6 +89,16 @@ def test_only_what_was_asked_is_stored(pipeline: Any, tmp_path: Path, store_fold
         store.signals(batch_of(prepared, torch.arange(3), True)).pooled("mean", [1])
     write_signals(model, prepared, ["mean"], tmp_path / "s", "float32", {"data": "d"})  # in place of the old
     assert "cls.npy" not in {p.name for p in (tmp_path / "s").iterdir()}
+
+
+def test_a_teacher_of_one_layer_has_logits_alone(pipeline: Any, tmp_path: Path) -> None:
+    """So a method that reads no more can have it, and its layers are compared with none."""
+    model, prepared = pipeline.teacher("mrpc"), pipeline.prepared("mrpc")
+    take_layers(model, [1], "teacher")
+    write_signals(model, prepared, [], tmp_path / "s", "float32", {})
+    store = SignalStore(tmp_path / "s", CPU)
+    assert set(store.facts["sha256"]) == {"logits.npy", "probe_rows.npy"}
+    assert probes(pipeline.student("bert2"), prepared, store, CPU) == {}
 
 
 def test_a_damaged_store_is_noticed(store_folder: Path) -> None:
