@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from railkd.errors import MethodError, Undeclared, UserError
 
@@ -107,15 +107,26 @@ def check_trains(method: "Method", loss: Tensor) -> None:
 
 
 def check_registered(method: "Method", loss: Tensor, trained: Iterable[Tensor]) -> None:
-    """Raises MethodError when the loss depends on a tensor that needs a gradient and is not among ``trained``."""
+    """Raises MethodError when the loss depends on what the method would train and what is not among ``trained``.
+
+    A tensor that is no parameter and that the method does not keep lives for one step: it is none to be trained.
+    """
     known = {id(tensor) for tensor in trained}
     for leaf in _leaves(loss):
-        if id(leaf) not in known:
+        if id(leaf) not in known and (isinstance(leaf, nn.Parameter) or _keeps(method, leaf)):
             raise MethodError(
                 f"{located_class(type(method))}: a tensor of the shape {tuple(leaf.shape)} needs a gradient and is no "
                 "registered parameter of the method, so no step would train it; make it in __init__, as an "
                 "nn.Parameter or in a module, and keep several in an nn.ModuleList or nn.ParameterList"
             )
+
+
+def _keeps(method: "Method", tensor: Tensor) -> bool:
+    """Whether a tensor is an attribute of the method, or in a list or dict that is one."""
+    kept = [value for module in method.modules() for value in vars(module).values()]
+    kept += [part for value in kept if isinstance(value, list | tuple) for part in value]
+    kept += [part for value in kept if isinstance(value, dict) for part in value.values()]
+    return any(part is tensor for part in kept)
 
 
 def _leaves(loss: Tensor) -> Iterator[Tensor]:

@@ -60,9 +60,8 @@ class Mutant(VanillaKD):  # writes into the signals that others read too
             """
 class Mutant(VanillaKD):
     def terms(self, batch, student, teacher):
-        found = super().terms(batch, student, teacher)
         teacher.logits_BC.requires_grad_()
-        return found
+        return super().terms(batch, student, teacher)
 """,
             "a teacher tensor gets a gradient",
         ),

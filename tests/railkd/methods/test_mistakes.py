@@ -154,10 +154,10 @@ MISTAKES: dict[str, tuple[str, str]] = {
                      f'return {{"ce": {CE} + self.map(student.logits_BC).square().mean()}}')),
         r":5: MyKD: a tensor of the shape \(5,.*\) needs a gradient and is no registered parameter of the method, .*",
     ),
-    "a gradient for the teacher": (
-        method(terms("teacher.logits_BC.requires_grad_()",
-                     f'return {{"ce": {CE} + kd(student.logits_BC, teacher.logits_BC, 1.0, False)}}')),
-        r":5: MyKD: a tensor of the shape \(\d+, \d+\) needs a gradient and is no registered parameter of .*",
+    "a tensor of numbers that needs a gradient": (
+        method(START + '        self.scale = {"ce": torch.ones(1, requires_grad=True)}\n',
+               terms(f'return {{"ce": {CE} * self.scale["ce"].mean()}}')),
+        r":5: MyKD: a tensor of the shape \(1,\) needs a gradient and is no registered parameter of the method, .*",
     ),
     "changed in place": (
         method(terms("mid = student.logits_BC.exp()", "loss = mid.square().mean()", "mid.zero_()",
@@ -277,6 +277,17 @@ def test_a_weight_of_0_needs_no_term(tmp_path: Path, monkeypatch: pytest.MonkeyP
     Path("my_kd.py").write_text(
         method(f"def start_epoch(self, epoch, generator):\n        {late}", terms(*both), reads="title = 'Mine'")
     )
+    assert cli.main(["check-method", "my_kd.py"]) == 0, capsys.readouterr()
+
+
+def test_a_tensor_of_one_step_is_nothing_to_train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    """As in a penalty on a gradient: the point where it is taken needs one, and is made anew in every step."""
+    monkeypatch.chdir(tmp_path)
+    lines = ["point = student.logits_BC.detach().clone().requires_grad_()",
+             "size = (student.logits_BC * point).square()",
+             "slope = torch.autograd.grad(size.mean(), point, create_graph=True)[0].square().sum(-1).mean()",
+             f'return {{"ce": {CE} + 0 * slope}}']  # fmt: skip
+    Path("my_kd.py").write_text(method(terms(*lines)))
     assert cli.main(["check-method", "my_kd.py"]) == 0, capsys.readouterr()
 
 
