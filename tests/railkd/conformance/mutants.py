@@ -209,7 +209,7 @@ class Mutant(VanillaKD):  # a moving parameter that no checkpoint has
         self.register_buffer("scale", torch.ones(()), persistent=False)
     def terms(self, batch, student, teacher):
         found = super().terms(batch, student, teacher)
-        self.scale += 1
+        self.scale += self.training
         return {**found, "kd": found["kd"] * self.scale}
 """,
             "term 'kd' is ",
