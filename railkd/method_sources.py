@@ -64,7 +64,7 @@ def source_file(name: str) -> Path:
 
 
 def source_files(name: str) -> list[Path]:
-    """The method's file, and the modules that it imports, directly or not: the suite's own and those beside the file.
+    """The method's file, and what it imports, directly or not: the suite's modules, and those and packages beside it.
 
     They are inputs of the method's workflow rule, and their hash is part of a run's fingerprints: an edit reruns that
     method's runs alone. What computes nothing is left out, as is what ``by_hand()`` imports, which no run calls.
@@ -94,20 +94,50 @@ def _imported(path: Path, tree: ast.Module) -> list[Path]:
 
 
 def _places(path: Path, node: ast.AST) -> list[Path]:
-    """Where the modules of an import statement would lie."""
+    """Where the modules of an import statement would lie: what follows ``import`` may be a module or a name in one."""
     if isinstance(node, ast.Import):
         modules = [alias.name for alias in node.names]
     elif isinstance(node, ast.ImportFrom):
-        modules = [node.module or "", *(f"{node.module or ''}.{a.name}".strip(".") for a in node.names if node.level)]
+        module = node.module or ""
+        modules = [module, *(f"{module}.{alias.name}".strip(".") for alias in node.names)]
     else:
         return []
-    suite = [m for m in modules if m.startswith("railkd.")]
-    if suite or FOLDER.parent in path.parents:
-        return [FOLDER.parent.parent / f"{m.replace('.', '/')}.py" for m in suite if m not in NO_NUMBERS]
-    folder = root = path.parents[max(getattr(node, "level", 0), 1) - 1]
-    while (root / "__init__.py").is_file():  # `import package.module` begins above the package
+    level = getattr(node, "level", 0)
+    own = FOLDER.parent in path.parents
+    found: list[Path] = []
+    for module in modules:
+        if own or module.partition(".")[0] == "railkd":
+            found += _of_suite(module)
+        else:
+            found += _of_user(path, module, level)
+    return found
+
+
+def _of_suite(module: str) -> list[Path]:
+    """Where a module of the suite would lie.
+
+    Its packages' ``__init__.py`` are left out: they find and build methods, or are empty, and compute no number.
+    """
+    if not module.startswith("railkd.") or module in NO_NUMBERS:
+        return []
+    return [FOLDER.parent.parent / f"{module.replace('.', '/')}.py"]
+
+
+def _of_user(path: Path, module: str, level: int) -> list[Path]:
+    """Where a module that a user's file imports would lie, and the ``__init__.py`` of every package on the way to it.
+
+    ``level``: the number of dots before it.
+    """
+    if level > len(path.parents):  # of a relative path: above the folder that one works in
+        return []
+    folder = root = path.parents[max(level, 1) - 1]
+    while (root / "__init__.py").is_file() and root != root.parent:  # `import package.module` begins above the package
         root = root.parent
-    return [place / f"{m.replace('.', '/')}.py" for m in modules if m for place in (folder, root)]
+    parts = [part for part in module.split(".") if part]
+    places = [place.joinpath(*parts).with_suffix(".py") for place in (folder, root) if parts]
+    first = 0 if level else 1  # `from . import name` may name what the package's own __init__.py holds
+    packages = [parts[:depth] for depth in range(first, len(parts) + 1)]
+    return places + [place.joinpath(*inner, "__init__.py") for inner in packages for place in (folder, root)]
 
 
 def _parsed(name: str, path: Path) -> tuple[Path, ast.Module]:

@@ -21,7 +21,7 @@ from railkd.commands.checking import check
 from railkd.errors import UserError
 from railkd.jobs import distillation
 from railkd.method_facts import Facts, facts
-from railkd.method_sources import fingerprint, source_files
+from railkd.method_sources import FOLDER, available, fingerprint, source_files
 from railkd.outdated import SOURCE, differences, misjudged, misplaced, scores_of_points
 from railkd.records import hashes, run_record, sealed_files
 
@@ -149,6 +149,55 @@ def test_a_base_class_in_a_file_beside_is_source_too(tmp_path: Path) -> None:
         before = fingerprint(files)
         (tmp_path / "my_base.py").write_text(base + "\n# edited\n")
         assert fingerprint(files) != before
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("from pkg import losses", ["pkg/losses.py", "pkg/__init__.py"]),
+        ("from pkg import SCALE", ["pkg/__init__.py"]),
+        ("import pkg.losses", ["pkg/losses.py", "pkg/__init__.py"]),
+        ("from pkg.losses import SCALE", ["pkg/losses.py", "pkg/__init__.py"]),
+        ("from pkg.inner import terms", ["pkg/__init__.py", "pkg/inner/__init__.py", "pkg/inner/terms.py"]),
+        ("from .pkg import losses", ["pkg/losses.py", "__init__.py", "pkg/__init__.py"]),
+        ("from railkd.methods import pkd, pkg", ["pkd.py", "base.py", "mapping.py", "projection.py"]),
+        ("from railkd.methods.parts import tokens", ["tokens.py"]),
+        ("import railkd.methods.parts.tokens, losses", ["tokens.py", "losses.py"]),
+        ("import railkd\nfrom railkd import errors, signals", []),
+    ],
+)
+def test_a_module_that_is_imported_from_its_package_is_source_too(
+    tmp_path: Path, line: str, expected: list[str]
+) -> None:
+    """And each package's own file; of the suite's packages, whose files compute nothing, the module alone."""
+    for place in ("losses.py", "__init__.py", "pkg/__init__.py", "pkg/losses.py", "pkg/inner/__init__.py"):
+        (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / place).write_text("SCALE = 1.0\n")
+    (tmp_path / "pkg" / "inner" / "terms.py").write_text("")
+    (tmp_path / "mine.py").write_text(f"{line}\n")
+    found = source_files(f"{tmp_path / 'mine.py'}:Mine")[1:]
+    shown = [str(f.relative_to(tmp_path)) if tmp_path in f.parents else f.name for f in found]
+    assert sorted(shown) == sorted(expected)
+    for file in [f for f in found if tmp_path in f.parents]:
+        before = fingerprint(source_files(f"{tmp_path / 'mine.py'}:Mine"))
+        file.write_text("SCALE = 2.0  # edited\n")
+        assert fingerprint(source_files(f"{tmp_path / 'mine.py'}:Mine")) != before, file
+
+
+def test_a_file_of_a_package_is_read_from_within_it(tmp_path: Path, monkeypatch: Any) -> None:
+    """A relative path has no folder above the one that one works in."""
+    (tmp_path / "__init__.py").write_text("")
+    (tmp_path / "mine.py").write_text("from ..losses import SCALE\nimport numpy\n")
+    monkeypatch.chdir(tmp_path)
+    assert source_files("mine.py") == [Path("mine.py")]
+
+
+@pytest.mark.parametrize("name", available())
+def test_the_sources_of_a_built_in_method_are_files_of_methods(name: str) -> None:
+    """The published records hold their hash: with another file among them, all of these would count as outdated."""
+    files = source_files(name)
+    assert {file.parent for file in files} <= {FOLDER, FOLDER / "parts"}
+    assert not {file.name for file in files} & {"__init__.py", "mistakes.py"}
 
 
 @pytest.fixture
