@@ -7,7 +7,15 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from railkd.api.examples import Reading, prepared
-from railkd.api.models import borrowed_student, borrowed_teacher, require_models, require_tokenizer, setting_of
+from railkd.api.models import (
+    borrowed_student,
+    borrowed_teacher,
+    built,
+    require_models,
+    require_readable,
+    require_tokenizer,
+    setting_of,
+)
 from railkd.api.options import check_options
 from railkd.api.progress_bar import ProgressBar
 from railkd.benchmark.config import SCHEMA
@@ -17,12 +25,11 @@ from railkd.data.batches import Prepared
 from railkd.devices import device_for, precision
 from railkd.errors import UserError, warn
 from railkd.evaluation.scoring import logits_of, scores_of
-from railkd.methods import build, find, options_of
-from railkd.methods.base import Method, Setting, reads_teacher
+from railkd.methods import options_of
+from railkd.methods.base import Method, reads_teacher
 from railkd.methods.mistakes import blame
 from railkd.models import classifier, probe
 from railkd.models.compiled import require_compiler
-from railkd.random_streams import seed_global
 from railkd.teacher.live import LiveTeacher
 from railkd.teacher.memory import SignalsInMemory
 from railkd.training.loop import AfterStep, MetricsLog, Outcome, no_log, train
@@ -99,14 +106,15 @@ def distil(  # noqa: PLR0913 - a call in a notebook names what it sets, and noth
     setting = setting_of(teacher or student, student, data.splits["train"].labels)
 
     def make() -> Method:
-        return _method(method, setting, options, settings)
+        return built(method, setting, options, settings.seed, settings.epochs)
 
-    built = make()
-    if teacher is None and reads_teacher(built):
+    first = make()
+    if teacher is None and reads_teacher(first):
         raise UserError(f"teacher: is None, and the method {method} reads it; expected a fine-tuned classifier")
-    outcome, seconds = _train(teacher, student, built, make, data, settings, _Listeners(progress, log, method))
+    require_readable(models, first, tokenizer.pad_token_id)
+    outcome, seconds = _train(teacher, student, first, make, data, settings, _Listeners(progress, log, method))
     student.eval()
-    return student, _result(method, type(built), options, settings, outcome, seconds)
+    return student, _result(method, type(first), options, settings, outcome, seconds)
 
 
 def evaluate(  # noqa: PLR0913 - as ``distil``
@@ -166,17 +174,6 @@ def _settings(training: Mapping[str, Any] | None, seed: Any, device: str) -> Tra
     if settings.compile:
         require_compiler(settings.device)
     return settings
-
-
-def _method(name: str, setting: Setting, options: dict[str, Any], settings: TrainingSettings) -> Method:
-    """The method, its projections as the seed begins them."""
-    seed_global(settings.seed, "method")
-    if setting.regression and not find(name).regression:
-        raise UserError(f"method: {name} is undefined for scores; the student has one output")
-    method = build(name, setting, options, "method")
-    method.epochs = settings.epochs
-    method.check_run()
-    return method
 
 
 def _result(

@@ -7,15 +7,14 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch import Tensor, nn
 
-from railkd.api.models import names_of, outputs_of, require_models, setting_of
+from railkd.api.models import built, names_of, outputs_of, require_models, require_readable, setting_of
 from railkd.api.options import check_options
 from railkd.errors import UserError
-from railkd.methods import build
 from railkd.methods.base import reads_teacher
 from railkd.methods.mistakes import blame, check_registered
 from railkd.models.classifier import uses_type_ids
 from railkd.models.forward import forward
-from railkd.random_streams import seed_global, stream
+from railkd.random_streams import stream
 from railkd.signals import Batch
 from railkd.teacher.live import Live, LiveTeacher
 
@@ -30,9 +29,9 @@ class DistillationLoss(nn.Module):
     ``start_epoch`` before every epoch and ``end_epoch`` after it: methods draw layers and move between stages there.
     ``to`` moves the projections and the teacher.
 
-    Raises UserError for models that are no sequence classifiers or whose outputs differ, an option that the method does
-    not have, and a number of epochs that it cannot train in; at the first batch, for a method that trains what is none
-    of its parameters.
+    Raises UserError for models that are no sequence classifiers or whose outputs differ, those that the method cannot
+    read or whose outputs depend on padding, an option that it does not have, and a number of epochs that it cannot
+    train in; at the first batch, for a method that trains what is none of its parameters.
     """
 
     def __init__(
@@ -58,16 +57,14 @@ class DistillationLoss(nn.Module):
         names_of(models)
         check_options(method, options)
         labels = None if train_labels is None else torch.as_tensor(train_labels)
-        seed_global(seed, "method")
-        self.method = build(method, setting_of(teacher or student, student, labels), options, "method")
+        self.method = built(method, setting_of(teacher or student, student, labels), options, seed, epochs)
         self.name, self.seed, self._rows_known = method, seed, labels is not None
-        self.method.epochs = epochs
-        self.method.check_run()
         self._student = (student,)  # in a tuple: neither model is a part of the loss
         self._teacher: LiveTeacher | None = None
-        if reads_teacher(self.method):
-            if teacher is None:
-                raise UserError(f"teacher: is None, and the method {method} reads it; expected a fine-tuned classifier")
+        if teacher is None and reads_teacher(self.method):
+            raise UserError(f"teacher: is None, and the method {method} reads it; expected a fine-tuned classifier")
+        require_readable(models, self.method)
+        if teacher is not None and reads_teacher(self.method):
             self._teacher = LiveTeacher.for_method(self.method, teacher, None, student.device, precision)
         self.method.to(student.device)
         with blame(self.method):

@@ -1,5 +1,6 @@
 """Checks a teacher and a student that are given as models, and says what a method may know of them."""
 
+import copy
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
@@ -8,15 +9,18 @@ import torch
 from torch import Tensor, nn
 
 from railkd.errors import UserError, warn
-from railkd.methods.base import Setting
-from railkd.models import classifier
+from railkd.methods import build, find
+from railkd.methods.base import Method, Setting
+from railkd.models import classifier, probe
 from railkd.models.fine_tuned import UNNAMED, plain_label
 from railkd.models.shortcuts import UsedRows
+from railkd.random_streams import seed_global
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 NO_LIMIT = 1 << 30  # tokens that a model without a table of positions can take
+TRIED = 32  # tokens of the longest text that a model is tried on: padding shows at any length
 
 
 def require_models(models: Mapping[str, Any]) -> None:
@@ -107,6 +111,35 @@ def setting_of(teacher: "PreTrainedModel", student: "PreTrainedModel", train_lab
     t, s, outputs = teacher.config, student.config, classifier.outputs_of(student)
     sizes = (t.num_hidden_layers, t.hidden_size, s.num_hidden_layers, s.hidden_size)
     return Setting(*sizes, outputs, outputs == 1, train_labels, t.num_attention_heads, s.num_attention_heads)
+
+
+def built(name: str, setting: Setting, options: dict[str, Any], seed: int, epochs: int) -> Method:
+    """A method that can train for so many epochs, its projections as the seed begins them."""
+    if setting.regression and not find(name).regression:
+        raise UserError(f"method: {name} is undefined for scores; the student has one output")
+    seed_global(seed, "method")
+    method = build(name, setting, options, "method")
+    method.epochs = epochs
+    method.check_run()
+    return method
+
+
+def require_readable(models: Mapping[str, "PreTrainedModel"], method: Method, pad_id: int | None = None) -> None:
+    """Raises UserError unless the suite can run each model and the method finds in it what it reads (see ``probe``).
+
+    As `railkd check` does with a benchmark's models. Copies are run, in eval mode on the CPU, so that the models, what
+    they keep between two calls and the random numbers stay as they were. ``pad_id``: by default the configuration's.
+    """
+    found = {}
+    for name, model in models.items():
+        padding = getattr(model.config, "pad_token_id", None) if pad_id is None else pad_id
+        rows = classifier.embedding_of(model, name).num_embeddings
+        tried = classifier.place(copy.deepcopy(model), classifier.CPU).eval()
+        tried.set_attn_implementation("eager")  # which alone gives its attention
+        with torch.random.fork_rng(devices=[]):
+            probe.readable(tried, rows, padding or 0, min(TRIED, tokens_at_most(model)), name)
+            found[name] = probe.limits_of(tried, rows, padding or 0)
+    probe.require_within(method, [(f"the {n}", found[n]) for n in ("student", "teacher") if n in found], "method")
 
 
 @contextmanager

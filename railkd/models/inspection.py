@@ -29,12 +29,10 @@ DISTILLED_LENGTH = "general_distillation.max_length"
 
 
 @dataclass(frozen=True)
-class Seen:
+class Seen(probe.Limits):
     """What a checkpoint's files say of a model that the suite can run."""
 
     tokenizer: "PreTrainedTokenizerBase"
-    unreadable: str | None  # why methods cannot read queries, keys and values; None: they can
-    unmixable: str | None  # why methods cannot mix word embeddings; None: they can
 
 
 def _position_table(model: "PreTrainedModel") -> nn.Embedding | None:
@@ -97,7 +95,8 @@ def look(
     _require_fit(model, tokenizer, lengths, where)
     pad_id, rows = int(tokenizer.pad_token_id), classifier.embedding_of(model, where).num_embeddings
     probe.readable(model, rows, pad_id, max(lengths.values()), where)
-    seen = Seen(tokenizer, probe.unreadable(model, rows, pad_id), probe.unmixable(model, rows, pad_id))
+    limits = probe.limits_of(model, rows, pad_id)
+    seen = Seen(limits.unreadable, limits.unmixable, tokenizer)
     if checkpoint.layers is not None:
         require_cut(model, checkpoint.layers, where)
     return seen
@@ -169,16 +168,7 @@ def _orders(benchmark: Benchmark, checkpoint: Checkpoint, model: str, tasks: Seq
 
 def require_readable(seen: dict[str, Seen], method: Method, teacher: str, student: str, where: str) -> None:
     """Raises UserError when a method reads what a model of its pair has not: attention vectors, mixed inputs."""
-    for model, layers in zip((student, teacher), method.attention_layers, strict=True):
-        if model not in seen:
-            continue
-        unreadable, unmixable = seen[model].unreadable, seen[model].unmixable
-        if layers and unreadable:
-            raise UserError(
-                f"{where}: reads queries, keys and values, which models.{model} does not show ({unreadable})"
-            )
-        if method.mixes_examples and unmixable:
-            raise UserError(f"{where}: mixes word embeddings, which models.{model} does not take: {unmixable}")
+    probe.require_within(method, [(f"models.{model}", seen.get(model)) for model in (student, teacher)], where)
 
 
 def require_same_tokens(

@@ -4,6 +4,8 @@ Everything here rests on three things: hidden states of every layer, a first pos
 outputs that padding on the right does not change. Dimensions: ``B`` batch, ``T`` tokens, ``D`` width.
 """
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -11,6 +13,7 @@ from torch import Tensor, nn
 
 from railkd.data.batches import Prepared, Split
 from railkd.errors import UserError
+from railkd.methods.base import Method
 from railkd.models.classifier import embedding_of, layer_list, place, uses_type_ids
 from railkd.models.forward import Forward, forward
 from railkd.models.shortcuts import UsedRows
@@ -19,6 +22,32 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 TOLERANCE = 1e-3  # of the largest value; padding changes float32 sums by about 1e-6, a model that reads it by 1e-2
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What methods cannot read of a model that the suite can run, and why; None: they can."""
+
+    unreadable: str | None  # its queries, keys and values
+    unmixable: str | None  # its outputs for mixed word embeddings
+
+
+def limits_of(model: "PreTrainedModel", vocabulary: int, pad_id: int) -> Limits:
+    """By its outputs for made-up tokens."""
+    return Limits(unreadable(model, vocabulary, pad_id), unmixable(model, vocabulary, pad_id))
+
+
+def require_within(method: Method, models: Sequence[tuple[str, Limits | None]], where: str) -> None:
+    """Raises UserError when a method reads what a model has not: attention vectors, mixed inputs.
+
+    ``models``: the student's name and limits, then the teacher's; None for a model that is not known yet.
+    """
+    for (name, limits), layers in zip(models, method.attention_layers, strict=False):  # there may be no teacher
+        unreadable, unmixable = (limits.unreadable, limits.unmixable) if limits else (None, None)
+        if layers and unreadable:
+            raise UserError(f"{where}: reads queries, keys and values, which {name} does not show ({unreadable})")
+        if method.mixes_examples and unmixable:
+            raise UserError(f"{where}: mixes word embeddings, which {name} does not take: {unmixable}")
 
 
 def _inputs(model: "PreTrainedModel", rows: list[list[int]], pad_id: int) -> dict[str, Tensor]:

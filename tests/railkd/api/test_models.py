@@ -1,0 +1,98 @@
+"""What `railkd check` refuses of a benchmark's models, ``distil``, ``DistillationLoss`` and the Trainer refuse too."""
+
+import random
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from tiny_tokenizers import WORDS, bert_tokenizer, roberta_tokenizer
+
+import railkd
+from railkd.api.models import require_readable
+from railkd.errors import UserError
+
+ROWS = [(f"{WORDS[i % 12]} {WORDS[(i * 5) % 12]} {'film ' * (i % 4)}", i % 2) for i in range(40)]
+
+
+def make(kind: str, seed: int, outputs: int = 2, **options: Any) -> Any:
+    """A tiny classifier of a family, with the special tokens of its tokenizer."""
+    from transformers import AutoModelForSequenceClassification
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+
+    tokenizer = tokenizer_of(kind)
+    sizes = {
+        "num_hidden_layers": 3, "hidden_size": 32, "num_attention_heads": 2, "intermediate_size": 64,
+        "max_position_embeddings": 80, "vocab_size": len(tokenizer), "pad_token_id": tokenizer.pad_token_id,
+        "initializer_range": 0.2, "num_labels": outputs,
+    }  # fmt: skip
+    torch.manual_seed(seed)
+    return AutoModelForSequenceClassification.from_config(CONFIG_MAPPING[kind](**{**sizes, **options}))
+
+
+def tokenizer_of(kind: str) -> Any:
+    return roberta_tokenizer() if kind in ("esm", "roberta") else bert_tokenizer()
+
+
+REFUSED = [
+    ("gpt2", "pkd", {}, "the first position of a GPT2ForSequenceClassification does not read what follows it"),
+    ("roformer", "minilm_v2", {}, "method: reads queries, keys and values, which the student does not show"),
+    ("esm", "mixkd", {"mask_token_id": 4}, "method: mixes word embeddings, which the student does not take"),
+    ("fnet", "vanilla_kd", {}, "the outputs of a FNetForSequenceClassification depend on the padding"),
+]
+
+
+@pytest.mark.parametrize(("kind", "method", "options", "expected"), REFUSED, ids=[row[0] for row in REFUSED])
+def test_models_that_a_method_cannot_read_are_refused(
+    kind: str, method: str, options: dict[str, Any], expected: str
+) -> None:
+    student = make(kind, 1, **options)
+    teacher = make("roberta" if kind == "esm" else "bert", 2, type_vocab_size=1)
+    before = {name: value.clone() for name, value in student.state_dict().items()}
+    with pytest.raises(UserError) as caught:
+        railkd.DistillationLoss(teacher, student, method, epochs=2)
+    assert expected in str(caught.value) and "\n" not in str(caught.value)
+    with pytest.raises(UserError) as caught:
+        railkd.distil(
+            teacher, student, ROWS[:32], ROWS[32:], method, tokenizer=tokenizer_of(kind), progress=False,
+            training={"epochs": 2, "batch_size": 8},
+        )  # fmt: skip
+    assert expected in str(caught.value)
+    assert all(torch.equal(value, before[name]) for name, value in student.state_dict().items())
+
+
+def test_a_teacher_is_tried_as_the_student_is() -> None:
+    with pytest.raises(UserError, match="teacher: the outputs of a FNetForSequenceClassification depend on"):
+        railkd.DistillationLoss(make("fnet", 1), make("bert", 2), "vanilla_kd", epochs=1)
+    loss = railkd.DistillationLoss(make("roformer", 1), make("bert", 2), "pkd", epochs=1)
+    assert loss.name == "pkd", "what the method does not read may be missing"
+    with pytest.raises(UserError, match="queries, keys and values, which the teacher does not show"):
+        railkd.DistillationLoss(make("roformer", 1), make("bert", 2), "minilm_v2", epochs=1)
+
+
+def test_a_method_for_classes_is_refused_for_scores() -> None:
+    with pytest.raises(UserError, match="method: codir is undefined for scores; the student has one output"):
+        railkd.DistillationLoss(make("bert", 1, 1), make("bert", 2, 1), "codir", epochs=1, train_labels=[0.5, 1.0])
+
+
+@pytest.mark.parametrize("kind", ["bert", "roformer", "roberta"])
+def test_trying_a_model_leaves_it_and_the_random_numbers_as_they_were(kind: str) -> None:
+    """Also what it keeps between two calls, such as tables of positions."""
+    teacher, student = make(kind, 1, type_vocab_size=1), make(kind, 2, type_vocab_size=1).train()
+    student.set_attn_implementation("eager" if kind == "roformer" else "sdpa")
+    attention = student.config._attn_implementation
+    first, second = (railkd.DistillationLoss(teacher, student, "no_kd", epochs=1) for _ in range(2))
+    assert first.method.setting == second.method.setting
+    before = {name: value.clone() for name, value in student.state_dict().items()}
+    kept = {name: id(value) for name, value in student.named_buffers()}
+    torch.manual_seed(5)
+    random.seed(5)
+    np.random.seed(5)
+    states = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].tolist()
+    require_readable({"student": student}, first.method)
+    assert torch.equal(torch.get_rng_state(), states[0])
+    assert (random.getstate(), np.random.get_state()[1].tolist()) == states[1:]
+    assert all(module.training for module in student.modules())
+    assert student.config._attn_implementation == attention
+    assert {name: id(value) for name, value in student.named_buffers()} == kept
+    assert all(torch.equal(value, before[name]) for name, value in student.state_dict().items())
