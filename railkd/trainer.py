@@ -1,7 +1,10 @@
 """Distils in a `transformers.Trainer`, by any method of the suite. Trainer needs the package accelerate."""
 
+import copy
+import json
 import math
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -10,12 +13,14 @@ from transformers import Trainer, TrainerCallback, TrainingArguments
 
 from railkd.api.loss import DistillationLoss, inputs_of
 from railkd.errors import UserError
+from railkd.methods.mistakes import blame
 from railkd.models.classifier import uses_type_ids
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 PART = "railkd_loss"  # the name of the method's projections in the student while it is trained
+HISTORY = "railkd_history.json"  # in a checkpoint: what the method has kept of the epochs before it
 
 
 class DistillationTrainer(Trainer):
@@ -73,6 +78,7 @@ class DistillationTrainer(Trainer):
         )
         self._sums: dict[str, Tensor] = {}
         self._steps = 0
+        self._ended, self._history = 0, copy.deepcopy(self.distillation.method.history)
         self._set_signature_columns_if_needed()
         known: list[str] = getattr(self, "_signature_columns")  # noqa: B009 - of a batch; the others are not collated
         known.append("row")
@@ -114,6 +120,30 @@ class DistillationTrainer(Trainer):
             self._sums, self._steps = {}, 0
         super().log(logs, start_time)
 
+    def keep_history(self, epochs: int) -> None:
+        """Called at the end of a whole epoch: a checkpoint within the next one begins that one again."""
+        self._ended, self._history = epochs, copy.deepcopy(self.distillation.method.history)
+
+    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
+        """As Trainer's, with the method's history."""
+        super()._save_checkpoint(model, trial)
+        folder = Path(self._get_output_dir(trial)) / f"checkpoint-{self.state.global_step}"
+        kept = {"epochs": self._ended, "history": self._history}
+        (folder / HISTORY).write_text(json.dumps(kept), encoding="utf-8")
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
+        """As Trainer's; the method goes on from its history, as when a run of the workflow resumes."""
+        file = Path(resume_from_checkpoint) / HISTORY
+        if not file.is_file():
+            raise UserError(f"resume_from_checkpoint: {file} is missing, expected a checkpoint of DistillationTrainer")
+        super()._load_from_checkpoint(resume_from_checkpoint, model)
+        kept = json.loads(file.read_text(encoding="utf-8"))
+        self._ended, self._history = kept["epochs"], kept["history"]
+        if self._ended:
+            method = self.distillation.method
+            with blame(method):
+                method.resume(copy.deepcopy(self._history))
+
     def _plain(self, inputs: dict[str, Any]) -> dict[str, Any]:
         """A batch without what the student is not called with."""
         return {name: value for name, value in inputs_of(self.student, inputs).items() if name != "row"}
@@ -123,13 +153,25 @@ class _Epochs(TrainerCallback):
     """Tells the loss where epochs begin and end."""
 
     def __init__(self, trainer: DistillationTrainer) -> None:
-        self.trainer = trainer
+        self.trainer, self.open = trainer, False
 
     def on_epoch_begin(self, args: Any, state: Any, control: Any, **others: Any) -> None:
         self.trainer.distillation.start_epoch(int(state.epoch or 0))
+        self.open = True
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **others: Any) -> None:
+        """After the last step of an epoch, before a checkpoint that may be due then."""
+        if float(state.epoch).is_integer():
+            self._end()
+            self.trainer.keep_history(int(state.epoch))
 
     def on_epoch_end(self, args: Any, state: Any, control: Any, **others: Any) -> None:
+        if self.open:  # the training ends within an epoch
+            self._end()
+
+    def _end(self) -> None:
         self.trainer.distillation.end_epoch()
+        self.open = False
 
 
 def _epochs(args: TrainingArguments, examples: int) -> int:

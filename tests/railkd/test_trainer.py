@@ -169,6 +169,75 @@ def test_the_projections_are_clipped_decayed_and_resumed_with_the_student(parts:
     assert all(map(torch.equal, found, expected))
 
 
+ANNEALED = """
+from railkd.methods.base import Method, cross_entropy
+
+
+class Annealed(Method):
+    "The weight of its loss follows from the history alone."
+
+    def __init__(self, setting):
+        super().__init__(setting)
+        self.seen = 0
+
+    def resume(self, history):
+        super().resume(history)
+        self.seen = sum(history["steps"])
+        assert history["ended"] == list(range(len(history["steps"])))
+
+    def start_epoch(self, epoch, generator):
+        super().start_epoch(epoch, generator)
+        self.history.setdefault("steps", []).append(0)
+
+    def end_epoch(self):
+        self.history.setdefault("ended", []).append(len(self.history["steps"]) - 1)
+
+    def terms(self, batch, student, teacher):
+        self.seen += 1
+        self.history["steps"][-1] += 1
+        self.weights = {"ce": 1.0 / self.seen}
+        return {"ce": cross_entropy(student.logits_BC, batch.labels_B, self.setting.regression)}
+"""
+
+
+@pytest.mark.parametrize("settings", [{"save_strategy": "epoch"}, {"save_steps": 3}])
+def test_a_resumed_method_has_its_history(parts: Any, tmp_path: Path, settings: dict[str, Any]) -> None:
+    """A checkpoint after the last step of an epoch holds that epoch, whether steps or epochs decide when it is due."""
+    (tmp_path / "annealed.py").write_text(ANNEALED)
+    method, student = str(tmp_path / "annealed.py"), parts[1]
+    for module in student.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+    begun = {name: value.clone() for name, value in student.state_dict().items()}
+    settings = {"save_strategy": "steps", "num_train_epochs": 3, "lr_scheduler_type": "constant", **settings}
+    whole = trained(parts, arguments(tmp_path / "whole", **settings), method=method)
+    expected = [p.detach().clone() for p in student.parameters()]
+    shutil.rmtree(tmp_path / "whole" / "checkpoint-9")
+    student.load_state_dict(begun)
+    again = trained(parts, arguments(tmp_path / "whole", **settings), resume=True, method=method)
+    assert again.distillation.record() == whole.distillation.record() == {"steps": [3, 3, 3], "ended": [0, 1, 2]}
+    assert all(map(torch.equal, student.parameters(), expected))
+
+
+def test_an_epoch_that_a_checkpoint_lies_in_begins_again(parts: Any, tmp_path: Path) -> None:
+    """Its draw is the same, and the history holds it once."""
+    teacher, student, tokenizer, data = parts
+    records = []
+    for resume in (False, True):
+        args = arguments(tmp_path, save_strategy="steps", save_steps=2, num_train_epochs=3)
+        records.append(trained(parts, args, resume, options={"projection_dim": 8}).distillation.record()["layers"])
+        for step in (4, 6, 8, 9):
+            shutil.rmtree(tmp_path / f"checkpoint-{step}", ignore_errors=step != 4 or resume)
+    assert records[0] == records[1] and len(records[0]) == 3
+
+
+def test_a_checkpoint_without_a_history_is_refused(parts: Any, tmp_path: Path) -> None:
+    trained(parts, arguments(tmp_path, save_strategy="epoch"))
+    (tmp_path / "checkpoint-6" / "railkd_history.json").unlink()
+    with pytest.raises(UserError, match="resume_from_checkpoint: .*railkd_history.json is missing"):
+        trained(parts, arguments(tmp_path, save_strategy="epoch"), resume=True)
+
+
 def test_what_is_saved_is_the_student_alone(parts: Any, tmp_path: Path) -> None:
     from safetensors.torch import load_file
 
