@@ -56,8 +56,11 @@ class DistillationLoss(nn.Module):
         outputs_of(models)
         names_of(models)
         check_options(method, options)
+        setting = setting_of(teacher or student, student, None)
         labels = None if train_labels is None else torch.as_tensor(train_labels)
-        self.method = built(method, setting_of(teacher or student, student, labels), options, seed, epochs)
+        if labels is not None:
+            labels = _one_each(labels, len(labels), setting.regression, "train_labels: are")
+        self.method = built(method, dataclasses.replace(setting, train_labels=labels), options, seed, epochs)
         self.name, self.seed, self._rows_known = method, seed, labels is not None
         self._student = (student,)  # in a tuple: neither model is a part of the loss
         self._teacher: LiveTeacher | None = None
@@ -97,8 +100,9 @@ class DistillationLoss(nn.Module):
     def forward(self, batch: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss of a batch, a scalar with its gradient, and its terms by name, detached and without their weights.
 
-        ``batch``: what a tokenizer gives, (B, T) on the student's device, with ``labels`` (B,), and ``row`` (B,) where
-        the method needs it. Both models see the same tokens; ``token_type_ids`` goes to those that know it.
+        ``batch``: what a tokenizer gives, (B, T) on the student's device, with ``labels``, (B,) or of scores (B, 1),
+        and ``row`` (B,) where the method needs it. Both models see the same tokens; ``token_type_ids`` goes to those
+        that know it.
         """
         inputs = dict(batch)
         labels_B, row_B = inputs.pop("labels", None), inputs.pop("row", None)
@@ -106,6 +110,8 @@ class DistillationLoss(nn.Module):
             raise UserError("batch: no labels, expected a tensor of classes or scores, (B,)")
         if "attention_mask" not in inputs:
             inputs["attention_mask"] = torch.ones_like(inputs["input_ids"])
+        examples = next(iter(inputs.values())).shape[0]
+        labels_B = _one_each(labels_B, examples, self.method.setting.regression, "batch: labels are")
         (student,) = self._student
         for_student = inputs_of(student, inputs)
         if row_B is not None and self._rows_known:
@@ -128,6 +134,24 @@ class DistillationLoss(nn.Module):
         late = {id(p) for name, p in self.method.named_parameters() if name not in self._registered}
         trained = (*student.parameters(), *self.method.parameters())
         check_registered(self.method, loss, [p for p in trained if id(p) not in late])
+
+
+def _one_each(labels: Tensor, examples: int, scores: bool, what: str) -> Tensor:
+    """(examples,) labels, classes as int64; scores may be (examples, 1), as `transformers` takes them.
+
+    Raises UserError for another shape or, of classes, another kind of number. The values are not looked at: on a GPU
+    the host would wait for them.
+    """
+    if scores and labels.shape == (examples, 1):
+        labels = labels[:, 0]
+    expected = f"one {'score' if scores else 'class number'} for each text, ({examples},)"
+    if labels.shape != (examples,):
+        raise UserError(f"{what} of shape {tuple(labels.shape)}, expected {expected}")
+    if scores:
+        return labels
+    if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
+        raise UserError(f"{what} of type {str(labels.dtype).removeprefix('torch.')}, expected {expected}")
+    return labels.long()
 
 
 def inputs_of(model: "PreTrainedModel", inputs: Mapping[str, Any]) -> dict[str, Any]:

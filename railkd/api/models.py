@@ -35,6 +35,11 @@ def require_models(models: Mapping[str, Any]) -> None:
         if not isinstance(model, kind):
             raise UserError(f"{name}: is a {type(model).__name__}, expected a {kind.__name__}, as from {load}")
         classifier.embedding_of(model, name)
+        if model.config.problem_type == "multi_label_classification":
+            raise UserError(
+                f"{name}: its problem_type is multi_label_classification, expected a model that gives each text one "
+                "class or one score"
+            )
         narrow = {str(p.dtype).removeprefix("torch.") for p in model.parameters()} - {"float32"}
         if narrow:  # as transformers loads a checkpoint that was saved so; small steps are lost in such weights
             raise UserError(

@@ -118,6 +118,67 @@ def test_what_is_no_parameter_of_the_loss_is_refused_at_the_first_batch(parts: A
         loss(parts[2])
 
 
+@pytest.mark.parametrize(
+    ("labels", "expected"),
+    [
+        (
+            torch.tensor([[1], [0], [1], [0]]),
+            r"batch: labels are of shape \(4, 1\), expected one class number for each",
+        ),
+        (torch.tensor([1, 0]), r"batch: labels are of shape \(2,\), expected one class number for each text, \(4,\)"),
+        (torch.tensor(1), r"batch: labels are of shape \(\), expected one class"),
+        (torch.tensor([[1.0, 0.0]] * 4), r"batch: labels are of shape \(4, 2\), expected one class number"),
+        (torch.tensor([1.0, 0.0, 1.0, 0.0]), "batch: labels are of type float32, expected one class number"),
+        (torch.tensor([True, False, True, False]), "batch: labels are of type bool, expected one class number"),
+    ],
+)
+def test_labels_that_are_not_one_class_each_are_refused(parts: Any, labels: torch.Tensor, expected: str) -> None:
+    loss = loss_of(parts, "vanilla_kd")
+    loss.start_epoch(0)
+    with pytest.raises(UserError, match=expected):
+        loss({**parts[2], "labels": labels})
+
+
+def test_class_numbers_of_another_width_are_the_same_classes(parts: Any) -> None:
+    parts[1].eval()
+    loss = loss_of(parts, "vanilla_kd")
+    loss.start_epoch(0)
+    one, other = (loss({**parts[2], "labels": parts[2]["labels"].to(kind)}) for kind in (torch.int64, torch.int32))
+    assert torch.equal(one[0], other[0])
+
+
+def test_scores_in_a_column_are_scores(checkpoints: Path, parts: Any) -> None:
+    """(B, 1), as `transformers` takes them: broadcast against (B,), each score would be compared with all."""
+    from transformers import AutoModelForSequenceClassification
+
+    load = AutoModelForSequenceClassification.from_pretrained
+    student = load(checkpoints / "distilbert2", num_labels=1).eval()
+    loss = railkd.DistillationLoss(load(checkpoints / "bert4", num_labels=1), student, "vanilla_kd", epochs=1)
+    loss.start_epoch(0)
+    scores = torch.tensor([0.0, 1.0, 4.0, 5.0])
+    flat, column = (loss({**parts[2], "labels": given}) for given in (scores, scores[:, None]))
+    assert torch.equal(flat[0], column[0])
+    inputs = {name: parts[2][name] for name in ("input_ids", "attention_mask")}
+    assert float(column[1]["ce"]) == pytest.approx(float(student(**inputs, labels=scores[:, None]).loss.detach()))
+    with pytest.raises(UserError, match=r"of shape \(4, 2\), expected one score for each text, \(4,\)"):
+        loss({**parts[2], "labels": torch.zeros(4, 2)})
+
+
+def test_training_labels_are_one_class_each(parts: Any) -> None:
+    teacher, student, _ = parts
+    with pytest.raises(UserError, match=r"train_labels: are of shape \(4, 2\), expected one class number"):
+        railkd.DistillationLoss(teacher, student, "no_kd", epochs=1, train_labels=torch.zeros(4, 2))
+
+
+def test_models_of_several_labels_a_text_are_refused(checkpoints: Path) -> None:
+    from transformers import AutoModelForSequenceClassification
+
+    load = AutoModelForSequenceClassification.from_pretrained
+    several = load(checkpoints / "distilbert2", num_labels=3, problem_type="multi_label_classification")
+    with pytest.raises(UserError, match="student: its problem_type is multi_label_classification, expected a model"):
+        railkd.DistillationLoss(load(checkpoints / "bert4", num_labels=3), several, "vanilla_kd", epochs=1)
+
+
 def test_models_whose_outputs_differ_are_refused(checkpoints: Path) -> None:
     """As by ``distil``: their logits would be broadcast, or a class pulled to another."""
     from transformers import AutoModelForSequenceClassification
