@@ -15,7 +15,7 @@ from railkd.data.checking import (
     require_columns,
     require_rows,
 )
-from railkd.data.preparation import tokenise
+from railkd.data.preparation import tells_texts_apart, tokenise
 from railkd.errors import UserError, unknown
 from railkd.metrics import METRICS
 from railkd.models.fine_tuned import plain_label
@@ -68,6 +68,8 @@ def prepared(splits: Mapping[str, Any], models: Mapping[str, "PreTrainedModel"],
     length = _max_length(models, reading)
     facts = {"pad_id": reading.tokenizer.pad_token_id, "max_length": length}
     tokenised = {name: tokenise(reading.tokenizer, texts, labels, length) for name, (texts, labels, _) in raw.items()}
+    if not tells_texts_apart(reading.tokenizer):
+        tokenised = {name: split.of_one_type() for name, split in tokenised.items()}
     return Prepared(task, tokenised, facts, {})
 
 

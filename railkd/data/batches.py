@@ -19,7 +19,7 @@ class Split:
 
     tokens: Tensor  # (all tokens,) int32
     offsets: Tensor  # (examples + 1,) int64
-    second: Tensor  # (examples,) int32, where the second text begins; the length when there is one text
+    second: Tensor  # (examples,) int32, where the token type 1 begins: at the second text; the length when nowhere
     labels: Tensor  # (examples,) int64 classes or float32 scores; -1 where hidden
 
     def __len__(self) -> int:
@@ -33,6 +33,10 @@ class Split:
     def to(self, device: torch.device) -> "Split":
         """The same examples on another device."""
         return Split(*(tensor.to(device) for tensor in (self.tokens, self.offsets, self.second, self.labels)))
+
+    def of_one_type(self) -> "Split":
+        """The same examples, with the token type 0 for both texts."""
+        return Split(self.tokens, self.offsets, self.lengths.int(), self.labels)
 
     @property
     def lengths(self) -> Tensor:

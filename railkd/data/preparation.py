@@ -46,6 +46,11 @@ def tokenise(
     )
 
 
+def tells_texts_apart(tokenizer: "PreTrainedTokenizerBase") -> bool:
+    """Whether a tokenizer gives the second text of a pair the token type 1, as BERT's does; RoBERTa's gives it 0."""
+    return 1 in tokenizer("a", "a").encodings[0].type_ids
+
+
 def prepare(
     benchmark: Benchmark,
     task_name: str,
@@ -56,9 +61,10 @@ def prepare(
 ) -> dict[str, Any]:
     """Reads, checks and tokenises one task; writes ``out`` (safetensors) and ``out`` with suffix .json (its facts).
 
-    Facts: examples, baselines (of each labelled split and metric), max_length, pad_id, vocabulary,
-    sources (where each split was read), own_task and own_sets (what a benchmark file declares), made_of (what all this
-    follows from), SHA-256 of the tokenizer and of the tensors.
+    Facts: examples, baselines (of each labelled split and metric), max_length, pad_id, vocabulary, one_token_type (only
+    for a tokenizer that gives both texts of a pair the token type 0: true), sources (where each split was read),
+    own_task and own_sets (what a benchmark file declares), made_of (what all this follows from), SHA-256 of the
+    tokenizer and of the tensors.
     """
     from safetensors.torch import save
 
@@ -83,6 +89,7 @@ def prepare(
         "max_length": data["max_length"],
         "pad_id": tokenizer.pad_token_id,
         "vocabulary": len(tokenizer),
+        **({} if tells_texts_apart(tokenizer) else {"one_token_type": True}),
         "tokenizer": sha256_text(tokenizer.backend_tokenizer.to_str()),
         "sources": {name: place for name, (_, _, place) in raw.items()},
         **({"own_task": to_json(task)} if task.own else {}),
@@ -104,6 +111,8 @@ def load(path: Path) -> Prepared:
     tensors = load_file(path)
     names = list(dict.fromkeys(key.split(".")[0] for key in tensors))
     splits = {n: Split(**{k: tensors[f"{n}.{k}"] for k in ("tokens", "offsets", "second", "labels")}) for n in names}
+    if facts.get("one_token_type"):  # what is stored says where the second text begins, whoever reads it
+        splits = {name: split.of_one_type() for name, split in splits.items()}
     order = ["train", "dev", "dev_mismatched", "test", "test_mismatched", DIAGNOSTIC]
     names.sort(key=lambda n: (order.index(n) if n in order else len(order), n))
     task = task_from_json(facts["own_task"]) if "own_task" in facts else TASKS[facts["task"]]

@@ -69,7 +69,7 @@ class Method(nn.Module):
     def __init__(self, setting: Setting) -> None:
         super().__init__()
         self.setting = setting
-        self.weights: dict[str, float] = {"ce": 1.0}  # of every term; one that a stage lacks has no weight in it, or 0
+        self.weights: dict[str, float] = {"ce": 1.0}
         self.generator = torch.Generator()  # replaced at each epoch by the run's "method" stream
         self.epochs = 1  # of the run, at most; set by the training loop before start_training
         self.history: dict[str, list[Any]] = {}  # per-epoch facts for the record
@@ -122,8 +122,7 @@ class Method(nn.Module):
     def loss(self, batch: Batch, student: Signals, teacher: Signals | None) -> tuple[Tensor, dict[str, Tensor]]:
         """The weighted sum of the terms, and the detached terms for the record.
 
-        Raises MethodError, which names file and line, unless the terms are scalars by name, each with a weight, and
-        none is missing whose weight is not 0.
+        Raises MethodError, which names file and line, unless the terms are scalars by name, each with a weight.
         """
         terms = self.terms(batch, student, teacher)
         check_terms(self, terms)

@@ -64,7 +64,7 @@ class Live:
 class LiveTeacher:
     """The teacher run in every step, as published. ``attention``: the layers whose vectors are kept, 1-based.
 
-    ``data``: the training set, for where a second text begins; None where the inputs are what the teacher is called
+    ``data``: the training set, for where the token type 1 begins; None where the inputs are what the teacher is called
     with.
     """
 
@@ -113,7 +113,7 @@ class LiveTeacher:
 
     @cached_property
     def _second(self) -> Tensor:
-        """(examples,) where the second text begins, on the device."""
+        """(examples,) where the token type 1 begins, on the device."""
         assert self.data is not None
         return self.data.splits["train"].second.to(self.device)
 

@@ -9,8 +9,11 @@ import torch
 from tiny_tokenizers import WORDS, bert_tokenizer, roberta_tokenizer
 
 import railkd
+from railkd.api.examples import Reading, prepared
 from railkd.api.models import require_readable
 from railkd.errors import UserError
+from railkd.signals import Batch
+from railkd.teacher.live import LiveTeacher
 
 ROWS = [(f"{WORDS[i % 12]} {WORDS[(i * 5) % 12]} {'film ' * (i % 4)}", i % 2) for i in range(40)]
 
@@ -96,3 +99,19 @@ def test_trying_a_model_leaves_it_and_the_random_numbers_as_they_were(kind: str)
     assert student.config._attn_implementation == attention
     assert {name: id(value) for name, value in student.named_buffers()} == kept
     assert all(torch.equal(value, before[name]) for name, value in student.state_dict().items())
+
+
+def test_a_model_is_trained_on_the_token_types_that_its_tokenizer_gives() -> None:
+    """RobertaConfig has two token types by default, its tokenizer gives the first alone; a live teacher too."""
+    tokenizer, pairs = tokenizer_of("roberta"), [(first, "the plot", label) for first, label in ROWS]
+    teacher, student = make("roberta", 1, type_vocab_size=2), make("roberta", 2, type_vocab_size=1)
+    data = prepared({"train": pairs, "dev": pairs}, {"teacher": teacher, "student": student}, Reading(tokenizer))
+    split, rows = data.splits["train"], torch.arange(40)
+    texts = [[row[i] for row in pairs] for i in (0, 1)]
+    own = tokenizer(*texts, padding=True, return_token_type_ids=True, return_tensors="pt")
+    made = split.collate(rows, tokenizer.pad_token_id, True)
+    assert all(torch.equal(made[name], own[name]) for name in own)
+    batch = Batch(rows, split.labels, split.collate(rows, tokenizer.pad_token_id, False))
+    live = LiveTeacher(teacher, data, torch.device("cpu"), "float32").signals(batch)
+    with torch.no_grad():
+        torch.testing.assert_close(live.logits_BC, teacher(**own).logits)

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from railkd.benchmark import paths
 from railkd.data import batches, preparation, reading
@@ -310,6 +311,27 @@ def test_prepare_and_load_round_trip_and_notice_a_flipped_byte(
         preparation.load(out)
     with pytest.raises(UserError, match="absent.json: no such file"):
         preparation.load(tmp_path / "absent.safetensors")
+
+
+def test_token_types_are_the_tokenizers_own(
+    make_benchmark: Any, mirror: Path, tokenizers: dict[str, Any], tmp_path: Path
+) -> None:
+    """RoBERTa's gives both texts of a pair the type 0. What is stored of it is what earlier versions stored."""
+    benchmark = make_benchmark({"data.tasks": ["mrpc"]})
+    frame = pd.read_parquet(mirror / "mrpc" / "train.parquet")
+    texts = [frame[c].tolist() for c in ("sentence1", "sentence2")]
+    for name, tokenizer in tokenizers.items():
+        out = tmp_path / f"{name}.safetensors"
+        facts = preparation.prepare(benchmark, "mrpc", tokenizer, mirror, out, {})
+        assert facts.get("one_token_type") == {"roberta3": True}.get(name)
+        own = tokenizer(*texts, padding=True, truncation=True, max_length=32, return_token_type_ids=True)
+        split = preparation.load(out).splits["train"]
+        made = split.collate(torch.arange(72), tokenizer.pad_token_id, True)
+        assert made["token_type_ids"].tolist() == own["token_type_ids"]
+        stored = preparation.tokenise(tokenizer, texts, frame["label"].to_numpy(), 32)
+        assert torch.equal(load_file(out)["train.second"], stored.second) and bool(
+            (stored.second < stored.lengths).any()
+        )
 
 
 @pytest.mark.realtext
