@@ -14,7 +14,7 @@ from analysis.statistics.bootstrap import Examples
 from analysis.statistics.inference import Estimate
 from railkd.benchmark.paths import Layout
 from railkd.benchmark.specification import Cell
-from railkd.records import run_record
+from railkd.records import run_record, sealed_files
 
 
 def errors(benchmark: ReportedBenchmark, runs: Runs, examples: Examples) -> list[dict[str, Any]]:
@@ -111,17 +111,14 @@ def budget(benchmark: ReportedBenchmark, results: Path) -> list[dict[str, Any]]:
     Only over tasks that have as many points as the others; empty where no search ran.
     Raises UserError for a bad record.
     """
-    layout, found = Layout(results), []
+    found = []
     for pair in benchmark.pairs:
         for method in pair.rows():
             curves: dict[str, np.ndarray] = {}
             for task in pair.tasks:
-                paths = layout.points(benchmark.file, Cell(pair.name, method, task))
-                scored = [run_record.read(path) for path in paths]
-                if scored:
-                    curves[task] = inference.expected_best(
-                        np.array([100 * r["scores"]["dev"][r["shown"]] for r in scored])
-                    )
+                scores = _of_points(benchmark, Layout(results), Cell(pair.name, method, task))
+                if scores:
+                    curves[task] = inference.expected_best(100 * np.array(scores))
             points = max(map(len, curves.values()), default=0)
             full = {task: curve for task, curve in curves.items() if len(curve) == points}
             if full:
@@ -129,6 +126,16 @@ def budget(benchmark: ReportedBenchmark, results: Path) -> list[dict[str, Any]]:
                 entry = {"pair": pair.name, "method": method, "tasks": list(full), "points": points}
                 found.append({**entry, "expected": [float(v) for v in mean]})
     return found
+
+
+def _of_points(benchmark: ReportedBenchmark, layout: Layout, cell: Cell) -> list[float]:
+    """The dev scores of a cell's points of the search: of their records, or of the choice where these are not kept."""
+    records = [run_record.read(path) for path in layout.points(benchmark.file, cell)]
+    best = layout.best(cell)
+    if records or not benchmark.file.search or not best.is_file():
+        return [record["scores"]["dev"][record["shown"]] for record in records]
+    choice = sealed_files.read_json(best)
+    return list(choice["scores"]) if choice["tasks"] == [cell.task] else []
 
 
 def _number(value: float) -> float | None:

@@ -10,8 +10,6 @@ from analysis.validity import convergence
 from analysis.validity.convergence import Convergence, Course
 from analysis.validity.gap import Gap, gap
 
-WITHOUT_KD = "no_kd"  # the method file of a student that is trained without its teacher
-
 
 class Evidence:
     """The records behind a judgement. Every lookup returns what is present; nothing stands in for a missing run."""
@@ -22,7 +20,7 @@ class Evidence:
 
     def without_kd(self, pair: Pair) -> str | None:
         """The pair's method that trains the student without its teacher."""
-        return next((m for m in pair.methods if self.benchmark.base(m) == WITHOUT_KD), None)
+        return self.benchmark.without_kd(pair)
 
     @cached_property
     def _courses(self) -> dict[tuple[str, str, str], list[Course | None]]:

@@ -4,11 +4,11 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from analysis.reported_benchmark import Pair
+from analysis.reported_benchmark import WITHOUT_KD, Pair
 from analysis.tables.cells import column_title
 from analysis.validity import budget_keys, cells
 from analysis.validity.convergence import Convergence
-from analysis.validity.evidence import WITHOUT_KD, Evidence
+from analysis.validity.evidence import Evidence
 from analysis.validity.gap import Gap
 from analysis.validity.thresholds import BASELINE_SHARE, COLLAPSED_SHARE, GAP_ERRORS, GROUP_ERRORS, MOST_TASKS
 from railkd.benchmark.specification import Cell

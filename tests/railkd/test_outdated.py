@@ -195,8 +195,8 @@ def test_a_file_of_a_package_is_read_from_within_it(tmp_path: Path, monkeypatch:
 
 @pytest.mark.parametrize("name", available())
 def test_the_sources_of_a_built_in_method_are_files_of_methods(name: str) -> None:
-    """The published records hold their hash: with another file among them, or another comment in one, all of these would
-    count as outdated."""
+    """The published records hold their hash: with another file among them, or another comment in one, all of them
+    would count as outdated."""
     files = source_files(name)
     assert {file.parent for file in files} <= {FOLDER, FOLDER / "parts"}
     assert not {file.name for file in files} & {"__init__.py", "mistakes.py"}
