@@ -214,7 +214,9 @@ def test_the_published_folders() -> None:
     for name, row in rows.items():
         if (REFERENCE / name / "runs").is_dir():
             students, teachers = records(name), records(name, "teachers")
-            assert row["runs"].startswith(f"{len(students)} students and {len(teachers)} teachers, ")
+            assert row["runs"].startswith(
+                f"{len(students)} students and {len(teachers)} teacher{'s' * (len(teachers) > 1)}, "
+            )
             assert {run["provenance"]["commit"][:7] for run in students} == set(row["commit"].split(" and "))
     costs = [run["cost"] for run in records("mini")]
     trained, evaluated = (sum(cost[key] for cost in costs) for key in ("train_seconds", "eval_seconds"))
