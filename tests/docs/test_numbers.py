@@ -563,6 +563,16 @@ def test_the_answers_on_real_text() -> None:
     assert all(f"{name} on CoLA, STS-B" in reasons["collapse"] for name in ("RAIL-KD^l", "RAIL-KD^c"))
 
 
+def test_the_claim_that_is_reproduced() -> None:
+    held = {name: claims(name)["attention-on-top"] for name in ("minilm", "mini", "methods", "quick", "base")}
+    shares = ["{:.2f}".format(held[name]["estimate"]) for name in ("minilm", "mini", "base")]
+    assert "(a share of {}; {} in `mini`, {} in `base`)".format(*shares) in page("docs/results.md")
+    assert [name for name, claim in held.items() if claim["verdict"] == "reproduced"] == ["minilm"]
+    for folder in REFERENCE.iterdir():
+        if (folder / "claims.json").is_file() and folder.name != "minilm":
+            assert "reproduced" not in {claim["verdict"] for claim in claims(folder.name).values()}, folder.name
+
+
 def test_the_papers_depth_and_width() -> None:
     columns = {"CoLA": "cola", "MRPC": "mrpc", "STS-B": "stsb", "RTE": "rte", "average": "avg"}
     for row in table("docs/results.md", "| test | CoLA | MRPC | STS-B | RTE |"):
