@@ -92,7 +92,7 @@ def _estimate(found: dict[str, Any], key: str) -> PageCell:
 def sentence(panel: dict[str, Any]) -> str:
     """What a panel decides, and why a task does not count or nothing can be decided."""
     text = decided(panel)
-    for method, columns in panel["missing"].items():
+    for method, columns in panel.get("missing", {}).items():  # a file of an earlier version has no such key
         where = ", ".join(column_title(panel["block"], column) for column in columns)
         text += f" {panel['methods'][method]} has no run on {where}, so it is compared with no other."
     if panel["too_little_to_gain"]:
