@@ -15,7 +15,7 @@ from railkd.data.batches import Prepared
 from railkd.errors import Diverged, MethodError, UserError
 from railkd.evaluation.diagnostics import TeacherOnDev
 from railkd.jobs import run_spec, students
-from railkd.jobs.finished_runs import keep, restore
+from railkd.jobs.finished_runs import forget, keep, restore
 from railkd.jobs.model_sizes import setting_for, shape
 from railkd.jobs.preparing import require_same_vocabulary
 from railkd.jobs.recording import Log, Trained, Write, epoch_lines, step_lines, write_record
@@ -81,6 +81,8 @@ def distil(
     if failed:
         which = f"{cell.pair} {cell.method} {cell.task} seed"
         raise Diverged("; ".join(f"{which} {', '.join(map(str, of))}: {why}" for why, of in failed.items()))
+    for spec in specs:  # the workflow knows them from here on; a forced rerun is to train anew
+        forget(spec)
 
 
 def _to_train(job: _Job, specs: Sequence[RunSpec]) -> Iterator[RunSpec]:

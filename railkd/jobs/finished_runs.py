@@ -82,14 +82,7 @@ def restore(spec: RunSpec) -> bool:
     return True
 
 
-def forget_accepted(layout: Layout) -> None:
-    """Deletes the copies of runs that are in their place: who deletes a record there wants it trained anew.
-
-    The workflow calls it before its first job and at its end, when it deletes no more outputs; a job must not, for the
-    workflow may not see the outputs in time on a shared file system, and then it deletes them.
-    """
-    folder = layout.kept(layout.root)
-    for path in folder.rglob("*.json"):
-        if path.name != "record.json" and (layout.root / path.relative_to(folder)).is_file():  # that is a teacher's
-            path.unlink()
-            path.with_suffix(".safetensors").unlink(missing_ok=True)
+def forget(spec: RunSpec) -> None:
+    """Deletes the copy of a finished run that was kept from the workflow."""
+    spec.kept.unlink(missing_ok=True)
+    spec.kept.with_suffix(".safetensors").unlink(missing_ok=True)

@@ -195,7 +195,6 @@ def keep_what_is_right():
     job to put back, unless the job was forced. Records of runs that the file no longer names are set aside."""
     from railkd.jobs import finished_runs
 
-    finished_runs.forget_accepted(L)
     for outputs, forced in engine.jobs_to_run(workflow):
         for path in (Path(output) for output in outputs if output.endswith(".json")):
             if forced:
@@ -241,12 +240,7 @@ onstart:
     engine.without_rate_limit(workflow)
 
 
-onsuccess:
-    finished_runs.forget_accepted(L)
-
-
 onerror:
-    finished_runs.forget_accepted(L)
     # the report of what is present, with what is missing and why
     shell(f'{ANALYSIS} all {COMMON} > "$RAILKD_RESULTS/logs/unfinished.log" 2>&1 || true')
 
