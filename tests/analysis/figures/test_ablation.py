@@ -308,7 +308,9 @@ def test_what_was_stopped_too_early_is_not_decided(varied: Folder) -> None:
     """Whatever its p: the figure says what the questions above it say."""
     set_scores(varied, "rail_kd_l.skip", [[0.5, 0.8]] * 3)
     set_scores(varied, "rail_kd_l", [[0.6, 0.9], [0.61, 0.9], [0.6, 0.91]])
-    assert "its mean map held fixed: +10" in " ".join(ablation_findings.findings(*loaded(varied)))
+    assert "RAIL-KD^l less itself with its mean map held fixed: +10" in " ".join(
+        ablation_findings.findings(*loaded(varied))
+    )
 
     def stop(record: dict[str, Any]) -> None:
         first = {**record["epochs"][0], "dev": {**record["epochs"][0]["dev"], record["shown"]: 0.2}}
@@ -319,8 +321,8 @@ def test_what_was_stopped_too_early_is_not_decided(varied: Folder) -> None:
         for seed in (1, 2, 3):
             varied.edit(stop, PAIR, "rail_kd_l", task, seed)
     text = " ".join(ablation_findings.findings(*loaded(varied)))
-    assert "its mean map held fixed: " not in text
-    assert "cannot be, because of what their runs fail above: training ended too early." in text
+    assert "RAIL-KD^l less itself with its mean map held fixed: " not in text
+    assert "5 cannot be, because of what their runs fail above: training ended too early, students do not clear" in text
     cell = ablation_findings.page_tables(*loaded(varied))[0].sections[0][1][0][1][0]
     assert cell.text.startswith("+10") and cell.after.endswith("(not decided: training ended too early)")
 
@@ -331,7 +333,7 @@ def test_verdicts() -> None:
         difference = Difference(("cola",), float(values.mean()), inference.paired(values), False)
         return ablation_findings.verdict(Decision(difference, failed, p_holm, 1))
 
-    assert said([-0.5, 1.0, 2.0]) == "[−2.3, +4.0] (undecided; detectable: 3.1)"
+    assert said([-0.5, 1.0, 2.0]) == "[−2.3, +4.0] (undecided; detectable: 4.1)"
     assert said([-0.04] * 3) == "(the same in every run)"
     assert said([-1.0, -2.0, -1.5], 0.01) == "[−2.7, −0.3] (decided: lower)"
     assert said([1.0, 2.0, 1.5], 0.01) == "[+0.3, +2.7] (decided: higher)"

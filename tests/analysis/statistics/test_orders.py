@@ -69,8 +69,8 @@ def test_paired_estimates_are_t_tests() -> None:
 
 
 def test_differences_that_are_equal_but_for_rounding_have_no_error() -> None:
-    """One example of 2,000 in each of two runs: 75.05 − 75.00 and 73.55 − 73.50 differ in their last bits."""
-    differences = [100 * 1502 / 2000 - 100 * 1501 / 2000, 100 * 1471 / 2000 - 100 * 1470 / 2000]
+    """As one example more in each of two runs: a variance of 1e-33 would make it certain."""
+    differences = [0.1 + 0.2 - 0.25, 0.3 - 0.25]
     assert differences[0] != differences[1]
     found = inference.contrast([np.array(differences)], [1.0])
     assert float(found.variance) == 0 and float(found.p_differs()) == 1
