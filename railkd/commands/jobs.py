@@ -127,7 +127,14 @@ def _distil(arguments: argparse.Namespace, benchmark: "Benchmark", layout: "Layo
     distillation.distil(benchmark, layout, cell, arguments.seeds, device, log=log, point=arguments.point)
 
 
-def _select(arguments: argparse.Namespace, benchmark: "Benchmark", layout: "Layout", log: Log) -> None:
+def _select(arguments: argparse.Namespace) -> None:
+    benchmark, _ = opened(arguments)
+    if not benchmark.search:
+        raise UserError(f"{benchmark.path} has no search; expected the key search, of whose points one is chosen")
+    _computes(_choose)(arguments)
+
+
+def _choose(arguments: argparse.Namespace, benchmark: "Benchmark", layout: "Layout", log: Log) -> None:
     from railkd.benchmark.specification import Cell
     from railkd.jobs import distillation
 
@@ -195,7 +202,7 @@ COMMANDS = [
         "Choose the best point of the hyper-parameter search of a cell.",
         f"railkd select benchmarks/paper.yaml {PAIR}",
         _declare_select,
-        _computes(_select),
+        _select,
     ),
     Command(
         "release",

@@ -49,6 +49,7 @@ ROOT = Path(__file__).parent.parent.parent
             "--pair p --method codir --task sst2",
             "--method codir: the pair p does not train it; available: no_kd",
         ),
+        ("select", "--pair p --method pkd --task sst2", "FILE has no search; expected the key search"),
         ("teacher", "--teacher bert2 --task sst2", "--teacher: unknown teacher 'bert2'; did you mean 'bert4'?"),
         (
             "teacher",
@@ -69,6 +70,7 @@ def test_what_the_file_does_not_name_is_one_line(
     }
     methods = {"no_kd": {}, "pkd": {}, "codir": {}, "mine": {"external": True}}
     path = make_benchmark({"pairs": pairs, "methods": methods}).path
+    expected = expected.replace("FILE", str(path))
     assert cli.main([step, str(path), "--results", str(tmp_path / "results"), *arguments.split()]) == 1
     said = capsys.readouterr()
     assert said.out == "" and len(said.err.splitlines()) == 1 and said.err.startswith(f"railkd: error: {expected}")
