@@ -13,6 +13,13 @@ from railkd.errors import UserError, unknown
 OF_PARTS = ("files", "version", "sha256")  # keys of an entry whose ``package`` is a list
 OF_RELATIONS = ("teacher_layer", "relation_heads")  # keys of general distillation with the objective minilm_v2
 TEXT_SUFFIXES = (".txt", *SUFFIXES)
+ORIGINS = {  # key that says where a model comes from -> keys that say more of it
+    "hub": ("revision", "labels"),
+    "path": ("labels",),
+    "package": ("folder", *OF_PARTS, "labels"),
+    "layers_of": ("layers", "keep", "general_distillation"),
+    "pretrain": ("from",),
+}
 RUN_ONLY = ("precision",)  # settings of training that a model has which is only run
 
 
@@ -25,6 +32,7 @@ def check_models(benchmark: Benchmark) -> None:
         _check_place(benchmark, name, entry, where)
         _check_fine_tuned(entry, where)
         _check_general_distillation(benchmark, name, entry, where)
+        _check_origin(entry, where)
         if entry.get("fine_tuned") and name in students:
             raise UserError(
                 f"{where}.fine_tuned: '{name}' is the student of pairs.{students[name]}, which is trained; expected "
@@ -92,6 +100,15 @@ def _check_general_distillation(benchmark: Benchmark, name: str, entry: dict[str
     if PurePath(given["text"]).suffix.lower() not in TEXT_SUFFIXES:
         raise UserError(f"{where}.text: '{given['text']}' has no known ending, expected {', '.join(TEXT_SUFFIXES)}")
     text_path(benchmark, name)  # raises for a name that can be none
+
+
+def _check_origin(entry: dict[str, Any], where: str) -> None:
+    """Whether every key that belongs to an origin has that origin in its entry, which has one alone."""
+    given = [origin for origin in ORIGINS if origin in entry]
+    for key in entry:
+        origins = [origin for origin, keys in ORIGINS.items() if key in keys]
+        if origins and not {*given} & {*origins}:
+            raise UserError(f"{where}.{key}: belongs to {' or '.join(origins)}, the entry has {given[0]}")
 
 
 def _installed(package: str) -> bool:

@@ -1,9 +1,12 @@
 """Entries of ``models:`` whose keys do not go together, each refused in one line that names the key."""
 
+import json
 from typing import Any
 
 import pytest
 
+from railkd.benchmark.config import SCHEMA
+from railkd.benchmark.model_entries import ORIGINS
 from railkd.errors import UserError
 
 HALF = {"layers_of": "bert4", "layers": 2, "keep": "every_other"}
@@ -36,6 +39,12 @@ HALF = {"layers_of": "bert4", "layers": 2, "keep": "every_other"}
         ({"models.s": {**HALF, "general_distillation":
                        {"text": "a.txt", "objective": "distilbert_cos", "relation_heads": 2}}},
          "general_distillation.relation_heads: belongs to objective: minilm_v2, but the objective is distilbert_cos"),
+        ({"models.bert4.layers": 1}, "models.bert4.layers: belongs to layers_of, the entry has path$"),
+        ({"models.bert4.keep": "first"}, "models.bert4.keep: belongs to layers_of, the entry has path$"),
+        ({"models.bert4.from": "bert2"}, "models.bert4.from: belongs to pretrain, the entry has path$"),
+        ({"models.bert4.revision": "a" * 40}, "models.bert4.revision: belongs to hub, the entry has path$"),
+        ({"models.bert4.folder": "a"}, "models.bert4.folder: belongs to package, the entry has path$"),
+        ({"models.s": {**HALF, "from": "bert4"}}, "models.s.from: belongs to pretrain, the entry has layers_of$"),
     ],
 )  # fmt: skip
 def test_entries_whose_keys_do_not_go_together(make_benchmark: Any, changes: dict[str, Any], message: str) -> None:
@@ -46,3 +55,9 @@ def test_entries_whose_keys_do_not_go_together(make_benchmark: Any, changes: dic
 def test_precision_is_a_setting_of_a_fine_tuned_model(make_benchmark: Any) -> None:
     changes = {"models.bert4.fine_tuned": True, "models.bert4.training": {"precision": "bfloat16"}}
     assert make_benchmark(changes).teacher_config("bert4", "mrpc")["training"] == {"precision": "bfloat16"}
+
+
+def test_every_key_of_an_entry_is_of_an_origin_or_of_all() -> None:
+    """A key that the schema gets and the table does not would be ignored beside another origin."""
+    keys = json.loads(SCHEMA.read_text(encoding="utf-8"))["$defs"]["model"]["properties"].keys()
+    assert keys - {"fine_tuned", "training"} == {*ORIGINS, *(key for of in ORIGINS.values() for key in of)}
