@@ -44,13 +44,15 @@ def _error(where: str, spec: Any, schema: dict[str, Any]) -> UserError | None:
     errors = sorted(validator.iter_errors(spec), key=lambda e: (len(e.absolute_path), str(list(e.absolute_path))))
     if not errors:
         return None
-    error = jsonschema.exceptions.best_match(errors)
+    # what lacks beside a key tells less than that the key is one too many
+    weak = frozenset({"anyOf", "oneOf", "dependentRequired"})
+    error = jsonschema.exceptions.best_match(errors, key=jsonschema.exceptions.by_relevance(weak=weak))
     place = _location(error)
     if error.validator == "additionalProperties" and isinstance(error.instance, dict):
         known = error.schema.get("properties", {})
         extra = next(k for k in error.instance if k not in known)
         return unknown("key", extra, known, f"{where}: {place}")
-    return UserError(f"{where}: {place}: {_type_error(error) or _cut(error.message)}")
+    return UserError(f"{where}: {place}: {_key_error(error) or _type_error(error) or _cut(error.message)}")
 
 
 def _location(error: Any) -> str:
@@ -58,6 +60,22 @@ def _location(error: Any) -> str:
     for part in error.absolute_path:
         place += f"[{part}]" if isinstance(part, int) else f".{part}"
     return place.lstrip(".") or "top level"
+
+
+def _key_error(error: Any) -> str | None:
+    """Which keys a mapping has too many or too few of, where it has to have one of several; None: another mistake."""
+    if error.validator == "dependentRequired":
+        lacking = ((key, other) for key, others in error.validator_value.items() for other in others)
+        key, other = next((k, o) for k, o in lacking if k in error.instance and o not in error.instance)
+        return f"{key} is given without {other}, expected both"
+    if error.validator != "oneOf" or not all("required" in branch for branch in error.validator_value):
+        return None
+    keys = [key for branch in error.validator_value for key in branch["required"]]
+    given = [key for key in keys if key in error.instance]
+    if not given:
+        return f"has none of {', '.join(keys)}, expected one of them"
+    both = "both " if len(given) == 2 else ""
+    return f"has {both}{', '.join(given[:-1])} and {given[-1]}, expected one of {', '.join(keys)}"
 
 
 def _type_error(error: Any) -> str | None:
