@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 
 from railkd.commands.base import Command, declare_benchmark, declare_device, load_libraries, opened
-from railkd.errors import UserError
+from railkd.errors import UserError, warn
 
 
 def _declare_init(parser: argparse.ArgumentParser) -> None:
@@ -21,10 +21,13 @@ def _init(arguments: argparse.Namespace) -> None:
 
 
 def _check(arguments: argparse.Namespace) -> None:
+    from railkd.benchmark.unused_entries import unused
     from railkd.commands.checking import check
 
     benchmark, layout = opened(arguments)
     check(benchmark, layout)
+    for line in unused(benchmark):
+        warn(f"{benchmark.path}: {line}")
     counts = {"pair": len(benchmark.pairs), "cell": len(list(benchmark.cells())), "seed": len(benchmark.seeds)}
     listed = ", ".join(f"{count} {word}{'' if count == 1 else 's'}" for word, count in counts.items())
     print(f"{benchmark.path}: valid; {listed}")

@@ -1,13 +1,20 @@
 """What a benchmark asks wrongly of its jobs is one line before any compute."""
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from railkd import cli
+from railkd.benchmark import config
+from railkd.benchmark.config import ROOT
+from railkd.benchmark.unused_entries import unused
 from railkd.commands.checking import check
 from railkd.errors import UserError
+
+BERT4 = {"layers_of": "bert4", "layers": 2, "keep": "first"}
+VARIED = {"beta": 10.0, "vary": {"beta": [20.0]}}
 
 
 def test_two_stages_in_one_epoch_are_refused_before_any_compute(bench: Any) -> None:
@@ -43,3 +50,40 @@ def test_command_line_errors_are_one_line(bench: Any, capsys: pytest.CaptureFixt
     wrong = replace(benchmark, spec={**benchmark.spec, "methods": {**benchmark.spec["methods"], "pkd": {"betta": 1}}})
     with pytest.raises(UserError, match="methods.pkd: unknown option 'betta'; did you mean 'beta'"):
         check(wrong, layout)
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, []),
+        ({"methods.codir": {}}, ["methods.codir: no pair names it, so it is never trained; add codir to a pair, such "
+                                 "as pairs.p.methods"]),
+        ({"methods.pkd": VARIED}, ["methods.pkd: no pair names a variant of it; add pkd.* to a pair, such as "
+                                   "pairs.p.methods"]),
+        ({"methods.pkd": VARIED, "pairs.p.methods": ["no_kd", "pkd.*"]}, []),
+        ({"methods.pkd": VARIED, "pairs.p.methods": ["no_kd", "pkd.beta-20.0"]}, []),
+        ({"models.bert2": BERT4}, ["models.bert2: nothing uses it; add it to a pair, such as pairs.p"]),
+        ({"models.bert2": BERT4, "pairs.p.student": "bert2"},
+         ["models.distilbert2: nothing uses it; add it to a pair, such as pairs.p"]),
+        ({"models.bert2": BERT4, "models.other2": {**BERT4, "layers_of": "bert2"},
+          "models.distilbert2": ..., "pairs.p.student": "other2"}, []),
+    ],
+)  # fmt: skip
+def test_what_nothing_uses_is_a_warning(
+    make_benchmark: Any,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    changes: dict[str, Any],
+    expected: list[str],
+) -> None:
+    """A model of which another is made is used, and so is an entry of which a pair names a variant."""
+    path = make_benchmark({"models.bert2": ..., **changes}).path
+    assert cli.main(["check", str(path), "--results", str(tmp_path / "results")]) == 0
+    said = capsys.readouterr()
+    assert said.err.splitlines() == [f"railkd: warning: {path}: {line}" for line in expected] and "valid" in said.out
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("benchmarks/*.yaml")), ids=lambda p: p.stem)
+def test_the_suites_files_use_what_they_declare(path: Path) -> None:
+    if path.stem != "claims":
+        assert list(unused(config.load(path))) == []
