@@ -30,7 +30,9 @@ def _check(benchmark: Benchmark) -> None:
         if not (benchmark.path.parent / rules).is_file():
             raise UserError(f"rules: no such file {benchmark.path.parent / rules}")
     for method in benchmark.spec["methods"]:
-        if not benchmark.external(method):
+        if benchmark.external(method):
+            _check_external(benchmark, method)
+        else:
             try:
                 source_file(benchmark.method_class(method))
             except UserError as error:
@@ -43,6 +45,15 @@ def _check(benchmark: Benchmark) -> None:
         _check_pair(benchmark, name)
     _check_search(benchmark)
     _check_mirror(benchmark)
+
+
+def _check_external(benchmark: Benchmark, method: str) -> None:
+    """Options of a method that is not trained here would change nothing."""
+    for option in benchmark.options(method):
+        raise UserError(
+            f"methods.{method}.{option}: the method is external, so nothing here reads its options; expected no key "
+            "but external and title"
+        )
 
 
 def _check_true_name(entry: str, method: str) -> None:

@@ -1,7 +1,8 @@
-"""Finds what a benchmark file declares and nothing of it uses: it is valid, and is not trained."""
+"""Finds what a benchmark file declares and nothing uses or writes: the file is valid, and these are not trained."""
 
 from collections.abc import Iterator
 
+from railkd.benchmark.paths import Layout
 from railkd.benchmark.specification import Benchmark
 
 
@@ -12,6 +13,17 @@ def unused(benchmark: Benchmark) -> Iterator[str]:
     for model in benchmark.models:
         if model not in used:
             yield f"models.{model}: nothing uses it; add it to a pair, such as pairs.{next(iter(benchmark.pairs))}"
+
+
+def unwritten(benchmark: Benchmark, layout: Layout) -> Iterator[str]:
+    """A line where the file has external methods without their records and no rules that could write them."""
+    if benchmark.spec.get("rules"):
+        return
+    outside = [cell for cell in benchmark.cells() if benchmark.external(cell.method)]
+    missing = [cell for cell in outside if not all(layout.run(cell, seed).is_file() for seed in benchmark.seeds)]
+    if missing:
+        methods = ", ".join(dict.fromkeys(cell.method for cell in missing))
+        yield f"rules: none in this file, so nothing can write the missing records of external methods ({methods})"
 
 
 def _unused_methods(benchmark: Benchmark) -> Iterator[str]:

@@ -21,12 +21,12 @@ def _init(arguments: argparse.Namespace) -> None:
 
 
 def _check(arguments: argparse.Namespace) -> None:
-    from railkd.benchmark.unused_entries import unused
+    from railkd.benchmark.unused_entries import unused, unwritten
     from railkd.commands.checking import check
 
     benchmark, layout = opened(arguments)
     check(benchmark, layout)
-    for line in unused(benchmark):
+    for line in (*unused(benchmark), *unwritten(benchmark, layout)):
         warn(f"{benchmark.path}: {line}")
     counts = {"pair": len(benchmark.pairs), "cell": len(list(benchmark.cells())), "seed": len(benchmark.seeds)}
     listed = ", ".join(f"{count} {word}{'' if count == 1 else 's'}" for word, count in counts.items())

@@ -87,6 +87,11 @@ def message(path: Path) -> str:
         ("methods.pdk", {}, ["methods.pdk: unknown method 'pdk'; did you mean 'pkd'?"]),
         ("methods.mine", {"method": "mine.py:Mine"}, ["methods.mine", "no Python file mine.py"]),
         ("methods.mine", {"method": "no_such_package.m:Mine"}, ["methods.mine", "no Python file"]),
+        (
+            "methods.theirs",
+            {"external": True, "title": "Theirs", "beta": 3},
+            ["methods.theirs.beta: the method is external, so nothing here reads its options; expected no key but"],
+        ),
         ("methods.no_kd", None, ["methods.no_kd: found nothing, expected a mapping, like no_kd: {}"]),
         ("pairs.p.methods", ["no_kdd"], ["pairs.p.methods: unknown method 'no_kdd'; did you mean 'no_kd'?"]),
         ("pairs.p.teacher", "berd4", ["pairs.p.teacher: unknown model 'berd4'; did you mean 'bert4'?"]),

@@ -9,9 +9,11 @@ import pytest
 from railkd import cli
 from railkd.benchmark import config
 from railkd.benchmark.config import ROOT
+from railkd.benchmark.paths import Layout
+from railkd.benchmark.specification import Cell
 from railkd.benchmark.unused_entries import unused
 from railkd.commands.checking import check
-from railkd.errors import UserError
+from railkd.errors import UserError, warn
 
 BERT4 = {"layers_of": "bert4", "layers": 2, "keep": "first"}
 VARIED = {"beta": 10.0, "vary": {"beta": [20.0]}}
@@ -81,6 +83,27 @@ def test_what_nothing_uses_is_a_warning(
     assert cli.main(["check", str(path), "--results", str(tmp_path / "results")]) == 0
     said = capsys.readouterr()
     assert said.err.splitlines() == [f"railkd: warning: {path}: {line}" for line in expected] and "valid" in said.out
+
+
+def test_an_external_method_without_rules_or_records_is_a_warning(
+    make_benchmark: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    theirs = {"models.bert2": ..., "methods.theirs": {"external": True}, "pairs.p.methods": ["no_kd", "theirs"]}
+    changes = {**theirs, "methods.pkd": ...}
+    (tmp_path / "theirs.smk").touch()
+    benchmark, layout = make_benchmark({**changes, "rules": ["theirs.smk"]}), Layout(tmp_path / "results")
+    command = ["check", str(benchmark.path), "--results", str(layout.root)]
+    assert cli.main(command) == 0 and capsys.readouterr().err == ""
+    make_benchmark(changes)
+    line = "rules: none in this file, so nothing can write the missing records of external methods (theirs)"
+    assert cli.main(command) == 0 and capsys.readouterr().err == f"railkd: warning: {benchmark.path}: {line}\n"
+    warn.cache_clear()
+    for task in benchmark.tasks:
+        for seed in benchmark.seeds:
+            record = layout.run(Cell("p", "theirs", task), seed)
+            record.parent.mkdir(parents=True, exist_ok=True)
+            record.touch()
+    assert cli.main(command) == 0 and capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize("path", sorted(ROOT.glob("benchmarks/*.yaml")), ids=lambda p: p.stem)
