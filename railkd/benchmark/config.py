@@ -143,7 +143,12 @@ def _check_pair(benchmark: Benchmark, name: str) -> None:
 
 
 def _check_search(benchmark: Benchmark) -> None:
-    """Whether every row that the workflow trains has a task on which its search is decided."""
+    """Whether the search is decided on runs that are not reported, and for every row that the workflow trains."""
+    if benchmark.search and benchmark.search["seed"] in benchmark.seeds:
+        raise UserError(
+            f"search.seed: {benchmark.search['seed']} is one of seeds, so a point would be chosen on a run that is "
+            "reported; expected another number"
+        )
     tasks = (benchmark.search or {}).get("tasks", [])
     for task in tasks:
         if task not in benchmark.tasks:

@@ -118,6 +118,7 @@ def message(path: Path) -> str:
         ("models.bert4", {"layers_of": "bert2", "layers": 2}, ["models.bert4: layers_of is given without keep"]),
         ("models.bert4", {"hub": "a/b", "revision": "main"}, ["models.bert4.revision: 'main' does not match"]),
         ("models.bert4", {"hub": "../../b"}, ["models.bert4.hub"]),
+        ("search", {"seed": 2, "grid": {"epochs": [1, 2]}}, ["search.seed: 2 is one of seeds, so a point would be ch"]),
         ("name", "../up", ["name: '../up' does not match"]),
         ("name", "..", ["name: '..' does not match"]),
         ("pairs", {"a/b": {}}, ["pairs", "'a/b' does not match"]),
