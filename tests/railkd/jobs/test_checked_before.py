@@ -107,6 +107,6 @@ def test_an_external_method_without_rules_or_records_is_a_warning(
 
 
 @pytest.mark.parametrize("path", sorted(ROOT.glob("benchmarks/*.yaml")), ids=lambda p: p.stem)
-def test_the_suites_files_use_what_they_declare(path: Path) -> None:
+def test_the_suites_files_use_what_they_declare(path: Path, trained_encoders: Path) -> None:
     if path.stem != "claims":
         assert list(unused(config.load(path))) == []
