@@ -131,11 +131,17 @@ def budget(benchmark: ReportedBenchmark, results: Path) -> list[dict[str, Any]]:
 def _of_points(benchmark: ReportedBenchmark, layout: Layout, cell: Cell) -> list[float]:
     """The dev scores of a cell's points of the search: of their records, or of the choice where these are not kept."""
     records = [run_record.read(path) for path in layout.points(benchmark.file, cell)]
+    scores = [record["scores"]["dev"][record["shown"]] for record in records]
+    return scores or scores_of_choice(benchmark, layout, cell)
+
+
+def scores_of_choice(benchmark: ReportedBenchmark, layout: Layout, cell: Cell) -> list[float]:
+    """The dev scores of the points that a cell's own choice was made among; empty where it took that of other tasks."""
     best = layout.best(cell)
-    if records or not benchmark.file.search or not best.is_file():
-        return [record["scores"]["dev"][record["shown"]] for record in records]
+    if not benchmark.file.search or not best.is_file():
+        return []
     choice = sealed_files.read_json(best)
-    return list(choice["scores"]) if choice["tasks"] == [cell.task] else []
+    return list(choice["scores"]) if cell.task in choice["tasks"] else []
 
 
 def _number(value: float) -> float | None:

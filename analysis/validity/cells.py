@@ -5,11 +5,10 @@ from pathlib import Path
 
 from analysis.load import Runs
 from analysis.reported_benchmark import ReportedBenchmark
-from analysis.statistics import summaries
+from analysis.statistics import summaries, uncertainty
 from analysis.validity.thresholds import COLLAPSED_RANK, COLLAPSED_SHARE
 from railkd.benchmark.paths import Layout
 from railkd.benchmark.specification import Cell
-from railkd.records import sealed_files
 
 
 def baselines(runs: Runs, pair: str, method: str, block: str, columns: Sequence[str]) -> dict[str, bool | None]:
@@ -40,8 +39,4 @@ def points(benchmark: ReportedBenchmark, results: Path, cell: Cell) -> int:
     Where the points' records are not kept, the choice that was made among them says how many there were.
     """
     layout = Layout(results)
-    kept, best = layout.points(benchmark.file, cell), layout.best(cell)
-    if kept or not benchmark.file.search or not best.is_file():
-        return len(kept)
-    choice = sealed_files.read_json(best)
-    return len(choice["scores"]) if cell.task in choice["tasks"] else 0
+    return len(layout.points(benchmark.file, cell)) or len(uncertainty.scores_of_choice(benchmark, layout, cell))

@@ -397,6 +397,7 @@ def test_the_published_miniature_was_trained_to_the_end_and_decides_something() 
         assert tuning.startswith("Equal: 3 points of the search for each method on CoLA, MNLI, RTE")  # from best.json
     scores = {c["verdict"] for c in data["claims"] if c["measure"] == "score"}
     assert "contradicted" in scores and "not decided" in scores
+    assert data["budget"] and {len(entry["expected"]) for entry in data["budget"]} == {3}  # from best.json too
 
 
 def test_two_pairs_that_gain_on_other_tasks_have_too_little_in_common() -> None:
