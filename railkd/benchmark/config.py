@@ -44,6 +44,7 @@ def _check(benchmark: Benchmark) -> None:
     for name in benchmark.pairs:
         _check_pair(benchmark, name)
     _check_search(benchmark)
+    _check_teacher_settings(benchmark)
     _check_mirror(benchmark)
 
 
@@ -158,6 +159,18 @@ def _check_search(benchmark: Benchmark) -> None:
             raise UserError(
                 f"search.tasks: {cell.method} trains on none of {', '.join(tasks)} in pairs.{cell.pair}; expected at "
                 "least one task of each pair that every method of it can be trained on"
+            )
+
+
+def _check_teacher_settings(benchmark: Benchmark) -> None:
+    """Whether a teacher's settings say nothing of signals: it has no teacher to read any of."""
+    given = benchmark.spec.get("training", {}).get("teacher", {})
+    places = {"": given} | {f".tasks.{task}": settings for task, settings in given.get("tasks", {}).items()}
+    for place, settings in places.items():
+        if "regime" in settings:
+            raise UserError(
+                f"training.teacher{place}.regime: a teacher reads no teacher's signals; expected the key under "
+                "training.student"
             )
 
 

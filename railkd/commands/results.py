@@ -2,6 +2,7 @@
 
 import argparse
 import importlib
+import math
 import sys
 from pathlib import Path
 
@@ -56,6 +57,8 @@ def _declare_compare(parser: argparse.ArgumentParser) -> None:
 def _compare(arguments: argparse.Namespace) -> int:
     """1 when the folders differ, as for everything that does not hold."""
     _analysis("compare")
+    if not 0 <= arguments.tolerance < math.inf:
+        raise UserError(f"--tolerance: {arguments.tolerance:g}, expected a number of at least 0")
     file = arguments.benchmark or benchmark_file(arguments.results)
     out = arguments.out or arguments.results / "comparison.html"
     folders = ["--results", str(arguments.results), "--against", str(arguments.against), "--out", str(out)]
@@ -87,9 +90,10 @@ def benchmark_file(results: Path) -> Path:
     """The benchmark file of a results folder, ``NAME.yaml`` in this folder, its ``benchmarks/``, or the suite's.
 
     Its claims have the name of the benchmark that asked for its runs; where they were not written, its first record has
-    that of the one that trained it.
+    that of the one that trained it. Another file of that name, which has not all rows of the folder, is none: a report
+    by it would leave them out.
 
-    Raises UserError when there is no such folder, or no file of the name is in these places.
+    Raises UserError when there is no such folder, or no file of the name and with its rows is in these places.
     """
     from railkd.benchmark import config
     from railkd.benchmark.paths import Layout
@@ -98,15 +102,23 @@ def benchmark_file(results: Path) -> Path:
     if not results.is_dir():
         raise UserError(f"{results}: no such results folder")
     layout = Layout(results)
-    named = [path for path in (layout.document("claims", "json"), *layout.present()[:1]) if path.is_file()]
+    present = layout.present()
+    named = [path for path in (layout.document("claims", "json"), *present[:1]) if path.is_file()]
     name = str(read_json(named[0]).get("benchmark")) if named else results.resolve().name
-    places = list(dict.fromkeys([Path(), Path("benchmarks"), config.ROOT / "benchmarks"]))
+    rows = list(dict.fromkeys(path.parts[-4:-1] for path in present if path.name != "record.json"))
+    places, others = list(dict.fromkeys([Path(), Path("benchmarks"), config.ROOT / "benchmarks"])), []
     for place in places:
         path = place / f"{name}.yaml"
-        if path.is_file() and config.load(path).name == name:
+        if not path.is_file() or (benchmark := config.load(path)).name != name:
+            continue
+        cells = {(cell.pair, cell.method, cell.task) for cell in benchmark.cells()}
+        foreign = [row for row in rows if row not in cells]
+        if not foreign:
             return path
+        others.append(f"{path} has no {' '.join(foreign[0])}")
+    said = "; ".join([f"{results}: its benchmark file was not found", *others])
     listed = ", ".join(str(place / f"{name}.yaml") for place in places)
-    raise UserError(f"{results}: its benchmark file was not found; expected {listed}, or --benchmark FILE")
+    raise UserError(f"{said}; expected {listed}, or --benchmark FILE")
 
 
 def _declare_export(parser: argparse.ArgumentParser) -> None:

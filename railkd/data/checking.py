@@ -125,7 +125,6 @@ def select_rows(split: CheckedRows, rows: NDArray[Any], place: str | None = None
 
 def compare_splits(raw: Raw, task: Task) -> None:
     """Refuses a dev or test set of one class, on which no score means anything; warns of examples that train has."""
-    known = set(zip(*raw["train"][0], strict=True))
     for split in ("dev", "test"):
         if split not in raw:
             continue
@@ -135,6 +134,14 @@ def compare_splits(raw: Raw, task: Task) -> None:
         if (labels == labels[0]).all():
             only = f"score {labels[0]:g}" if task.regression else f"label '{task.labels[labels[0]]}'"
             raise UserError(f"{place}: every one of the {len(labels)} rows of {split} has the {only}, expected several")
+    warn_of_repeated(raw, [split for split in ("dev", "test") if split in raw])
+
+
+def warn_of_repeated(raw: Raw, splits: Iterable[str]) -> None:
+    """Warns of splits with texts that a training row has: their scores tell what was learnt by heart."""
+    known = set(zip(*raw["train"][0], strict=True))
+    for split in splits:
+        texts, labels, place = raw[split]
         repeated = sum(example in known for example in zip(*texts, strict=True))
         if repeated:
             warn(f"{place}: {repeated:,} of {len(labels):,} rows of {split} have the same text as a training row")

@@ -18,6 +18,7 @@ from railkd.data.checking import (
     require_rows,
     select_rows,
     texts_of,
+    warn_of_repeated,
 )
 from railkd.data.held_out import without_held_out
 from railkd.data.sampling import rows_of
@@ -233,6 +234,8 @@ def read_task(benchmark: Benchmark, task: Task, mirror: Path | None) -> Raw:
     require_classes(raw["train"][1], task, raw["train"][2])
     if task.own:
         compare_splits(raw, task)
+    sets = map(benchmark.out_of_domain_set, benchmark.out_of_domain(task.name))
+    warn_of_repeated(raw, [foreign.name for foreign in sets if foreign.own])
     return raw
 
 

@@ -118,6 +118,12 @@ def message(path: Path) -> str:
         ("models.bert4", {"layers_of": "bert2", "layers": 2}, ["models.bert4: layers_of is given without keep"]),
         ("models.bert4", {"hub": "a/b", "revision": "main"}, ["models.bert4.revision: 'main' does not match"]),
         ("models.bert4", {"hub": "../../b"}, ["models.bert4.hub"]),
+        (
+            "training.teacher.regime",
+            "live",
+            ["training.teacher.regime: a teacher reads no teacher's signals; expected tr"],
+        ),
+        ("training.teacher.tasks", {"rte": {"regime": "live"}}, ["training.teacher.tasks.rte.regime: a teacher reads"]),
         ("search", {"seed": 2, "grid": {"epochs": [1, 2]}}, ["search.seed: 2 is one of seeds, so a point would be ch"]),
         ("name", "../up", ["name: '../up' does not match"]),
         ("name", "..", ["name: '..' does not match"]),

@@ -66,6 +66,27 @@ def test_the_benchmark_file_is_looked_up_by_name(tmp_path: Path, monkeypatch: py
         benchmark_file(Path("none"))
 
 
+def test_a_file_of_the_name_without_the_rows_of_the_folder_is_not_its_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One's own mini.yaml, elsewhere, has pairs that the suite's has not: a report by that one left out their rows."""
+    kept = tmp_path / "mine" / "runs" / "my-pair" / "pkd" / "rte"
+    shutil.copytree(REFERENCE / "runs" / "bert12-distilbert6" / "pkd" / "rte", kept)
+    monkeypatch.chdir(tmp_path)
+    said = "^mine: its benchmark file was not found; .*mini.yaml has no my-pair pkd rte; expected mini.yaml, "
+    with pytest.raises(UserError, match=said):
+        benchmark_file(Path("mine"))
+    text = (ROOT / "benchmarks" / "mini.yaml").read_text()
+    (tmp_path / "mini.yaml").write_text(text.replace("bert12-distilbert6:", "my-pair:"))
+    assert benchmark_file(Path("mine")) == Path("mini.yaml")
+
+
+@pytest.mark.parametrize("given", ["-1", "nan", "inf"])
+def test_a_tolerance_is_a_number_of_points(given: str, mini: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["compare", str(mini), str(REFERENCE), f"--tolerance={given}"]) == 1
+    assert capsys.readouterr().err == f"railkd: error: --tolerance: {given}, expected a number of at least 0\n"
+
+
 def test_an_installation_says_that_it_has_no_analysis(
     mini: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -210,6 +210,16 @@ def test_examples_of_train_in_dev_are_told_once_with_their_number(
     assert capsys.readouterr().err == said
 
 
+def test_examples_of_train_out_of_domain_are_told(own: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The file of a set may be that of the training examples: its score would be one of train."""
+    (tmp_path / "hotels.csv").write_bytes((tmp_path / "train.csv").read_bytes())
+    errors.warn.cache_clear()
+    reading._SOUND.clear()
+    raw = read(own(out_of_domain=SETS))
+    said = f"hotels.csv: {len(raw['train'][1])} of 40 rows of hotels have the same text as a training row\n"
+    assert capsys.readouterr().err.endswith(said)
+
+
 def _cell(row: int, column: str, value: Any) -> Callable[[Path], Any]:
     def edit(path: Path) -> None:
         frame = pd.read_csv(path, dtype=str)
