@@ -121,7 +121,7 @@ def message(path: Path) -> str:
         (
             "training.teacher.regime",
             "live",
-            ["training.teacher.regime: a teacher reads no teacher's signals; expected tr"],
+            ["training.teacher.regime: a teacher reads no teacher's signals; expected th"],
         ),
         ("training.teacher.tasks", {"rte": {"regime": "live"}}, ["training.teacher.tasks.rte.regime: a teacher reads"]),
         ("search", {"seed": 2, "grid": {"epochs": [1, 2]}}, ["search.seed: 2 is one of seeds, so a point would be ch"]),
