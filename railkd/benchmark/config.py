@@ -163,11 +163,13 @@ def _check_search(benchmark: Benchmark) -> None:
 
 
 def _check_teacher_settings(benchmark: Benchmark) -> None:
-    """Whether a teacher's settings say nothing of signals: it has no teacher to read any of."""
-    given = benchmark.spec.get("training", {}).get("teacher", {})
-    places = {"": given} | {f".tasks.{task}": settings for task, settings in given.get("tasks", {}).items()}
-    for place, settings in places.items():
-        if "regime" in settings:
+    """Whether ``regime`` is meant for the students: a teacher reads no signals. Both may share their settings."""
+    given, students = (benchmark.spec.get("training", {}).get(role, {}) for role in ("teacher", "student"))
+    places = {"": (given, students)}
+    for task, settings in given.get("tasks", {}).items():
+        places[f".tasks.{task}"] = settings, students.get("tasks", {}).get(task, {})
+    for place, (settings, theirs) in places.items():
+        if "regime" in settings and "regime" not in theirs:
             raise UserError(
                 f"training.teacher{place}.regime: a teacher reads no teacher's signals; expected the key under "
                 "training.student"
