@@ -570,7 +570,7 @@ def test_what_chose_the_learning_rates_on_real_text() -> None:
     chosen = {path.name: json.loads((path / "qnli" / "best.json").read_text()) for path in folder.iterdir()}
     rates = {name: best["point"]["learning_rate"] for name, best in chosen.items()}
     assert {name for name, rate in rates.items() if rate == 2e-4} == {"pkd", "codir", "rail_kd_c"}
-    assert {rate for rate in rates.values()} == {1e-4, 2e-4}
+    assert set(rates.values()) == {1e-4, 2e-4}
     first, second = (f"{100 * score:.1f}" for score in chosen["pkd"]["scores"][:2])
     assert first == second and f"that mean is {first} at 1e-4 and at 2e-4" in text
     first, second = (100 * score for score in chosen["rail_kd_c"]["scores"][:2])
@@ -580,7 +580,7 @@ def test_what_chose_the_learning_rates_on_real_text() -> None:
         for r in records("minilm")
         if (r["method"], r["task"]) == ("pkd", "stsb")
     )
-    assert "at {:.1f} and the others at\n  {:.1f} and {:.1f}".format(*seeds).replace("\n  ", " ") in text
+    assert "at {:.1f} and the others at {:.1f} and {:.1f}".format(*seeds) in text
     scores = {b: {m: scores_of(b, m) for m in ("rail_kd_c", "no_kd")} for b in ("minilm_ablation", "minilm")}
     assert f"is {scores['minilm_ablation']['rail_kd_c']} instead of {scores['minilm']['rail_kd_c']}" in text
     assert f"below the {scores['minilm']['no_kd']} of the student without KD" in text
