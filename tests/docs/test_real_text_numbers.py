@@ -1,0 +1,234 @@
+"""Every number that docs/ say of the benchmarks on real text is that of a published file."""
+
+import json
+from datetime import datetime
+from statistics import mean
+
+from said_and_published import (
+    REFERENCE,
+    ROWS,
+    against,
+    cell,
+    claims,
+    differences,
+    page,
+    read_csv,
+    real_text,
+    records,
+    table,
+)
+
+from analysis.claims import oriented
+from analysis.tables.numbers import signed
+
+
+def scores_of(benchmark: str, method: str) -> str:
+    """The mean dev score on QNLI."""
+    rows = read_csv(REFERENCE / benchmark / "tables" / "table2.csv")
+    (found,) = (r["value"] for r in rows if (r["block"], r["row"], r["column"]) == ("dev", method, "qnli"))
+    return f"{float(found):.1f}"
+
+
+def test_what_the_projections_do_on_real_text() -> None:
+    text, readme, folder = page("docs/results.md"), page("README.md"), REFERENCE / "minilm_ablation"
+    forms = {"RAIL-KD<sup>l</sup>": "rail_kd_l", "RAIL-KD<sup>c</sup>": "rail_kd_c"}
+    variants = {
+        "its mean map held fixed": ".skip",
+        "a projection learned for the student alone": ".learned_student",
+        "no projection": ".none",
+    }
+    scores = {(r["block"], r["row"], r["column"]): r for r in read_csv(folder / "tables" / "table2.csv")}
+    effects = {r["method"]: r for r in read_csv(folder / "figures" / "ablation.csv")}
+    entry = ""
+    for row in table("docs/results.md", "| | dev | test | test, less vanilla KD |"):
+        name = row.pop("")
+        entry = forms.get(name, entry)
+        method = entry + variants[name] if name in variants else ROWS[name]
+        for block in ("dev", "test"):
+            at = scores[block, method, "qnli"]
+            assert row[block] == f"{float(at['value']):.1f}" + (f" ± {float(at['sd']):.1f}" if at["sd"] else "")
+        shown = [signed(float(effects[method][key])) for key in ("mean", "low", "high")] if method in effects else []
+        assert row["test, less vanilla KD"] == ("{} ({} to {})".format(*shown) if shown else ""), method
+    l_form, c_form = (differences(form, "minilm_ablation") for form in forms)
+    drawn = [form["its mean map held fixed"] for form in (l_form, c_form)]
+    assert (
+        "is {} points ({} to {}, {}) layer-wise and {} ({} to {}, {}) concatenated. On".format(*drawn[0], *drawn[1])
+        in text
+    )
+    mean, low, high, verdict = (value.lstrip("−") for value in l_form["no projection"])
+    assert verdict == "decided" and f"is {mean} points ({high} to {low}, decided) below itself without any" in text
+    assert f"on real QNLI {mean} ({high} to {low}, decided)" in readme
+    mean, low, high, verdict = l_form["a projection learned for the student alone"]
+    assert f"{mean} points ({low} to {high}, {verdict}) layer-wise from it" in text
+    mean, low, high, verdict = c_form["no projection"]
+    assert f"it is {mean.lstrip('−')} (−{high.lstrip('+')} to {low.lstrip('−')}, {verdict})" in text
+    report = (folder / "report.md").read_text()
+    assert "dev still rose by 0.4 to 0.5 points (standard error 0.3)" in report and "by 0.4 to 0.5 points" in text
+    runs = records("minilm_ablation")
+    assert f"{len(runs)} students, three seeds" in text and {r["examples"]["test"] for r in runs} == {400}
+    for student, expected in ((True, "4.5 to 6.7"), (False, "1.1 to 1.2")):
+        ends = [
+            r["method_record"]["effective_rank"][-1]
+            for r in runs
+            if r["method"] in [f"{form}{'.learned_student' * student}" for form in forms.values()]
+        ]
+        assert f"{min(ends):.1f} to {max(ends):.1f}" == expected
+
+
+def test_the_real_texts_tables() -> None:
+    tasks, sets = ("CoLA", "SST-2", "MRPC", "STS-B", "QQP", "MNLI", "QNLI", "RTE"), ("SciTail", "PAWS", "IMDb")
+    for row in table("docs/results.md", "| test | CoLA | SST-2 |"):
+        name = row["test"]
+        columns = {title: title.lower().replace("-", "") for title in tasks} | {"average": "avg"}
+        undefined = ("STS-B", "average") if name == "CoDIR" else ()
+        assert row == {
+            "test": name,
+            **{
+                title: "" if title in undefined else cell("minilm/tables/table2.csv", "test", name, column)
+                for title, column in columns.items()
+            },
+        }
+    rows = table("docs/results.md", "| out of domain |")
+    for row in rows:
+        name = row["out of domain"]
+        found = [cell("minilm/tables/table6.csv", "ood", name, column) for column in ("scitail", "paws_wiki", "imdb")]
+        assert row == {"out of domain": name, **dict(zip(sets, found, strict=True))}
+    assert all("†" in row[column] for row in rows[2:] for column in ("SciTail", "PAWS"))
+    imdb = [float(row["IMDb"].split()[0]) for row in rows[2:]]
+    assert f"lie within {max(imdb) - min(imdb):.1f} points" in page("docs/results.md")
+    students = [r for r in read_csv(REFERENCE / "minilm" / "tables" / "table2.csv") if r["sd"] and r["block"] == "test"]
+    assert {r["clears_baseline"] for r in students if r["column"] in ("mrpc", "rte")} == {"False"}
+
+
+def test_the_answers_on_real_text() -> None:
+    panel, text = real_text(), page("docs/results.md")
+    assert panel["not_counted"] == ["sst2", "mrpc", "qqp"] and "(all but SST-2, MRPC and QQP)" in text
+    assert f"with three seeds: {len(records('minilm'))} students" in text
+    c_form, l_form = "RAIL-KD<sup>c</sup>", "RAIL-KD<sup>l</sup>"
+    below = {}
+    for form in (c_form, l_form):
+        for other, expected in (("vanilla KD", "lower"), ("PKD", "undecided")):
+            estimate, low, high, verdict = against(panel, form, other)
+            turned = [high.replace("+", "−") if high[0] == "+" else high.removeprefix("−"), low.removeprefix("−")]
+            below[form, other] = f"{estimate.removeprefix('−')} points ({turned[0]} to {turned[1]})"
+            assert verdict == expected
+    assert f"{c_form} by {below[c_form, 'vanilla KD']}, {l_form} by {below[l_form, 'vanilla KD']};" in text
+    assert f"it is {below[c_form, 'PKD']} and {below[l_form, 'PKD']} below" in text
+    least = [f"{oriented(panel, ROWS[form], 'vanilla_kd')['detectable']:.1f}" for form in (c_form, l_form)]
+    assert "would have found is {} and {}.".format(*least) in text
+    lower = [against(panel, form, "without KD") for form in (c_form, l_form)]
+    assert {found[3] for found in lower} == {"undecided"}
+    plain = [found[0].removeprefix("−") for found in lower]
+    assert "even the student without KD, by {} and {} points (undecided)".format(*plain) in text
+    decided = {frozenset(d["methods"]) for d in panel["differences"] if d["verdict"] in ("higher", "lower")}
+    rails = {"rail_kd_l", "rail_kd_c"}
+    others = {frozenset((rail, other)) for rail in rails for other in ("vanilla_kd", "alp_kd")}
+    assert decided == others | {frozenset(("codir", "alp_kd"))}
+    assert f"{len(decided)} of the {len(panel['differences'])} differences are decided" in text
+    alp = ["{}, {} to {}".format(*against(panel, form, "ALP-KD")[:3]) for form in (c_form, l_form)]
+    assert "({} concatenated and {} layer-wise)".format(*alp) in text
+    gains = [against(panel, name, "without KD") for name in ("vanilla KD", "ALP-KD")]
+    assert {found[3] for found in gains} == {"undecided"}
+    assert "vanilla KD ({}, {} to {}) and ALP-KD ({}, {} to {}) on the".format(*gains[0][:3], *gains[1][:3]) in text
+    assert claims("minilm")["above-ild-12-test"]["verdict"] == "contradicted"
+    cost = {part["label"]: part for part in claims("minilm")["no-added-cost"]["parts"]}
+    ratio = [
+        "{estimate:.2f} ({low:.2f} to {high:.2f})".format_map(cost[f"RAIL-KD^{form} / Vanilla KD"]) for form in "lc"
+    ]
+    assert "takes {} times as long as one of vanilla KD layer-wise, {} concatenated: undecided".format(*ratio) in text
+    (pair,) = json.loads((REFERENCE / "minilm" / "claims.json").read_text())["validity"]["pairs"]
+    reasons = {answer["question"]: answer["reason"] for answer in pair["answers"]}
+    assert "CKD: dev still rose by 4.1 ± 1.1 points on CoLA." in reasons["converged"]
+    assert "CKD on CoLA, where dev still rose by 4.1 points (standard error 1.1)" in text
+    assert {d["verdict"] for d in panel["differences"] if "ckd" in d["methods"]} == {"not decided"}
+
+
+def test_what_chose_the_learning_rates_on_real_text() -> None:
+    text, folder = page("docs/results.md"), REFERENCE / "minilm" / "search" / "minilm6-minilm3"
+    chosen = {path.name: json.loads((path / "qnli" / "best.json").read_text()) for path in folder.iterdir()}
+    rates = {name: best["point"]["learning_rate"] for name, best in chosen.items()}
+    assert {name for name, rate in rates.items() if rate == 2e-4} == {"pkd", "codir", "rail_kd_c"}
+    assert set(rates.values()) == {1e-4, 2e-4}
+    first, second = (f"{100 * score:.1f}" for score in chosen["pkd"]["scores"][:2])
+    assert first == second and f"that mean is {first} at 1e-4 and at 2e-4" in text
+    first, second = (100 * score for score in chosen["rail_kd_c"]["scores"][:2])
+    assert f"took 2e-4 by {second - first:.1f} points" in text
+    seeds = sorted(
+        100 * r["scores"]["test"]["pearson_spearman"]
+        for r in records("minilm")
+        if (r["method"], r["task"]) == ("pkd", "stsb")
+    )
+    assert "at {:.1f} and the others at {:.1f} and {:.1f}".format(*seeds) in text
+    scores = {b: {m: scores_of(b, m) for m in ("rail_kd_c", "no_kd")} for b in ("minilm_ablation", "minilm")}
+    assert f"is {scores['minilm_ablation']['rail_kd_c']} instead of {scores['minilm']['rail_kd_c']}" in text
+    assert f"below the {scores['minilm']['no_kd']} of the student without KD" in text
+
+
+def test_the_claim_that_is_reproduced() -> None:
+    held = {name: claims(name)["attention-on-top"] for name in ("minilm", "mini", "methods", "quick", "base")}
+    shares = ["{:.2f}".format(held[name]["estimate"]) for name in ("minilm", "mini", "base")]
+    assert "(a share of {}; {} in `mini`, {} in `base`)".format(*shares) in page("docs/results.md")
+    assert [name for name, claim in held.items() if claim["verdict"] == "reproduced"] == ["minilm"]
+    for folder in REFERENCE.iterdir():
+        if (folder / "claims.json").is_file() and folder.name != "minilm":
+            assert "reproduced" not in {claim["verdict"] for claim in claims(folder.name).values()}, folder.name
+
+
+def test_the_papers_depth_and_width() -> None:
+    columns = {"CoLA": "cola", "MRPC": "mrpc", "STS-B": "stsb", "RTE": "rte", "average": "avg"}
+    for row in table("docs/results.md", "| test | CoLA | MRPC | STS-B | RTE |"):
+        name = row["test"]
+        undefined = ("STS-B", "average") if name == "CoDIR" else ()
+        assert row == {
+            "test": name,
+            **{
+                title: "" if title in undefined else cell("base/tables/table2.csv", "test", name, column)
+                for title, column in columns.items()
+            },
+        }
+    held = json.loads((REFERENCE / "base" / "claims.json").read_text())
+    panel, text = real_text("base"), page("docs/results.md")
+    assert f"none of the {len(panel['differences'])} differences." in text and panel["not_counted"] == ["mrpc"]
+    assert {d["verdict"] for d in panel["differences"]} == {"undecided", "not decided"}
+    estimates = ["{} ({} to {})".format(*against(panel, n, "vanilla KD")[:3]) for n in ("RAIL-KD<sup>c</sup>", "PKD")]
+    assert "RAIL-KD<sup>c</sup> is {}, PKD {}: the seeds".format(*estimates) in text
+    assert min(oriented(panel, method, "vanilla_kd")["detectable"] for method in ("rail_kd_c", "pkd")) > 10
+    students = records("base")
+    assert f"{len(students)} students of three seeds" in text
+    for task, score in (("cola", "matthews"), ("rte", "accuracy")):
+        runs = [r for r in students if (r["method"], r["task"]) == ("rail_kd_l", task)]
+        after = {round(epoch["dev"][score], 6) for r in runs for epoch in r["epochs"]}
+        majority = runs[0]["baselines"]["dev"][score]
+        one_class = (majority, 1 - majority if task == "rte" else 0.0)
+        assert len(runs) == 3 and after <= {round(value, 6) for value in one_class}
+    choice = json.loads((REFERENCE / "base/search/mpnet12-mpnet6/rail_kd_l/cola/best.json").read_text())
+    assert choice["scores"] == [0.0] * 3 and choice["grid"] == [{"learning_rate": r} for r in (2e-5, 5e-5, 1e-4)]
+    (first,) = (r for r in students if (r["method"], r["task"], r["seed"]) == ("rail_kd_l", "cola", 1))
+    (start, *_, end) = (epoch["loss"] for epoch in first["epochs"])
+    assert f"is {start['rail']:.1f} and the cross-entropy {start['ce']:.2f} (seed 1)." in text
+    assert f"In the last it is {end['rail']:.2f}, and the cross-entropy {end['ce']:.2f}." in text
+    aligned = {
+        method: mean(
+            r["diagnostics"]["cka"]["mean"][4][10] for r in students if (r["method"], r["task"]) == (method, "cola")
+        )
+        for method in ("rail_kd_l", "no_kd")
+    }
+    assert "is {rail_kd_l:.2f}, that of the student without KD {no_kd:.2f}.".format_map(aligned) in text
+    reasons = {a["question"]: a["reason"] for a in held["validity"]["pairs"][0]["answers"]}
+    assert "is +10.6 points on average (test)" in reasons["gain"] and "is 10.6 points above the student" in text
+    scores = {
+        r["row"]: float(r["value"])
+        for r in read_csv(REFERENCE / "base/tables/table2.csv")
+        if (r["block"], r["column"]) == ("test", "cola")
+    }
+    assert f"student without KD, {scores['teacher'] - scores['no_kd']:.1f} on CoLA." in text
+    assert "dev still rose by 0.4 points (standard error 0.3): PKD" in reasons["converged"]
+    gpu = page("docs/cluster.md")
+    started, finished = (
+        [datetime.fromisoformat(r["provenance"][key]) for r in students] for key in ("started", "finished")
+    )
+    steps, seconds = sum(r["cost"]["steps"] for r in students), (max(finished) - min(started)).total_seconds()
+    assert f"and {len(students)} students" in gpu
+    assert f"{steps:,} steps took {seconds:.0f} seconds: {steps / seconds:.0f} a second" in gpu
+    memory = [r["cost"]["peak_memory_bytes"] / 2**30 for r in students]
+    assert f"{min(memory):.1f} to {max(memory):.1f} GiB" in gpu
