@@ -255,9 +255,26 @@ def is_tuned_alike(evidence: Evidence, of: Compared) -> Answer:
         return Answer("tuning", True, "Equal but untuned: every method ran one setting, and none was searched on dev.")
     each = [number for number in searched if number]
     several = f"{each[0]} to {each[-1]}" if len(each) > 1 else str(each[0])
-    tuned = [column_title("dev", task) for task, numbers in zip(of.tasks, by_task, strict=True) if any(numbers)]
-    where = f"{', '.join(tuned)} (the other tasks take the best of these)" if 0 in searched else "a task"
-    return Answer("tuning", True, f"Equal: {several} points of the search for each method on {where}, chosen on dev.")
+    tuned = [task for task, numbers in zip(of.tasks, by_task, strict=True) if any(numbers)]
+    titles = ", ".join(column_title("dev", task) for task in tuned)
+    where = f"{titles} (the other tasks take the best of these)" if 0 in searched else "a task"
+    reason = f"Equal: {several} points of the search for each method on {where}, chosen on dev."
+    return Answer("tuning", True, reason + _told_nothing(evidence, of, own, tuned))
+
+
+def _told_nothing(evidence: Evidence, of: Compared, methods: Sequence[str], tuned: Sequence[str]) -> str:
+    """Names the tasks of the search on which no student learned anything: what is chosen by their scores is noise."""
+    answers = {
+        task: [cells.baselines(evidence.runs, of.pair.name, method, "dev", [task]).get(task) for method in methods]
+        for task in tuned
+    }
+    nothing = [column_title("dev", task) for task in tuned if set(answers[task]) - {None} == {False}]
+    if not nothing:
+        return ""
+    return (
+        f" On {', '.join(nothing)} none of these students clears the majority-class baseline, so what was chosen there "
+        "was chosen by noise; search.tasks had better name tasks that students learn."
+    )
 
 
 Ask = Callable[[Evidence, Compared], Answer]
