@@ -136,16 +136,19 @@ def learning_curves(benchmark: ReportedBenchmark, runs: Runs, pair: Pair) -> She
                 score = 100 * float(teacher["scores"]["dev"][teacher["shown"]])
                 axis.axhline(score, color=style.INK, linewidth=1, linestyle=":")
                 keys["Teacher"] = Line2D([], [], color=style.INK, linestyle=":")
+            style.tag(axis, "panel", pair.name, task=task)
+            axis.set_title(benchmark.task(task).title)
             own = data[data["task"] == task]
+            if own.empty:
+                draw.missing(axis)
+                continue
             sns.lineplot(
                 own, x="epoch", y="score", hue="method", hue_order=methods, style="method", style_order=methods,
                 palette={m: marks[m].colour for m in methods}, markers={m: marks[m].marker for m in methods},
                 dashes=False, errorbar=None, linewidth=0.9, markersize=3.2, markeredgewidth=0, legend=False, ax=axis,
             )  # fmt: skip
             draw.emphasise(axis, {m: marks[m] for m in methods})
-            longest = max(1, *own["epoch"]) if len(own) else 1
-            style.tag(axis, "panel", pair.name, task=task)
-            axis.set_title(benchmark.task(task).title)
+            longest = max(own["epoch"])
             axis.set(xticks=range(1, longest + 1, max(1, longest // 5)), xlabel="", ylabel="")
             sheet.measures(axis)
         for axis in axes[len(pair.tasks) :]:

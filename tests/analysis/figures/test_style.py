@@ -6,6 +6,7 @@ import subprocess
 import sys
 import zlib
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -91,6 +92,17 @@ def drawn(shown: tuple[ReportedBenchmark, Runs], full: Folder) -> dict[str, Shee
     for sheet in found.values():
         sheet.draw_without_rendering()
     return found
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_task_without_a_run_has_a_panel_that_says_so(shown: tuple[ReportedBenchmark, Runs]) -> None:
+    benchmark, runs = shown
+    pair = benchmark.pairs[0]
+    some = {key: record for key, record in runs.students.items() if key[2] != pair.tasks[-1]}
+    sheet = report_plots.learning_curves(benchmark, replace(runs, students=some), pair)
+    assert sheet is not None
+    (*others, last) = [axis for axis in sheet.axes if axis.get_title()]
+    assert [text.get_text() for text in last.texts] == ["missing"] and all(axis.lines for axis in others)
 
 
 def test_no_two_methods_look_alike_to_any_eye() -> None:
