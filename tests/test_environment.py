@@ -193,7 +193,7 @@ def test_ci_first_runs_the_readmes_command_with_nothing_more() -> None:
     lines = (ROOT / ".ci" / "run").read_text().splitlines()
     told = [line for line in lines if line.startswith(("make ", "unset ", "export ", ".ci/"))]
     first = told.index("make test")
-    assert "    make test   # set up, then run the tests" in (ROOT / "README.md").read_text().splitlines()
+    assert "    make test   # the tests" in (ROOT / "README.md").read_text().splitlines()
     assert any({"RAILKD_DATA", "RAILKD_MODELS"} <= set(line.split()) for line in told[:first] if "unset" in line)
     assert not [line for line in told[:first] if line.startswith(("make ", ".ci/"))]
     extras = [line for line in told if "realtext" in line]

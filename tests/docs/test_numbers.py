@@ -77,7 +77,8 @@ def test_the_readmes_other_findings() -> None:
     cut = {r["examples"]["train"] for r in records("minilm") if r["task"] in ("sst2", "qqp", "mnli", "qnli")}
     assert f"large sets cut to {cut.pop():,} examples" in text and not cut
     below = [oriented(real_text(), form, "vanilla_kd") for form in ("rail_kd_l", "rail_kd_c")]
-    assert "on real text both forms are 6 points below vanilla KD." in text
+    assert "On real text RAIL-KD is 6 points below vanilla KD with MiniLM; with MPNet nothing is decided." in text
+    assert not {d["verdict"] for d in real_text("base")["differences"]} & {"higher", "lower"}
     assert all(found["verdict"] == "lower" and -6.5 <= round(found["estimate"], 1) <= -6 for found in below)
 
 
