@@ -380,6 +380,19 @@ def test_what_scrolls_sideways_says_so(browser: Any, made: Folder) -> None:
         assert stop == ("0" if wide else "-1")  # what does not scroll is no stop of the Tab key
 
 
+def test_on_a_phone_the_answers_stand_beside_the_questions(browser: Any) -> None:
+    """Whether the runs can decide is read before the verdicts: no answer of the first pair may lie off the screen."""
+    page = REFERENCE / "mini" / "report.html"
+    if not page.is_file():
+        pytest.skip("the published results are not in this checkout")
+    size(browser, "phone")
+    browser.get(page.as_uri())
+    answers = "#validity tbody td:nth-child(2) b"
+    ends = f"return [...document.querySelectorAll('{answers}')].map((b) => b.getBoundingClientRect().right)"
+    soon(browser, lambda: len(browser.execute_script(ends)) == 5)
+    assert max(browser.execute_script(ends)) < SIZES["phone"][0]
+
+
 NAMED = {"button", "link", "combobox", "searchbox", "textbox", "image", "img", "region", "navigation", "table", "form",
          "columnheader", "rowheader", "DisclosureTriangle"}  # fmt: skip
 
