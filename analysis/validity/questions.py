@@ -264,11 +264,8 @@ def is_tuned_alike(evidence: Evidence, of: Compared) -> Answer:
 
 def _told_nothing(evidence: Evidence, of: Compared, methods: Sequence[str], tuned: Sequence[str]) -> str:
     """Names the tasks of the search on which no student learned anything: what is chosen by their scores is noise."""
-    answers = {
-        task: [cells.baselines(evidence.runs, of.pair.name, method, "dev", [task]).get(task) for method in methods]
-        for task in tuned
-    }
-    nothing = [column_title("dev", task) for task in tuned if set(answers[task]) - {None} == {False}]
+    clears = [cells.baselines(evidence.runs, of.pair.name, method, "dev", tuned) for method in methods]
+    nothing = [column_title("dev", task) for task in tuned if {c.get(task) for c in clears} - {None} == {False}]
     if not nothing:
         return ""
     return (

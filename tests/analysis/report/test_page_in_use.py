@@ -380,11 +380,17 @@ def test_what_scrolls_sideways_says_so(browser: Any, made: Folder) -> None:
         assert stop == ("0" if wide else "-1")  # what does not scroll is no stop of the Tab key
 
 
-def test_on_a_phone_the_answers_stand_beside_the_questions(browser: Any) -> None:
-    """Whether the runs can decide is read before the verdicts: no answer of the first pair may lie off the screen."""
+def published_page() -> Path:
+    """The published page of the whole miniature."""
     page = REFERENCE / "mini" / "report.html"
     if not page.is_file():
         pytest.skip("the published results are not in this checkout")
+    return page
+
+
+def test_on_a_phone_the_answers_stand_beside_the_questions(browser: Any) -> None:
+    """Whether the runs can decide is read before the verdicts: no answer of the first pair may lie off the screen."""
+    page = published_page()
     size(browser, "phone")
     browser.get(page.as_uri())
     answers = "#validity tbody td:nth-child(2) b"
@@ -475,9 +481,7 @@ def test_the_keyboard_reaches_everything_in_order(opened: Any) -> None:
 
 def test_the_published_page_is_light_and_quick(browser: Any) -> None:
     """At most 1.5 MB for the whole miniature, and a first view in less than a second."""
-    page = REFERENCE / "mini" / "report.html"
-    if not page.is_file():
-        pytest.skip("the published results are not in this checkout")
+    page = published_page()
     assert page.stat().st_size <= 1.5e6
     size(browser, "desktop")
     browser.get(page.as_uri())
