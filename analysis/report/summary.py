@@ -1,10 +1,11 @@
-"""Ends a run on a terminal: prints the verdicts that ``claims.json`` holds, and where the report is.
+"""Ends a run on a terminal: prints the verdicts of ``claims.json``, what was not trained, and where the report is.
 
 Imports nothing that takes time to load: the workflow shows this in its own process.
 """
 
 import json
 import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,10 @@ WIDTH = 110  # characters of a line
 HEAD = ("Claim", "Verdict", "Estimate [95 %]", "Paper")
 
 
-def summary(root: Path) -> str:
+def summary(root: Path, not_trained: Sequence[str] = ()) -> str:
     """The verdicts in a table and the path of the report, of the results in a folder; "" where it has no report.
+
+    Between them stands a line for each entry of the benchmark file that is not trained.
 
     Raises OSError and ValueError for a file that cannot be read, KeyError where claims.json lacks a key.
     """
@@ -27,6 +30,7 @@ def summary(root: Path) -> str:
     if not page.is_file():
         return ""
     parts = [verdicts(json.loads(claims.read_text(encoding="utf-8")))] if claims.is_file() else []
+    parts += [f"Not in these results: {line}" for line in not_trained]
     return "\n".join([*parts, f"The report is {page}. Open it in a browser: {page.resolve().as_uri()}"])
 
 

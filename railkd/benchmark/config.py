@@ -131,15 +131,42 @@ def _check_pair(benchmark: Benchmark, name: str) -> None:
     for task in tasks:
         if task not in benchmark.tasks:
             raise unknown("task", task, benchmark.tasks, f"{where}.tasks")
-    if 4 in pair.get("tables", []) and set(tasks) == {"stsb"}:
+    _check_tables(benchmark, name, tasks)
+
+
+def _check_tables(benchmark: Benchmark, name: str, tasks: Iterable[str]) -> None:
+    """Whether the pair has what each table and figure that it names is made of."""
+    pair, where = benchmark.pairs[name], f"pairs.{name}.tables"
+    named = pair.get("tables", [])
+    if 4 in named and set(tasks) == {"stsb"}:
         raise UserError(
-            f"{where}.tables names 4, but Table 4 leaves out STS-B, its only task; expected another task beside it, or "
+            f"{where} names 4, but Table 4 leaves out STS-B, its only task; expected another task beside it, or "
             "tables without 4"
         )
-    if 6 in pair.get("tables", []) and not any(map(benchmark.out_of_domain, tasks)):
+    if 6 in named and not any(map(benchmark.out_of_domain, tasks)):
         raise UserError(
-            f"{where}.tables names 6, but data.out_of_domain has no set for its tasks; expected MNLI with scitail, QQP "
+            f"{where} names 6, but data.out_of_domain has no set for its tasks; expected MNLI with scitail, QQP "
             "with a PAWS, SST-2 with imdb or a set of your own"
+        )
+    variants = [benchmark.variants[method] for method in pair["methods"] if method in benchmark.variants]
+    if "ablation" in named and not any(variant.entry in pair["methods"] for variant in variants):
+        raise UserError(
+            f"{where} names ablation, but methods of the pair has no entry beside a variant of it; expected both, such "
+            "as rail_kd_l and rail_kd_l.* of an entry with vary or cross, or tables without ablation"
+        )
+    fixed = [v for v in variants if v.entry in pair["methods"] and isinstance(v.changed.get("mapping"), list)]
+    if "layer_maps" in named and not any(list(variant.changed) == ["mapping"] for variant in fixed):
+        raise UserError(
+            f"{where} names layer_maps, but methods of the pair has no entry beside variants of it with fixed layer "
+            "maps; expected vary: {mapping: [{choose: M, of: N}]} in an entry, it and its variants in the pair, or "
+            "tables without layer_maps"
+        )
+    models = pair["teacher"], pair["student"]
+    same = [p for p in benchmark.pairs.values() if (p["teacher"], p["student"]) == models]
+    if "budget" in named and sum("budget" in p.get("tables", []) for p in same) < 2:
+        raise UserError(
+            f"{where} names budget, which compares pairs of the same two models at several training budgets, and it is "
+            "the only such pair; expected another with training of its own that names budget, or tables without budget"
         )
 
 

@@ -39,7 +39,11 @@ def _declare_plan(parser: argparse.ArgumentParser) -> None:
 
 
 def _plan(arguments: argparse.Namespace) -> None:
+    from railkd.benchmark.unused_entries import unused
+
     benchmark, layout = opened(arguments)
+    for line in unused(benchmark):
+        warn(f"{benchmark.path}: {line}")
     log = load_libraries(arguments)
     from railkd.devices import device_for
     from railkd.planning.plan import plan

@@ -56,3 +56,19 @@ def size(browser: Any, name: str) -> None:
     width, height = SIZES[name]
     metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": name == "phone"}
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+
+
+def choose(browser: Any, kind: str, value: str) -> None:
+    """Chooses what is shown; an empty value shows everything."""
+    script = "const f = document.querySelector(`select[data-choose=${arguments[0]}]`); f.value = arguments[1];"
+    browser.execute_script(script + " f.dispatchEvent(new Event('change', {bubbles: true}))", kind, value)
+
+
+VISIBLE_ROWS = (
+    "return [...document.querySelectorAll(arguments[0])].filter((r) => r.checkVisibility()).map((r) => r.innerText)"
+)
+
+
+def shown(browser: Any, rows: str) -> list[str]:
+    """The text of each row that is visible."""
+    return list(browser.execute_script(VISIBLE_ROWS, rows))

@@ -25,13 +25,15 @@ class LogHandler(LogHandlerBase):
 """
 
 
-def snakemake(folder: Path, *flags: str) -> subprocess.CompletedProcess[str]:
+def snakemake(
+    folder: Path, *flags: str, benchmark: Path = ROOT / "tests" / "micro.yaml"
+) -> subprocess.CompletedProcess[str]:
     plugin = folder / "plugins" / "snakemake_logger_plugin_mine"
     plugin.mkdir(parents=True)
     (plugin / "__init__.py").write_text(LOGGER)
     paths = os.pathsep.join([str(plugin.parent), *filter(None, [ENVIRONMENT.get("PYTHONPATH")])])
     command = ["snakemake", "--snakefile", str(ROOT / "Snakefile"), "--directory", str(folder), "--cores", "1", *flags]
-    command += ["--config", f"benchmark={ROOT / 'tests' / 'micro.yaml'}", "device=cpu"]
+    command += ["--config", f"benchmark={benchmark}", "device=cpu"]
     done = subprocess.run(
         command, capture_output=True, text=True, env={**ENVIRONMENT, "PYTHONPATH": paths}, timeout=300
     )
@@ -58,3 +60,12 @@ def test_who_asks_for_another_logger_gets_it(tmp_path: Path) -> None:
     done = snakemake(tmp_path, "-n", "--logger", "mine")
     assert done.stdout.count("mine: job_info") == 21
     assert SNAKEMAKES not in done.stdout and "railkd: 21 jobs" not in done.stderr
+
+
+def test_a_method_that_no_pair_names_is_told_before_anything_runs(tmp_path: Path) -> None:
+    text = (ROOT / "tests" / "micro.yaml").read_text()
+    benchmark = tmp_path / "mine.yaml"
+    benchmark.write_text(text.replace("\nmethods:\n", "\nmethods:\n  mine: {method: no_kd, title: Mine}\n"))
+    done = snakemake(tmp_path, "-n", benchmark=benchmark)
+    line = f"railkd: warning: {benchmark}: methods.mine: no pair names it, so it is never trained; add mine to a pair"
+    assert done.stderr.count(line) == 1

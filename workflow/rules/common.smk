@@ -16,8 +16,9 @@ from railkd import fork_client, gpu_choice
 from railkd.benchmark import config as benchmarks
 from railkd.benchmark.specification import Cell
 from railkd.benchmark.paths import Layout, results_folder
+from railkd.benchmark.unused_entries import unused
 from railkd.commands.checking import check
-from railkd.errors import UserError
+from railkd.errors import UserError, warn
 from railkd.records import files
 from workflow import engine
 
@@ -49,9 +50,12 @@ try:
         finished_runs.put_external_back(B, L)
         JOBS_TO_RUN = JobsToRun(B, L, made_of.digests(B, L), made_of.files(B, L))
         JOBS_TO_RUN.align_times()
+        NOT_TRAINED = [f"{BENCHMARK}: {line}" for line in unused(B)]
+        for line in NOT_TRAINED:
+            warn(line)
         for line in JOBS_TO_RUN.lines():
             print(f"railkd: {line}", file=sys.stderr)
-        engine.show_run(workflow, partial(summary.summary, L.root))
+        engine.show_run(workflow, partial(summary.summary, L.root, NOT_TRAINED))
 except UserError as error:
     sys.exit(f"railkd: error: {error}")
 

@@ -58,6 +58,8 @@ def test_the_report_of_a_folder(tmp_path: Path) -> None:
     assert summary.summary(tmp_path) == last
     (tmp_path / "claims.json").write_text(json.dumps(CLAIMS))
     assert summary.summary(tmp_path) == f"{summary.verdicts(CLAIMS)}\n{last}"
+    shown = summary.summary(tmp_path, ["my.yaml: methods.mine: no pair names it"]).splitlines()
+    assert shown[-2:] == ["Not in these results: my.yaml: methods.mine: no pair names it", last]
 
 
 def test_the_published_verdicts_are_shown_without_a_heavy_import() -> None:

