@@ -215,6 +215,8 @@ def _scores(
         # a prediction that never changes correlates with nothing
         constant = None if metric in ("accuracy", "f1", "macro_f1") else 0.0
         baseline = record["baselines"].get(split, {}).get(metric, constant)
+        if metric == "macro_f1" and baseline is not None:
+            baseline = max(baseline, 1 / _classes(benchmark, task, split))
         facts = (metric, examples, None if baseline is None else round(baseline, 9))
         first, seen = columns.setdefault((task, split), (path, facts))
         if seen != facts:
@@ -237,6 +239,15 @@ def _scores(
             }
         )
     return rows
+
+
+def _classes(benchmark: ReportedBenchmark, task: str, split: str) -> int:
+    """Classes of a task's own data or of an out-of-domain set.
+
+    Guessing each as often as it is has a macro F1 of one over their number, which one answer for all does not reach.
+    """
+    foreign = benchmark.file.out_of_domain_set(split) if split in benchmark.out_of_domain else None
+    return len(foreign.labels if foreign and foreign.labels else benchmark.task(task).labels)
 
 
 def paper_table(number: int) -> pd.DataFrame:

@@ -45,11 +45,16 @@ class Strata:
     """The runs of a contrast: (pair, column) -> its cells, each with seed -> value; of a cost round -> value."""
 
     cells: dict[tuple[str, str], list[tuple[Term, dict[int, float]]]]
+    students: dict[tuple[str, str], tuple[str, str]]  # (pair, column) -> pair and task of the students that fill it
 
     @functools.cached_property
     def paired(self) -> dict[tuple[str, str], list[int]]:
-        """(pair, column) -> the seeds that every cell has."""
-        return {key: sorted(set.intersection(*(set(found) for _, found in of))) for key, of in self.cells.items()}
+        """(pair, column) -> the seeds that every cell has, of this column and of others that the same students fill."""
+        shared: dict[tuple[str, str], set[int]] = {}
+        for key, of in self.cells.items():
+            seeds = set.intersection(*(set(found) for _, found in of))
+            shared[self.students[key]] = shared.get(self.students[key], seeds) & seeds
+        return {key: sorted(shared[self.students[key]]) for key in self.cells}
 
     @property
     def differences(self) -> list[Array]:
@@ -119,7 +124,7 @@ def _strata(examples: Examples, claim: Claim, contrast: Contrast, columns: tuple
             if not found:
                 title = "its step, timed" if timed is not None else column_title(claim.block, column)
                 missing.append(f"{benchmark.title_of(method)} with {pair.title}: {title}")
-    strata = Strata(cells)
+    strata = Strata(cells, {(p, c): (p, benchmark.source_task(claim.block, c)) for p, c in cells})
     if missing:
         return missing
     if not all(strata.paired.values()):
@@ -168,7 +173,8 @@ def _estimated(part: Comparison, examples: Examples, claim: Claim, strata: Strat
         of_both = total(weight * bootstrap.resampled_means(d, generator, len(d)) for d in drawn)
         intervals |= {"examples": bootstrap.percentiles(of_examples), "both": bootstrap.percentiles(of_both)}
         se_examples = float(np.std(of_examples, ddof=1))
-    estimate = inference.contrast(arrays, [weight] * len(arrays), se_examples)
+    merged = inference.merged(arrays, [weight] * len(arrays), list(strata.students.values()))
+    estimate = inference.contrast(*merged, se_examples)
     return replace(part, estimate=estimate, bootstrap=intervals)
 
 
@@ -212,9 +218,9 @@ def _resampled(examples: Examples, claim: Claim, strata: Strata) -> list[Array] 
 
 def _label(benchmark: ReportedBenchmark, claim: Claim, contrast: Contrast) -> str:
     sides = [" and ".join(benchmark.title_of(m) for m in side) for side in (contrast.first, contrast.second) if side]
-    label = (" / " if MEASURES[claim.measure].ratio else " − ").join(sides)
-    pairs = contrast.pairs
-    return f"{label}, {' less '.join(p.title for p in pairs)}" if len(pairs) > 1 else label
+    ratio, pairs = MEASURES[claim.measure].ratio, contrast.pairs
+    label = (" / " if ratio else " − ").join(sides)
+    return f"{label}, {(' over ' if ratio else ' less ').join(p.title for p in pairs)}" if len(pairs) > 1 else label
 
 
 def _paper(claim: Claim, terms: tuple[Term, ...], columns: tuple[str, ...]) -> tuple[float, float]:

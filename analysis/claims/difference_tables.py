@@ -34,7 +34,7 @@ def table(content: dict[str, Any]) -> PageTable | None:
         "In points, averaged over the tasks of the heading and paired by seed, with 95 % intervals, each by itself. "
         "Decided: two-sided at 5 %, after Holm's correction over all differences of the heading. Detectable: the least "
         "true difference that these runs decide in 4 of 5 repetitions, if it is the only one. Not decided: the runs "
-        "of one of the two fail a question above. Variants are left out"
+        "of one of the two fail a question above. Open: how many of its differences are neither. Variants are left out"
         + (", and so are pairs and sets where nothing can be decided; the CSV has the latter." if shown else "."),
         [f"Less {shared or 'the reference'}", "Verdict", "Detectable", "Higher than", "Lower than", "Open"],
         [(heading(panel), _rows(panel)) for panel in shown or panels],

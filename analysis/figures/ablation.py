@@ -116,7 +116,7 @@ def established(difference: Effect) -> str:
         return "one run, so no interval"
     if low == high:
         return "the same in every run"
-    return "higher" if low > 0 else "lower" if high < 0 else "no difference established"
+    return "interval above 0" if low > 0 else "interval below 0" if high < 0 else "interval holds 0"
 
 
 def unlearned(benchmark: ReportedBenchmark, runs: Runs, pair: Pair, methods: list[str]) -> str:
@@ -192,7 +192,8 @@ def page_tables(benchmark: ReportedBenchmark, runs: Runs) -> list[PageTable]:
         f"{block.upper()} score, mean over the tasks in percent, and differences in points with their 95 % intervals, "
     )
     caption += (
-        f"paired over runs and tasks, {errors(benchmark, runs)}; each by itself: of many, some miss their true value."
+        f"paired over runs and tasks, {errors(benchmark, runs)}; each by itself: of many, some miss their true value. "
+        "What is decided stands under 'The differences'."
     )
     columns = ["Score", f"Over {_compared_titles(benchmark)}", "In words", "Over the entry as it is", "In words"]
     return [PageTable("ablation-table", "Ablation: the numbers", caption, columns, sections, "Varied")]

@@ -89,7 +89,7 @@ def heat(axis: Axes, values: np.ndarray, top: float) -> Any:
         cmap=MAP,
         cbar=False,
         linewidths=0.4 if values.shape[1] <= 12 else 0,
-        linecolor=style.PAPER,
+        linecolor=sns.color_palette(MAP, as_cmap=True)(0.0),
         xticklabels=False,
         yticklabels=False,
     )
@@ -99,6 +99,7 @@ def heat(axis: Axes, values: np.ndarray, top: float) -> Any:
     axis.set_xticks([j + 0.5 for j in shown], [str(j + 1) for j in shown])
     axis.set_yticks([i + 0.5 for i in range(rows)], [str(i + 1) for i in range(rows)])
     axis.tick_params(length=0, pad=2)
+    style.tag(axis.collections[0], "heat")
     return axis.collections[0]
 
 

@@ -130,8 +130,8 @@ def tag(artist: Artist, kind: str = "", pair: str = "", method: str = "", task: 
     """Says what a part of a drawing shows, for the choices on a page: names, or several of them with spaces between.
 
     ``kind`` is "panel" for what a choice hides, "row" for the label of a row of panels, "below" and "beside" for the
-    labels of a whole figure, "scale" for its colour bar; a part without ``kind`` is dimmed where another method is
-    chosen.
+    labels of a whole figure, "scale" for its colour bar, "heat" for what has the colours of a map; a part without
+    ``kind`` is dimmed where another method is chosen.
     """
     artist.set_gid("|".join(["~", kind, pair, method, task]))
 

@@ -119,20 +119,23 @@ def _counted(benchmark: ReportedBenchmark, one: Budgets, b: int) -> str:
 def _correlation(one: Budgets) -> str:
     """Kendall's τ-b of each smaller budget with the largest."""
     parts = [
-        f"{signed(a.tau, 2)}{_limits(a)} at {one.name(b)}"
+        f"{signed(a.tau, 2)} at {one.name(b)}{_unchanged(a)}"
         for b, a in enumerate(one.agreements[:-1])
         if not math.isnan(a.tau)
     ]
     if not parts:
         return ""
     return (
-        f"Kendall's τ-b with the order at {one.name(len(one.pairs) - 1)} (1: the same order): {', '.join(parts)}; "
-        "95 % intervals by bootstrap over seeds."
+        f"Kendall's τ-b with the order at {one.name(len(one.pairs) - 1)} (1: the same order; noise lowers it): "
+        f"{', '.join(parts)}."
     )
 
 
-def _limits(agreement: Agreement) -> str:
-    return "" if math.isnan(agreement.low) else f" [{signed(agreement.low, 2)}, {signed(agreement.high, 2)}]"
+def _unchanged(agreement: Agreement) -> str:
+    if math.isnan(agreement.low):
+        return ""
+    low, high = signed(agreement.low, 2), signed(agreement.high, 2)
+    return f" (an order that does not change: {low} to {high} in 95 % of draws)"
 
 
 def about(benchmark: ReportedBenchmark, runs: Runs) -> str:
@@ -180,7 +183,8 @@ def page_tables(benchmark: ReportedBenchmark, runs: Runs) -> list[PageTable]:
             PageTable(
                 f"budget-order{k}",
                 f"The order of methods at each budget against that at the largest{title}",
-                "Kendall's τ-b of the mean scores with its 95 % interval (bootstrap over seeds). Then the differences "
+                "Kendall's τ-b of the mean scores; in brackets what an order that does not change gives in 95 % of "
+                "draws with the noise of these seeds. Then the differences "
                 "between two methods that are decided at the largest budget: how many of them are decided here (paired "
                 "over runs and the tasks with something to gain, Holm's correction over all pairs, 5 %).",
                 ["Methods", "Kendall's τ-b", "Decided the same way", "Decided the other way", "Not decided"],
@@ -204,9 +208,11 @@ def _order_cells(agreement: Agreement) -> list[PageCell]:
     known = agreement.methods > 1
     counts = (agreement.same, len(agreement.reversed_pairs), agreement.undecided)
     tau = "–" if math.isnan(agreement.tau) else signed(agreement.tau, 2)
+    known_range = not math.isnan(agreement.low)
+    limits = f"[{signed(agreement.low, 2)}, {signed(agreement.high, 2)}]" if known_range else ""
     return [
         number_cell(agreement.methods, 0),
-        PageCell(tau, _limits(agreement).strip(), sort=full(agreement.tau)),
+        PageCell(tau, limits, sort=full(agreement.tau)),
         *(number_cell(count if known else None, 0) for count in counts),
     ]
 

@@ -25,7 +25,8 @@ from railkd.errors import UserError
 from railkd.records.sealed_files import require
 
 SIGNIFICANCE = 0.05  # of Welch's tests, after Holm's correction
-# same: no difference beyond chance or tolerance; untested: a single run, or no mean over runs; *_only: on one side
+# same: no difference beyond chance or tolerance; *_only: on one side;
+# untested: a single run, two runs that tie on both sides, or no mean over runs
 Verdict = Literal["same", "differs", "untested", "first_only", "second_only"]
 Key = tuple[int, str, str, str, str]  # table, pair, block, row, column
 
@@ -97,7 +98,8 @@ def compare(results: Path, against: Path, tolerance: float = 0.0) -> list[Compar
             cell = replace(cell, verdict="same" if abs(cell.difference) < 0.005 else "differs")
         elif ours.statistic == theirs.statistic == "mean" and min(ours.n, theirs.n) > 1:
             difference, half, p = inference.welch(ours, theirs)
-            cell = replace(cell, verdict="same", difference=difference, half=half, p=p)
+            verdict: Verdict = "untested" if math.isnan(p) else "same"
+            cell = replace(cell, verdict=verdict, difference=difference, half=half, p=p)
         elif tolerance and ours.statistic == theirs.statistic == "mean" and ours.unit == theirs.unit != "ratio":
             cell = replace(cell, verdict="same" if abs(cell.difference) <= tolerance else "differs")
         cells.append(cell)

@@ -40,7 +40,11 @@ def between(
         c for c in columns if not any(benchmark.undefined(m, benchmark.source_task(block, c)) for m in sides)
     )
     scores = [[runs.percents(pair, method, block, column) for method in sides] for column in shared]
-    seeds = [sorted(set(a) & set(b)) for a, b in scores]
+    trained_on = [benchmark.source_task(block, column) for column in shared]
+    found: dict[str, set[int]] = {}  # of a task: the seeds that both have on all of its columns
+    for task, (a, b) in zip(trained_on, scores, strict=True):
+        found[task] = found.get(task, set(a)) & set(a) & set(b)
+    seeds = [sorted(found[task]) for task in trained_on]
     if not shared or not all(seeds):
         return None
     strata = [np.array([a[seed] - b[seed] for seed in of]) for (a, b), of in zip(scores, seeds, strict=True)]
@@ -49,7 +53,8 @@ def between(
         return Difference(shared, value, None, False)
     drawn = _resampled(benchmark, runs, pair, block, shared, sides, seeds)
     error = 0.0 if drawn is None else float(np.std(drawn, ddof=1))
-    estimate = inference.contrast(strata, [1 / len(strata)] * len(strata), error)
+    merged = inference.merged(strata, [1 / len(strata)] * len(strata), trained_on)
+    estimate = inference.contrast(*merged, error)
     return Difference(shared, value, estimate, drawn is not None)
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.special import digamma, nctdtrinc, polygamma, stdtr, stdtrit  # scipy.stats takes a second to import
+from scipy.special import digamma, nctdtr, nctdtrinc, polygamma, stdtr, stdtrit  # scipy.stats takes a second to import
 
 Array = np.ndarray[Any, Any]
 LEVEL = 0.95
@@ -61,6 +61,22 @@ class Estimate:
         """The distance of the true value from a bound at which a one-sided test has POWER (noncentral t)."""
         return np.maximum(*(nctdtrinc(df, 1 - POWER, stdtrit(df, 1 - alpha)) * se for se, df in self.scales))
 
+    def power(self, lower: float, upper: float, alpha: float) -> float:
+        """The least probability with which this value, if true, is decided to lie within the bounds, or without.
+
+        Within two bounds both tests have to find it (what either misses adds up); without, Bonferroni's has to.
+        """
+        finite = [bound for bound in (lower, upper) if math.isfinite(bound)]
+        within = lower < self.value < upper
+        at = alpha if within else alpha / len(finite)
+        distances = [abs(self.value - bound) for bound in finite]
+        distances = distances if within else [min(distances)]
+        missed = [
+            sum(float(nctdtr(df, d / se, stdtrit(df, 1 - at))) if se > 0 else 0.0 for d in distances)
+            for se, df in self.scales
+        ]
+        return 1 - max(missed)
+
     def p_above(self, bound: float) -> Any:
         """One-sided p that the true value is at most ``bound``.
 
@@ -99,12 +115,13 @@ class Mean:
 def welch(first: Mean, second: Mean) -> tuple[float, float, float]:
     """Difference of two means over n ≥ 2 runs, half its 95 % interval, and p (Welch, 1947: unequal variances).
 
-    Without any spread on either side, equal means have p = 1 and others 0.
+    Without any spread on either side, equal means have p = 1 and others 0, but of two runs NaN: two seeds often tie.
     """
     difference = first.value - second.value
     a, b = first.sd**2 / first.n, second.sd**2 / second.n
     if a + b < 1e-18:
-        return difference, 0.0, 1.0 if abs(difference) < 1e-9 else 0.0
+        unequal = math.nan if min(first.n, second.n) == 2 else 0.0
+        return difference, 0.0, 1.0 if abs(difference) < 1e-9 else unequal
     degrees = (a + b) ** 2 / (a**2 / (first.n - 1) + b**2 / (second.n - 1))
     error = math.sqrt(a + b)
     p = 2 * float(stdtr(degrees, -abs(difference) / error))
@@ -126,6 +143,19 @@ def contrast(strata: Sequence[Array], weights: Sequence[float], examples: Any = 
     with np.errstate(divide="ignore", invalid="ignore"):
         df = np.where(np.asarray(squares) > 0, np.square(variance) / squares, 1.0)
     return Estimate(values, variance, df, min(s.shape[-1] for s in strata), examples)
+
+
+def merged(
+    strata: Sequence[Array], weights: Sequence[float], runs: Sequence[object]
+) -> tuple[list[Array], list[float]]:
+    """Strata of the same runs as one stratum: their weighted sum within each run, and its weight, 1.
+
+    ``runs`` names the runs of a stratum. Sets that the same students fill are no independent evidence on a method.
+    """
+    of: dict[object, list[Array]] = {}
+    for key, values, weight in zip(runs, strata, weights, strict=True):
+        of.setdefault(key, []).append(weight * values)
+    return [np.sum(values, axis=0) for values in of.values()], [1.0] * len(of)
 
 
 def paired(differences: Array) -> Estimate | None:
@@ -197,7 +227,7 @@ def seeds_needed(estimate: Estimate, lower: float, upper: float, tests: int, spr
             variance = float(estimate.variance) * estimate.n / n
             df = float(estimate.df) * (n - 1) / (estimate.n - 1)
         now = Estimate(value, variance, df, n, estimate.examples)
-        return bool(distance >= now.found_from(ALPHA / tests) and distance > 0)
+        return distance > 0 and now.power(lower, upper, ALPHA / tests) >= POWER - 1e-6
 
     return _first(decides)
 

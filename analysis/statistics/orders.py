@@ -1,8 +1,9 @@
-"""Measures how far two budgets order methods alike: rank correlation, and its bootstrap.
+"""Measures how far two budgets order methods alike: rank correlation, and what noise alone makes of it.
 
 ``M`` methods, ``R`` runs, ``T`` tasks. The tasks are these ones, not a sample.
 """
 
+import math
 from typing import Any
 
 import numpy as np
@@ -34,3 +35,18 @@ def resampled(scores_MRT: Array, generator: np.random.Generator, draws: int = DR
         index_NR = generator.integers(0, n, size=(draws, n))
         means_NM += scores_MRT[:, index_NR, t].mean(axis=-1).T / tasks
     return means_NM
+
+
+def unchanged(first_MRT: Array, last_MRT: Array, generators: tuple[np.random.Generator, np.random.Generator]) -> Array:
+    """Kendall's τ-b of two budgets whose true order is the same, that of the last one's means: (draws,).
+
+    Each budget has the noise of its own runs, as resampled and widened by √(R/(R − 1)), for resampled means of few runs
+    vary too little. Noise lowers τ: what is observed is to be held against this, not against 1. At least two runs.
+    """
+    means_M = last_MRT.mean(axis=(1, 2))
+    drawn = []
+    for scores_MRT, generator in zip((first_MRT, last_MRT), generators, strict=True):
+        runs = scores_MRT.shape[1]
+        noise_NM = resampled(scores_MRT, generator) - scores_MRT.mean(axis=(1, 2))
+        drawn.append(means_M + math.sqrt(runs / (runs - 1)) * noise_NM)
+    return kendall(*drawn)

@@ -35,8 +35,8 @@ class Agreement:
 
     methods: int
     tau: float  # Kendall's τ-b of the two orders; NaN without it
-    low: float  # its percentile interval over resampled seeds; NaN with one run
-    high: float
+    low: float  # from here to there lie 95 % of the τ that an unchanged order gives with the noise of these runs;
+    high: float  # NaN with one run
     same: int  # of the pairs that are decided at the largest budget: decided the same way here,
     reversed_pairs: tuple[tuple[str, str], ...]  # decided the other way, the one that is higher here first,
     undecided: int  # and not decided here
@@ -90,8 +90,7 @@ class Budgets:
         tau = float(orders.kendall(here.mean(axis=(1, 2)), last.mean(axis=(1, 2))))
         low = high = math.nan
         if here.shape[1] > 1 and b < len(self.pairs) - 1:
-            drawn = [orders.resampled(s, bootstrap.stream("budget", k)) for k, s in ((b, here), (-1, last))]
-            taus = orders.kendall(*drawn)
+            taus = orders.unchanged(here, last, (bootstrap.stream("budget", b), bootstrap.stream("budget", -1)))
             taus = taus[~np.isnan(taus)]
             low, high = bootstrap.percentiles(taus) if len(taus) else (math.nan, math.nan)
         pairs = list(itertools.combinations(names, 2))

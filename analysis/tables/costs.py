@@ -108,7 +108,8 @@ def characteristics(benchmark: ReportedBenchmark, runs: Runs) -> Table:
         "Characteristics of the methods as the paper states them, or this suite where the paper has no row (n, m: "
         "layers of teacher and student; K: negative samples), and the cost of a training step relative to "
         f"{' or '.join(units) or titles[WITHOUT_KD]} on {benchmark.title}: median over tasks of the ratio of median "
-        "step times, with the least and the greatest task in brackets.",
+        "step times, with the least and the greatest task in brackets. The runs followed each other, so what else the "
+        "machine did is in it; Table 4 and the claims rest on steps timed in turn where speed.json has them.",
         captions.synthetic(benchmark, runs),
         captions.outdated(runs),
         measured(runs, pairs, benchmark, "step_seconds"),

@@ -1,6 +1,7 @@
 """Decides differences of two methods: asks first whether their runs can, then corrects over all that are asked.
 
-Every sentence, table and figure that calls a difference decided takes it from here, so that none contradicts another.
+Every sentence, table and figure that calls a difference of two methods decided takes it from here, so that none
+contradicts another. (The layer-map survey compares an entry with all of its fixed maps at once, in its own way.)
 """
 
 from collections.abc import Iterable, Sequence

@@ -189,7 +189,9 @@ def test_the_table_has_the_figures_numbers_in_words_too(varied: Folder) -> None:
     assert float(average.sort) == pytest.approx(statistics.mean(own))
     expected = ablation.effect(benchmark, runs, benchmark.pairs[0], "rail_kd_l.skip.none", "vanilla_kd")
     assert float(over.sort) == pytest.approx(expected[0]) and over.after == ablation.interval(expected)
-    assert said.text == ("higher" if expected[1] > 0 else "lower" if expected[2] < 0 else "no difference established")
+    assert said.text == (
+        "interval above 0" if expected[1] > 0 else "interval below 0" if expected[2] < 0 else "interval holds 0"
+    )
     published = statistics.mean(score(varied, "rail_kd_l", t, s) for t in TASKS for s in (1, 2, 3))
     assert float(against.sort) == pytest.approx(statistics.mean(own) - published)
     assert [view.text for view in by_name["as it is"][3:]] == ["", ""]
@@ -283,7 +285,7 @@ def test_verdicts() -> None:
     why = (None, Answer("converged", False, ""))
     assert said([1.0, 2.0, 1.5], 0.01, (why,)) == "[+0.3, +2.7] (not decided: training ended too early)"
     assert said([2.0], None) == "(one run, so no interval)"
-    assert ablation.established((1.25, -0.5, 3.0)) == "no difference established"
+    assert ablation.established((1.25, -0.5, 3.0)) == "interval holds 0"
 
 
 def test_what_variants_cost_is_in_the_file_alone(varied: Folder) -> None:

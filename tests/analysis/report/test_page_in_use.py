@@ -91,6 +91,10 @@ def test_dark_and_light_differ_and_text_is_legible(browser: Any, made: Folder) -
             "const b = getComputedStyle(document.body), t = document.querySelector('#curves0 svg text');"
             " return [b.backgroundColor, b.color, getComputedStyle(t).fill]"
         )
+        turned = browser.execute_script(
+            "return [...document.querySelectorAll('#figure3 .heat')].map((e) => getComputedStyle(e).filter !== 'none')"
+        )
+        assert len(turned) > 1 and set(turned) == {scheme == "dark"}  # else the greatest value is a hole in the page
         found[scheme] = [[int(v) for v in re.findall(r"\d+", c)[:3]] for c in colours]
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
     assert found["light"] != found["dark"]

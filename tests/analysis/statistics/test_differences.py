@@ -1,6 +1,7 @@
 """The difference of two methods: its error of examples against the textbook's, and what keeps it out."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -69,3 +70,30 @@ def test_a_seed_that_one_side_lacks_is_left_out_of_both(predicted: Folder) -> No
     for seed in (1, 2):
         predicted.path(BERT, "pkd", "rte", seed).unlink()
     assert found(predicted, "pkd", "no_kd") is None
+
+
+def test_sets_that_the_same_students_fill_are_one_piece_of_evidence(tmp_path: Path) -> None:
+    """QQP's students fill both sets of PAWS: the error is that of the two sets' mean in each seed."""
+    content, sets = spec(), ["paws_wiki", "paws_qqp"]
+    content["data"] |= {"tasks": ["qqp", "rte"], "out_of_domain": sets}
+    content["pairs"] = {BERT: {**content["pairs"][BERT], "methods": ["no_kd", "pkd"], "tables": [6]}}
+    folder = Folder(tmp_path, content).fill()
+    moved = iter(range(6))
+
+    def second(record: dict[str, Any]) -> None:
+        for key in ("scores", "baselines", "examples"):
+            record[key]["paws_qqp"] = record[key]["paws_wiki"]
+        record["scores"]["paws_qqp"] = {"accuracy": record["scores"]["paws_wiki"]["accuracy"] + 0.01 * next(moved) ** 2}
+
+    for method in ("no_kd", "pkd"):
+        for seed in (1, 2, 3):
+            folder.edit(second, BERT, method, "qqp", seed)
+    benchmark = read(folder.file)
+    runs = load.read(benchmark, folder.results)
+    difference = between(benchmark, runs, BERT, "ood", sets, "pkd", "no_kd")
+    assert difference is not None and difference.estimate is not None
+    scores = [[runs.percents(BERT, method, "ood", name) for method in ("pkd", "no_kd")] for name in sets]
+    each = [np.mean([a[seed] - b[seed] for a, b in scores]) for seed in (1, 2, 3)]
+    assert difference.value == pytest.approx(np.mean(each), abs=1e-6)
+    assert float(difference.estimate.variance) == pytest.approx(np.var(each, ddof=1) / 3)
+    assert float(difference.estimate.df) == pytest.approx(2)

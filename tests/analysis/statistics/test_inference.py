@@ -29,6 +29,34 @@ def test_a_contrast_covers_its_truth_and_keeps_its_error_rate() -> None:
     assert max(wrong) <= 0.033 and min(wrong) >= 0.008
 
 
+def test_columns_of_the_same_runs_are_one_piece_of_evidence() -> None:
+    """Two sets that the same students fill rise and fall together: as strata of their own they err twice as often."""
+    generator, draws = np.random.default_rng(11), 20_000
+    common = generator.normal(0, 1, (draws, 3))
+    sets = [np.sqrt(0.7) * common + np.sqrt(0.3) * generator.normal(0, 1, (draws, 3)) for _ in range(2)]
+    weights = [0.5, 0.5]
+    wrong = [
+        float(np.mean(inference.contrast(*of).p_differs() < 0.05))
+        for of in ((sets, weights), inference.merged(sets, weights, ["qqp", "qqp"]))
+    ]
+    assert wrong[0] > 0.09 and 0.04 < wrong[1] < 0.06
+    apart = inference.merged(sets, weights, ["qqp", "mnli"])
+    both = (inference.contrast(*apart), inference.contrast(sets, weights))
+    assert float(both[0].variance[0]) == pytest.approx(float(both[1].variance[0]))
+    assert both[0].value == pytest.approx(both[1].value, abs=1e-8)
+
+
+def test_as_many_seeds_as_are_asked_for_find_that_two_methods_are_alike() -> None:
+    """Both tests of an equivalence have to succeed, so that one test's power would promise too much."""
+    sd, margin = 0.9, 0.5
+    of_three = Estimate(0.0, 5 * sd**2 / 25 / 3, 10.0, 3)
+    seeds = inference.seeds_needed(of_three, -margin, margin, 1)
+    assert seeds is not None
+    for n, enough in ((seeds, True), (seeds - 2, False)):
+        drawn = inference.contrast(list(np.random.default_rng(12).normal(0, sd, (5, 4000, n))), [1 / 5] * 5)
+        assert (float(np.mean(drawn.p_within(-margin, margin) < ALPHA)) >= 0.78) == enough
+
+
 def test_three_seeds_of_one_task_are_students_t() -> None:
     values = np.array([1.0, 2.0, 4.5])
     estimate = inference.contrast([values], [1.0])
@@ -246,7 +274,8 @@ def test_welch_is_scipys() -> None:
     assert p == pytest.approx(expected.pvalue)
     assert (difference - half, difference + half) == pytest.approx((interval.low, interval.high))
     assert welch(mean_of([5.0, 5.0]), mean_of([5.0, 5.0])) == (0, 0, 1)
-    assert welch(mean_of([5.0, 5.0]), mean_of([6.0, 6.0])) == (-1, 0, 0)
+    assert welch(mean_of([5.0, 5.0, 5.0]), mean_of([6.0, 6.0, 6.0])) == (-1, 0, 0)
+    assert np.isnan(welch(mean_of([5.0, 5.0]), mean_of([6.0, 6.0]))[2])  # two seeds that tie, by chance
 
 
 def test_holm_on_the_textbook_steps() -> None:

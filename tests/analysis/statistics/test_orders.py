@@ -35,6 +35,20 @@ def test_resamples_have_the_means_and_errors_of_the_runs_and_keep_seeds_paired()
     assert (again == drawn_NM).all()
 
 
+def test_an_order_that_does_not_change_lies_where_it_is_said_to() -> None:
+    """Its observed τ is far below 1 with few seeds, which says nothing of a change."""
+    rng, levels = np.random.default_rng(6), np.linspace(0, 1.5, 6)[:, None, None]
+    inside, seen, found = 0, [], 0
+    for _ in range(200):
+        first, last = (levels + rng.standard_normal((6, 3, 3)) for _ in range(2))
+        observed = float(orders.kendall(first.mean(axis=(1, 2)), last.mean(axis=(1, 2))))
+        low, high = np.nanquantile(orders.unchanged(first, last, (rng, rng)), [0.025, 0.975])
+        inside, seen = inside + bool(low <= observed <= high), [*seen, observed]
+        turned = orders.kendall(-10 * levels[:, 0, 0], last.mean(axis=(1, 2)))
+        found += bool(turned < low)
+    assert inside >= 185 and np.mean(seen) < 0.8 and found >= 190
+
+
 def decided_pairs(scores_MRT: np.ndarray) -> list[bool]:
     """Whether each two methods differ: paired over runs and tasks, after Holm's correction over all of them."""
     pairs = itertools.combinations(range(len(scores_MRT)), 2)

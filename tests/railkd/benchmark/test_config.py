@@ -185,7 +185,9 @@ def test_budgets_are_compared_between_pairs_of_the_same_models(make_spec: Any, t
     assert set(config.load(path).pairs) == {"p", "long"}
     content["pairs"]["long"]["student"] = "bert2"
     path.write_text(yaml.safe_dump(content))
-    assert message(path).startswith(f"{path}: pairs.long.tables names budget, which compares pairs of the same two models")
+    assert message(path).startswith(
+        f"{path}: pairs.long.tables names budget, which compares pairs of the same two models"
+    )
 
 
 @pytest.mark.parametrize(
