@@ -24,6 +24,7 @@ class Verifier:
     def __init__(self, benchmark: Benchmark, layout: Layout) -> None:
         self.benchmark, self.layout = benchmark, layout
         self.checked = 0  # records found
+        self.unprepared = 0  # records whose prepared data are not here, as beside the published results
         self.unkept = 0  # choices of a search none of whose points is here, as in the published results
         self._prepared: dict[tuple[str, str], Prepared | str] = {}
         self._weights: dict[Path, str | None] = {}
@@ -117,6 +118,7 @@ class Verifier:
             return
         prepared = self._data(teacher, record["task"])
         if isinstance(prepared, str):
+            self.unprepared += not self.layout.prepared(teacher, record["task"]).exists()
             yield f"{path}: its scores cannot be recomputed: {prepared}"
             return
         if record["fingerprints"].get("data") not in (None, prepared.facts["sha256"]):

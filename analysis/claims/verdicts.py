@@ -30,7 +30,9 @@ METHOD = """\
   0.8, should the estimate be right.
 - *Detectable* is the power: the least true difference from the claim's bound that these runs decide in 4 of 5
   repetitions after that correction, should it be the only one.
-- The row of a claim shows the comparison with the least evidence for it; all are below.
+- The row of a claim shows the comparison with the least evidence for it, with its interval by itself: because of the
+  correction it can be undecided although the interval lies on one side of the bound. All comparisons are below.
+- *Paper* is the paper's number for the same comparison on the same tasks, which the average that it prints need not be.
 - Bootstrap intervals over few seeds are too narrow; they are shown beside the others, and decide nothing.
 """
 

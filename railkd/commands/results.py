@@ -22,7 +22,14 @@ def _verify(arguments: argparse.Namespace) -> None:
         found += 1
         print(line)
     if found:
-        raise UserError(f"{layout.root}: {found} things do not hold; {verifier.checked} records were checked")
+        remedy = (
+            f"; {verifier.unprepared} scores need the prepared data: copy the folder prepared of a run of the same "
+            f"benchmark into {layout.root}"
+        )
+        raise UserError(
+            f"{layout.root}: {found} things do not hold; {verifier.checked} records were checked"
+            + remedy * bool(verifier.unprepared)
+        )
     unkept = f"; {verifier.unkept} choices of the search not recomputed, because their points are not kept"
     print(
         f"{layout.root}: {verifier.checked} records, every score recomputed from its predictions: all hold"

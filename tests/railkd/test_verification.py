@@ -105,6 +105,14 @@ def test_what_does_not_hold_is_named(copy: Any, capsys: Any, name: str) -> None:
     assert lines and any(expected in line for line in lines), lines
 
 
+def test_published_results_say_what_their_scores_need(copy: Any, capsys: Any) -> None:
+    shutil.rmtree(copy[1].root / "prepared")
+    status, lines, error = verify(copy, capsys)
+    assert status == 1 and len(lines) == len([line for line in lines if "cannot be recomputed" in line])
+    need = f"{len(lines)} scores need the prepared data: copy the folder prepared of a run of the same benchmark into"
+    assert f"{need} {copy[1].root}" in error and len(error.splitlines()) == 1
+
+
 def test_another_configuration_is_named(copy: Any, capsys: Any) -> None:
     spec = yaml.safe_load(copy[0].read_text())
     spec["training"] = {**spec["training"], "student": {**spec["training"]["student"], "learning_rate": 1e-4}}
