@@ -54,7 +54,12 @@ def source_file(name: str) -> Path:
     if not module.endswith(".py"):
         try:
             spec = importlib.util.find_spec(module)
-        except (ImportError, ValueError):
+        except ValueError:
+            spec = None
+        except (Exception, SystemExit) as error:  # of the package's own __init__.py, which finding it imports
+            if not isinstance(error, ModuleNotFoundError) or not f"{module}.".startswith(f"{error.name}."):
+                cause = f"{type(error).__name__}: {error}"
+                raise UserError(f"method '{name}': its package cannot be imported ({cause})") from None
             spec = None
         path = Path(spec.origin) if spec and spec.origin else Path(module)
     if not path.is_file():

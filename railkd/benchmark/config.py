@@ -34,7 +34,7 @@ def _check(benchmark: Benchmark) -> None:
             _check_external(benchmark, method)
         else:
             try:
-                source_file(benchmark.method_class(method))
+                _check_place(benchmark, source_file(benchmark.method_class(method)))
             except UserError as error:
                 raise UserError(f"methods.{method}: {error}") from None
             _check_true_name(method, benchmark.method_class(method))
@@ -46,6 +46,16 @@ def _check(benchmark: Benchmark) -> None:
     _check_search(benchmark)
     _check_teacher_settings(benchmark)
     _check_mirror(benchmark)
+
+
+def _check_place(benchmark: Benchmark, read: Path) -> None:
+    """A relative path of a method is read in the folder that one works in, every other one beside the file."""
+    beside = benchmark.path.parent / read
+    if beside.is_file() and not beside.samefile(read):
+        raise UserError(
+            f"{read} is read in the folder that you work in, and {beside} is another file; expected that path, or the "
+            "command in the folder of the benchmark file"
+        )
 
 
 def _check_external(benchmark: Benchmark, method: str) -> None:

@@ -101,6 +101,7 @@ class Miniatures:
         except UserError:
             setting = replace(setting, student_width=WIDTH)
             method = build(name, setting, options)  # what it refuses now, it refuses
+        build(name, replace(setting, train_labels=None), options)  # as `railkd check` does
         self.setting = setting
         self.teacher = _miniature(LAYERS_T, WIDTH, self.task.outputs, 1).eval().requires_grad_(False)
         self.student = _miniature(LAYERS_S, setting.student_width, self.task.outputs, 2)

@@ -2,12 +2,11 @@
 
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
 from railkd.benchmark.paths import Layout
 from railkd.benchmark.specification import Benchmark, Cell
-from railkd.methods import build
+from railkd.methods import build_unused
 from railkd.methods.base import Setting
 from railkd.models import checkpoints
 from railkd.signals import Pooling
@@ -61,8 +60,7 @@ def poolings_needed(benchmark: Benchmark, layout: Layout, teacher: str, task: st
         if pair["teacher"] == teacher and cell.task == task and _reads_cache(benchmark, cell):
             shapes = shape(benchmark, layout, teacher), shape(benchmark, layout, pair["student"])
             setting = setting_for(*shapes, benchmark.task(task))
-            with torch.device("meta"):
-                method = build(benchmark.method_class(cell.method), setting, benchmark.options(cell.method))
+            method = build_unused(benchmark.method_class(cell.method), setting, benchmark.options(cell.method))
             if method.pooling is not None and not method.needs_live_teacher:
                 needed.add(method.pooling)
     return sorted(needed)

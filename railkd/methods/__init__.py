@@ -12,10 +12,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from railkd.errors import MethodError, UserError, unknown
 from railkd.method_sources import Facts, source_file
 from railkd.methods.base import Method, Setting
-from railkd.methods.mistakes import blame, check_names, explained, located, located_class
+from railkd.methods.mistakes import blame, check_arguments, check_names, explained, located, located_class
 from railkd.signals import Pooling
 
 POOLINGS = (None, *typing.get_args(Pooling))
@@ -36,11 +38,12 @@ def _module(name: str, module_name: str, path: Path) -> types.ModuleType:
 def find(name: str) -> type[Method]:
     """The class of a method: ``pkd``, ``file.py`` (its only Method class), ``file.py:Class`` or ``module:Class``.
 
-    Raises UserError for an unknown name, a file that cannot be imported, and a class that is no Method or declares
-    something under the name that it had in an earlier version.
+    Raises UserError for an unknown name, a file that cannot be imported, and a class that is no Method, declares
+    something under the name that it had in an earlier version or has a function that cannot be called as it is.
     """
     cls = _class(name)
     check_names(cls)
+    check_arguments(cls)
     return cls
 
 
@@ -97,6 +100,7 @@ def facts_of(cls: type[Method]) -> Facts:
         if not isinstance(stated[key], kind):
             wanted = "a text" if kind is str else "true or false"
             raise MethodError(f"{located_class(cls)}.{key} is {stated[key]!r:.80}, expected {wanted}")
+    stated["title"] = stated["title"] if "title" in vars(cls) else ""  # a name: an heir of RAIL-KD is not RAIL-KD
     documented = (base.__doc__ for base in cls.__mro__[: cls.__mro__.index(Method)])
     summary = next((inspect.cleandoc(text) for text in documented if text), "").partition("\n")[0]
     defaults: dict[str, Any] = {}
@@ -174,6 +178,18 @@ def build(name: str, setting: Setting, options: dict[str, Any], where: str = "me
     return method
 
 
+def build_unused(name: str, setting: Setting, options: dict[str, Any]) -> Method:
+    """A method that is only looked at: without memory, where its ``__init__`` reads no tensor's numbers, else as ever.
+
+    Raises what ``build`` raises.
+    """
+    try:
+        with torch.device("meta"):
+            return build(name, setting, options)
+    except UserError:
+        return build(name, setting, options)
+
+
 def _is_layers_of_both(found: Any) -> bool:
     """Whether it is two lists of whole numbers."""
     pair = isinstance(found, tuple | list) and len(found) == 2
@@ -212,6 +228,8 @@ def _initialised(cls: type[Method], setting: Setting, options: dict[str, Any], p
         text = explained(error, cls)
         if text is None:
             raise
+        if setting.train_labels is None and "NoneType" in text:
+            text += "; setting.train_labels is None while only options are checked: read it in start_training"
         raise MethodError(text) from error
     return method
 

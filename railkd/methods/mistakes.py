@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor, nn
 
 from railkd.errors import MethodError, Undeclared, UserError
+from railkd.records.fields import misshapen_part
 
 if TYPE_CHECKING:
     from railkd.methods.base import Method
 
+LOSS = "total"  # by which a record names the loss beside its terms
 LONGEST = 300  # characters of an exception's own text
 BACKWARD = {  # in an exception of the backward pass -> what the method did
     "modified by an inplace operation": "a tensor that the gradient needs was changed in place; change a copy",
@@ -65,6 +67,24 @@ def check_names(cls: "type[Method]") -> None:
                 raise MethodError(f"{located_class(base)} declares '{old}', which is called '{new}' now; rename it")
 
 
+CALLED = ("start_training", "start_epoch", "end_epoch", "resume", "terms", "check_run", "record")
+
+
+def check_arguments(cls: "type[Method]") -> None:
+    """Raises MethodError for a function that training could not call: its arguments are not the base class's."""
+    from railkd.methods.base import Method
+
+    for name in CALLED:
+        own, expected = getattr(cls, name), list(inspect.signature(getattr(Method, name)).parameters)
+        try:
+            inspect.signature(own).bind(*expected)
+        except TypeError as error:
+            where = located(own) if inspect.isfunction(own) else f"{located_class(cls)}.{name}"
+            raise MethodError(
+                f"{where} cannot be called ({error}); expected def {name}({', '.join(expected)})"
+            ) from None
+
+
 def check_terms(method: "Method", terms: Any) -> None:
     """Raises MethodError unless ``terms()`` returned named scalars, each with a weight, and all that have one."""
     wrong = _wrong(terms, method.weights)
@@ -80,20 +100,37 @@ def _wrong(terms: Any, weights: Any) -> str | None:
     if not isinstance(weights, Mapping):
         return f"needs self.weights as a dict from a term's name to a number, but it is {_kind(weights)}"
     for name, value in terms.items():
-        if not isinstance(value, Tensor):
-            return f"returned {_kind(value)} as the term {name!r}, expected a scalar tensor"
-        if value.ndim:
-            return f"returned a term {name!r} of the shape {tuple(value.shape)}, expected a scalar; take its mean"
-        if name not in weights:
-            return f'returned a term {name!r} without a weight; add self.weights["{name}"] in __init__'
-        if not isinstance(weights[name], int | float | Tensor):
-            return f'needs a number as self.weights["{name}"], but it is {_kind(weights[name])}'
+        wrong = _wrong_term(name, value) or _wrong_weight(name, weights)
+        if wrong:
+            return wrong
     for name, weight in weights.items():
         if name not in terms and weight != 0:
             return (
                 f"returned no term {name!r}, for which self.weights has {weight}; return it, or let self.weights have "
                 "it only where it is returned: an option that does nothing would be in the record"
             )
+    return None
+
+
+def _wrong_term(name: Any, value: Any) -> str | None:
+    if not isinstance(name, str) or name == LOSS:
+        return f"returned a term {name!r}; expected a text other than '{LOSS}', by which records name the loss"
+    if not isinstance(value, Tensor):
+        return f"returned {_kind(value)} as the term {name!r}, expected a scalar tensor"
+    if value.ndim:
+        return f"returned a term {name!r} of the shape {tuple(value.shape)}, expected a scalar; take its mean"
+    return None
+
+
+def _wrong_weight(name: str, weights: Mapping[str, Any]) -> str | None:
+    if name not in weights:
+        return f'returned a term {name!r} without a weight; add self.weights["{name}"] in __init__'
+    weight = weights[name]
+    if not isinstance(weight, int | float | Tensor):
+        return f'needs a number as self.weights["{name}"], but it is {_kind(weight)}'
+    if isinstance(weight, Tensor) and weight.ndim:
+        shape = tuple(weight.shape)
+        return f'needs a scalar as self.weights["{name}"], but its shape is {shape}; make it as torch.ones(())'
     return None
 
 
@@ -155,6 +192,12 @@ def check_kept(method: "Method", kept: Any, what: str) -> Any:
                 f"{located_class(type(method))}: {what}[{key!r}] cannot be written as JSON ({error}); expected finite "
                 "numbers, texts, and lists or dicts of them"
             ) from None
+        expected = misshapen_part("method_record", key, value)
+        if expected:
+            raise MethodError(
+                f"{located_class(type(method))}: {what}[{key!r}] is {value!r:.80}, expected {expected}, which the "
+                "report draws under this name; keep anything else under another"
+            )
     return kept
 
 

@@ -104,6 +104,7 @@ SHAPES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "method_record/attention": (_matrix, "rows of numbers, of one length"),
     "method_record/layers": (_layers, "lists of layers, 1-based"),
     "method_record/layer_counts": (_matrix, "rows of numbers, of one length"),
+    "method_record/effective_rank": (lambda v: isinstance(v, list) and all(map(_number, v)), "a number for each epoch"),
     "fingerprints/*": (_text, "a text"),
     "predictions/*": (_text, "a text"),
     "provenance/general_distillation": (
@@ -128,6 +129,12 @@ SHAPES: dict[str, tuple[Callable[[Any], bool], str]] = {
         "epoch, dev (metric -> score), and numbers",
     ),
 }
+
+
+def misshapen_part(key: str, name: Any, value: Any) -> str | None:
+    """What a part of a record was expected to be where it is not; None where it fits or nothing is expected."""
+    fits, expected = SHAPES.get(f"{key}/{name}", (None, ""))
+    return None if fits is None or fits(value) else expected
 
 
 def misshapen(record: Mapping[str, Any]) -> Iterator[str]:

@@ -57,6 +57,36 @@ MISTAKES: dict[str, tuple[str, str]] = {
         method(terms(f'return {{"ce": {CE}, "mid": {CE}}}')),
         r""":7: MyKD\.terms\(\) returned a term 'mid' without a weight; add self\.weights\["mid"\] in __init__""",
     ),
+    "a term by the loss's name": (
+        method(terms(f'return {{"ce": {CE}, "total": {CE}}}')),
+        r":7: MyKD\.terms\(\) returned a term 'total'; expected a text other than 'total', by which records name the "
+        "loss",
+    ),
+    "a weight of one number in a list": (
+        method(
+            f'{START}        self.weights = {{"ce": torch.nn.Parameter(torch.ones(1))}}\n',
+            terms(f'return {{"ce": {CE}}}'),
+        ),
+        r""":\d+: MyKD\.terms\(\) needs a scalar as self\.weights\["ce"\], but its shape is \(1,\); make it as .*""",
+    ),
+    "a name of the report's in another shape": (
+        method(
+            "def end_epoch(self):\n        self.history['layers'] = [2, 4]\n",
+            terms(f'return {{"ce": {CE}}}'),
+        ),
+        r":5: MyKD: history\['layers'\] is \[2, 4\], expected lists of layers, 1-based, which the report draws under "
+        "this name; keep anything else under another",
+    ),
+    "a function with an argument more": (
+        method("def end_epoch(self, epoch):\n        pass\n", terms(f'return {{"ce": {CE}}}')),
+        r":7: MyKD\.end_epoch\(\) cannot be called \(missing a required argument: 'epoch'\); expected "
+        r"def end_epoch\(self\)",
+    ),
+    "terms without the teacher": (
+        method(f'def terms(self, batch, student):\n        return {{"ce": {CE}}}\n'),
+        r":7: MyKD\.terms\(\) cannot be called \(too many positional arguments\); expected "
+        r"def terms\(self, batch, student, teacher\)",
+    ),
     "a weight without a term": (
         method(START + '        self.weights["mid"] = 0.5\n', terms(f'return {{"ce": {CE}}}')),
         r":11: MyKD\.terms\(\) returned no term 'mid', for which self\.weights has 0\.5; return it, or let .*",
@@ -379,3 +409,29 @@ def test_a_helper_in_a_file_with_dataclasses(tmp_path: Path, monkeypatch: pytest
     Path("my_kd.py").write_text(lines.replace("class MyKD(Method):", "class Other:") + "    pass\n")
     with pytest.raises(MethodError, match=r"^my_kd.py:\d+: \w+ is no Method"):
         find("my_kd.py")
+
+
+def test_a_layer_map_that_is_computed_with_tensors_is_built_by_every_command(
+    small: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As many write it; a method that is only looked at has no memory for numbers at first."""
+    lines = "        self.layers = torch.linspace(1, 3, 2).round().int().tolist()\n        self.weights = {'ce': 1.0}\n"
+    (tmp_path / "even.py").write_text(method(START + lines, terms(f'return {{"ce": {CE}}}')))
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["check-method", "even.py"]) == 0
+    check(benchmark_of(small, tmp_path, "even.py"), Layout(small[1]))
+
+
+def test_a_package_that_cannot_be_imported_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    for name, content, said in (
+        ("raises", "raise RuntimeError('no licence')\n", "its package cannot be imported (RuntimeError: no licence)"),
+        ("lacks", "import not_there_\n", "its package cannot be imported (ModuleNotFoundError: No module named 'not_"),
+    ):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text(content)
+        (tmp_path / name / "kd.py").write_text(method(terms(f'return {{"ce": {CE}}}')))
+        with pytest.raises(UserError, match=re.escape(f"method '{name}.kd:MyKD': {said}")):
+            find(f"{name}.kd:MyKD")
+    with pytest.raises(UserError, match=r"no Python file absent\.kd, nor a module of this folder or an installed one"):
+        find("absent.kd:MyKD")
