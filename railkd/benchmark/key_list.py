@@ -29,7 +29,7 @@ HEAD = """# Keys of a benchmark file
 
 `railkd keys` prints this list, and `railkd keys SECTION` a part of it. `railkd init my.yaml` writes a first file, and
 `railkd check my.yaml` says what is wrong with one. `<name>` stands for a name of your own; "required" for a key that
-its section must have. A path is relative to the benchmark file.
+its section must have. A path is relative to the benchmark file, but for that of a method.
 """
 
 
