@@ -53,6 +53,8 @@ class DistillationTrainer(Trainer):
         if args.n_gpu > 1 or args.world_size > 1:
             devices = max(args.n_gpu, args.world_size)
             raise UserError(f"args: {devices} devices, expected one: set CUDA_VISIBLE_DEVICES to a single GPU")
+        if args.label_smoothing_factor:
+            raise UserError("args: label_smoothing_factor is no part of a method's loss, expected 0")
         labels = _labels(train_dataset)
         self.student = student
         super().__init__(
@@ -139,10 +141,12 @@ class DistillationTrainer(Trainer):
         super()._load_from_checkpoint(resume_from_checkpoint, model)
         kept = json.loads(file.read_text(encoding="utf-8"))
         self._ended, self._history = kept["epochs"], kept["history"]
-        if self._ended:
-            method = self.distillation.method
-            with blame(method):
-                method.resume(copy.deepcopy(self._history))
+        method = self.distillation.method
+        if not self._ended:  # without what an interrupted training has left of its first epoch
+            method.history = copy.deepcopy(self._history)
+            return
+        with blame(method):
+            method.resume(copy.deepcopy(self._history))
 
     def _plain(self, inputs: dict[str, Any]) -> dict[str, Any]:
         """A batch without what the student is not called with."""
@@ -178,8 +182,9 @@ def _epochs(args: TrainingArguments, examples: int) -> int:
     """How many epochs the training has at most."""
     if args.max_steps <= 0:
         return math.ceil(args.num_train_epochs)
-    per_step = args.per_device_train_batch_size * args.gradient_accumulation_steps
-    return math.ceil(args.max_steps / math.ceil(examples / per_step))
+    part = math.floor if args.dataloader_drop_last else math.ceil
+    batches = max(1, part(examples / args.per_device_train_batch_size))
+    return math.ceil(args.max_steps / math.ceil(batches / args.gradient_accumulation_steps))
 
 
 def _labels(dataset: Any) -> Tensor:

@@ -135,6 +135,7 @@ def evaluate(  # noqa: PLR0913 - as ``distil``
     place = device_for(device)
     examples = prepared({"data": data}, models, Reading(tokenizer, columns, label, max_length, metric))
     classifier.place(model, place)
+    probe.require_padding_unread(model, examples, place, "model", "data")
     dtype = precision("auto", place, model.config.hidden_size)
     pad_id = examples.facts["pad_id"]
     return scores_of(examples, "data", logits_of(model, examples.splits["data"], pad_id, place, dtype))

@@ -46,10 +46,23 @@ def require_models(models: Mapping[str, Any]) -> None:
                 f"{name}: has weights in {', '.join(sorted(narrow))}, expected float32, as from from_pretrained(..., "
                 "dtype=torch.float32); `precision` says in what it computes"
             )
-        if model.config.num_hidden_layers < 2:
-            raise UserError(f"{name}: has {model.config.num_hidden_layers} layer, expected at least 2")
     if len({id(model) for model in models.values()}) < len(models):
         raise UserError("student: is the teacher itself, expected a model of its own, such as copy.deepcopy(teacher)")
+    _require_own_weights(models)
+
+
+def _require_own_weights(models: Mapping[str, "PreTrainedModel"]) -> None:
+    """Raises UserError where two models share a weight: training one would change the other, a frozen one freeze it."""
+    owner: dict[int, str] = {}  # where a weight lies -> whose it is
+    for name, model in models.items():
+        mine = {p.untyped_storage().data_ptr(): weight for weight, p in model.named_parameters() if p.numel()}
+        for place, weight in mine.items():
+            if place in owner:
+                raise UserError(
+                    f"{name}: its weight '{weight}' is the {owner[place]}'s own, expected a copy, as of "
+                    "copy.deepcopy(layers)"
+                )
+        owner |= dict.fromkeys(mine, name)
 
 
 def require_tokenizer(tokenizer: Any, models: Mapping[str, "PreTrainedModel"]) -> None:
@@ -67,6 +80,12 @@ def require_tokenizer(tokenizer: Any, models: Mapping[str, "PreTrainedModel"]) -
             raise UserError(
                 f"tokenizer: has {len(tokenizer)} tokens, and the {name} knows {known}; expected the tokenizer that "
                 "belongs to both models"
+            )
+        counted = _padding_of_positions(model)
+        if counted not in (None, tokenizer.pad_token_id):
+            raise UserError(
+                f"tokenizer: pads with id {tokenizer.pad_token_id}, but the {name}'s positions take id {counted} for "
+                "padding; expected the tokenizer that belongs to both models"
             )
 
 
@@ -105,10 +124,16 @@ def tokens_at_most(model: "PreTrainedModel") -> int:
     rows = getattr(model.config, "max_position_embeddings", None)
     if not rows or rows < 0:
         return NO_LIMIT
+    counted = _padding_of_positions(model)
+    return int(rows) if counted is None else int(rows - counted - 1)
+
+
+def _padding_of_positions(model: "PreTrainedModel") -> int | None:
+    """The token id that a model's positions take for padding, as RoBERTa's do; None: its positions read no ids."""
     for name, module in model.named_modules():
         if name.endswith("position_embeddings") and getattr(module, "padding_idx", None) is not None:
-            return int(rows - module.padding_idx - 1)
-    return int(rows)
+            return int(module.padding_idx)
+    return None
 
 
 def setting_of(teacher: "PreTrainedModel", student: "PreTrainedModel", train_labels: Tensor | None) -> Setting:

@@ -27,6 +27,8 @@ DROPOUTS = (  # what the families call their rates
     "attention_dropout",
     "seq_classif_dropout",
     "classifier_dropout",
+    "classifier_dropout_prob",  # ALBERT, RemBERT
+    "summary_first_dropout",  # XLM, FlauBERT
     "cls_dropout",  # DeBERTa's head
     "pooler_dropout",
     "embedding_dropout",  # ModernBERT

@@ -212,13 +212,15 @@ def unreadable(model: "PreTrainedModel", vocabulary: int, pad_id: int) -> str | 
     return None if same else f"the attention of a {type(model).__name__} is not softmax(q·k/√d) of queries and keys"
 
 
-def require_padding_unread(model: "PreTrainedModel", data: Prepared, device: torch.device, where: str) -> None:
+def require_padding_unread(
+    model: "PreTrainedModel", data: Prepared, device: torch.device, where: str, of: str = "train"
+) -> None:
     """Raises UserError when a model's outputs depend on padding, or are not finite.
 
-    Asks for the training set's shortest text alone, and padded to the longest it may be. Leaves the model on the
-    device, in the mode it was in, and draws nothing at random.
+    Asks for the shortest text of a split alone, and padded to the longest it may be. Leaves the model on the device, in
+    the mode it was in, and draws nothing at random.
     """
-    split, pad_id, type_ids = data.splits["train"], data.facts["pad_id"], uses_type_ids(model)
+    split, pad_id, type_ids = data.splits[of], data.facts["pad_id"], uses_type_ids(model)
     was_training = model.training
     place(model, device).eval()
     row_1 = split.lengths.argmin()[None]

@@ -1,6 +1,7 @@
 """Distillation in a `transformers.Trainer`: any method, the student clean afterwards, checkpoints that resume."""
 
 import copy
+import math
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -229,6 +230,41 @@ def test_an_epoch_that_a_checkpoint_lies_in_begins_again(parts: Any, tmp_path: P
             for step in (6, 8, 9):
                 shutil.rmtree(tmp_path / f"checkpoint-{step}")
     assert records[0] == records[1] and len(records[0]) == 3
+
+
+def test_a_training_that_is_interrupted_in_its_first_epoch_goes_on_in_the_same_notebook(
+    parts: Any, tmp_path: Path
+) -> None:
+    """What the interrupted epoch had drawn is drawn again, and counts once."""
+    teacher, student, tokenizer, data = parts
+    args = arguments(tmp_path, save_strategy="steps", save_steps=1, num_train_epochs=3)
+    trainer = railkd.DistillationTrainer(
+        teacher, student, "rail_kd_c", options={"projection_dim": 8}, train_dataset=data, args=args,
+        processing_class=tokenizer,
+    )  # fmt: skip
+    step, steps = trainer.training_step, iter(range(100))
+
+    def interrupted(*given: Any, **named: Any) -> Any:
+        if next(steps) == 2:
+            raise KeyboardInterrupt
+        return step(*given, **named)
+
+    trainer.training_step = interrupted
+    with pytest.raises(KeyboardInterrupt):
+        trainer.train()
+    trainer.train(resume_from_checkpoint=True)
+    assert len(trainer.distillation.record()["layers"]) == 3
+
+
+@pytest.mark.parametrize(("settings", "epochs"), [({}, 3), ({"dataloader_drop_last": True}, 4)])
+def test_a_method_is_told_as_many_epochs_as_there_are(
+    parts: Any, tmp_path: Path, settings: dict[str, Any], epochs: int
+) -> None:
+    """40 examples in batches of 16: three a pass, or two without the incomplete one."""
+    data = parts[3].select([*range(24), *range(16)])
+    args = arguments(tmp_path, max_steps=8, per_device_train_batch_size=16, **settings)
+    trainer = trained((*parts[:3], data), args, method="vanilla_kd", options={})
+    assert trainer.distillation.method.epochs == epochs == math.ceil(trainer.state.epoch)
 
 
 def test_a_checkpoint_without_a_history_is_refused(parts: Any, tmp_path: Path) -> None:

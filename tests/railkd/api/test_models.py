@@ -1,5 +1,6 @@
 """What `railkd check` refuses of a benchmark's models, ``distil``, ``DistillationLoss`` and the Trainer refuse too."""
 
+import copy
 import random
 from typing import Any
 
@@ -115,3 +116,50 @@ def test_a_model_is_trained_on_the_token_types_that_its_tokenizer_gives() -> Non
     live = LiveTeacher(teacher, data, torch.device("cpu"), "float32").signals(batch)
     with torch.no_grad():
         torch.testing.assert_close(live.logits_BC, teacher(**own).logits)
+
+
+def trained_on(student: Any, teacher: Any, **options: Any) -> Any:
+    return railkd.distil(
+        teacher, student, ROWS[:32], ROWS[32:], "vanilla_kd", tokenizer=bert_tokenizer(), progress=False,
+        training={"epochs": 1, "batch_size": 8}, **options,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("tied", [False, True], ids=["the same layers", "the same numbers"])
+def test_a_student_with_layers_of_its_teacher_has_copies_of_them(tied: bool) -> None:
+    """Else one that is trained changes its teacher, and what a frozen teacher owns is not trained: without a word."""
+    teacher, student = make("bert", 1), make("bert", 2)
+    before = {name: value.clone() for name, value in teacher.state_dict().items()}
+    if tied:
+        student.bert.embeddings.word_embeddings.weight.data = teacher.bert.embeddings.word_embeddings.weight.data
+    else:
+        student.bert.encoder.layer[0] = teacher.bert.encoder.layer[1]
+    line = r"student: its weight '.*' is the teacher's own, expected a copy, as of copy\.deepcopy\(layers\)"
+    with pytest.raises(UserError, match=line):
+        trained_on(student, teacher)
+    with pytest.raises(UserError, match=line):
+        railkd.DistillationLoss(teacher, student, "vanilla_kd", epochs=1)
+    student = make("bert", 2)
+    student.bert.encoder.layer[0] = copy.deepcopy(teacher.bert.encoder.layer[1])
+    trained_on(student, teacher)
+    assert all(torch.equal(value, before[name]) for name, value in teacher.state_dict().items())
+
+
+def test_a_tokenizer_whose_padding_a_model_takes_for_a_word_is_refused() -> None:
+    with pytest.raises(UserError, match="tokenizer: pads with id 0, but the teacher's positions take id 1 for padding"):
+        trained_on(make("bert", 1), make("roberta", 2, vocab_size=len(bert_tokenizer()), type_vocab_size=1))
+    with pytest.raises(UserError, match="tokenizer: pads with id 0, but the model's positions take id 1 for padding"):
+        railkd.evaluate(make("roberta", 2, vocab_size=len(bert_tokenizer())), ROWS, tokenizer=bert_tokenizer())
+
+
+def test_scores_that_depend_on_padding_are_refused() -> None:
+    with pytest.raises(UserError, match="model: the outputs of a FNetForSequenceClassification depend on the padding"):
+        railkd.evaluate(make("fnet", 1), ROWS, tokenizer=bert_tokenizer())
+
+
+def test_a_model_of_one_layer_is_scored_and_trained_by_what_needs_no_layer_between() -> None:
+    student = make("bert", 1, num_hidden_layers=1)
+    assert set(railkd.evaluate(student, ROWS, tokenizer=bert_tokenizer())) >= {"accuracy"}
+    trained_on(student, make("bert", 2))
+    with pytest.raises(UserError, match="student"):
+        railkd.DistillationLoss(make("bert", 2), student, "pkd", epochs=1)

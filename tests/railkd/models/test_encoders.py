@@ -142,6 +142,9 @@ def test_works_or_says_in_one_line_why_not(family: Family, tmp_path: Path) -> No
         narrow = forward(load_classifier(place, 2, 1, "models.m").eval(), inputs())
         torch.testing.assert_close(narrow.logits_BC, said_of.logits_BC, atol=1e-5, rtol=1e-4)
 
+        still = load_classifier(place, 2, 1, "models.m", dropout=0.0)
+        assert {module.p for module in still.modules() if isinstance(module, nn.Dropout)} <= {0.0}, family.type
+
         full = classifier.embedding_of(model, "m")
         model.set_input_embeddings(UsedRows(full, (inputs()["input_ids"],)))
         trained = forward(model, inputs())
