@@ -200,7 +200,6 @@ def attention(benchmark: ReportedBenchmark, runs: Runs) -> Sheet:
             style.tag(label, "row")
     if image is not None:
         bar = sheet.colorbar(image, ax=axes.ravel().tolist(), label="attention weight", aspect=15, pad=0.03)
-        style.tag(bar.solids, "heat")
         bar.outline.set_visible(False)
         style.tag(bar.ax, "scale")
         equal = [1 / n for n in sorted(widths)]

@@ -279,7 +279,6 @@ def draws(benchmark: ReportedBenchmark, runs: Runs, pair: Pair) -> Sheet | None:
             style.tag(axis, "panel", pair.name, " ".join(names))
             axis.set(xlabel="teacher layer", ylabel="student layer")
         bar = sheet.colorbar(image, ax=list(axes), label="share of draws", aspect=15, pad=0.03)
-        style.tag(bar.solids, "heat")
         bar.outline.set_visible(False)
         style.tag(bar.ax, "scale")
     return sheet

@@ -92,9 +92,12 @@ def test_dark_and_light_differ_and_text_is_legible(browser: Any, made: Folder) -
             " return [b.backgroundColor, b.color, getComputedStyle(t).fill]"
         )
         turned = browser.execute_script(
-            "return [...document.querySelectorAll('#figure3 .heat')].map((e) => getComputedStyle(e).filter !== 'none')"
+            "return ['.heat', '.scale image'].map((part) => [...document.querySelectorAll(`#figure3 ${part}`)]"
+            ".map((e) => getComputedStyle(e).filter !== 'none'))"
         )
-        assert len(turned) > 1 and set(turned) == {scheme == "dark"}  # else the greatest value is a hole in the page
+        assert all(map(len, turned)) and {each for part in turned for each in part} == {
+            scheme == "dark"
+        }  # else the greatest value is a hole in the page
         found[scheme] = [[int(v) for v in re.findall(r"\d+", c)[:3]] for c in colours]
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
     assert found["light"] != found["dark"]
