@@ -36,7 +36,7 @@ def read(benchmark: ReportedBenchmark, results: Path) -> list[dict[str, Any]]:
             f"{path}: fills the TEST blocks of a benchmark with data.test: hidden; here it is {benchmark.test}"
         )
     try:
-        with open(path, encoding="utf-8", newline="") as file:
+        with open(path, encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file)
             columns, lines = tuple(reader.fieldnames or ()), list(reader)
     except (OSError, UnicodeDecodeError, csv.Error) as error:

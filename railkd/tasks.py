@@ -47,10 +47,12 @@ OF_SCORES = ("pearson", "spearman", "pearson_spearman")
 
 
 def label_text(value: object) -> str:
-    """A label as text: 0, 0.0, "0", "0.0" and " 0" are the same label, and so are true and "true"."""
+    """A label as text: 0, 0.0, "0", "0.0" and " 0" are the same label, and so are true, "true" and "True"."""
     if isinstance(value, bool):
         return str(value).lower()
     text = str(value).strip()
+    if text in ("True", "False"):  # as Python writes them
+        return text.lower()
     whole = re.fullmatch(r"(-?\d+)\.0+", text)  # as a table writes whole numbers beside missing ones
     return whole[1] if whole else text
 

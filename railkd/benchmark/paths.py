@@ -8,13 +8,18 @@ from railkd.benchmark.specification import Benchmark, Cell
 
 def data_root(benchmark: Benchmark) -> Path | None:
     """The local mirror of the data: RAILKD_DATA, or ``data.root`` relative to the benchmark file; None: the hub."""
-    given = os.environ.get("RAILKD_DATA") or benchmark.data["root"]
-    return resolve_path(benchmark, given)
+    return _from_environment("RAILKD_DATA") or resolve_path(benchmark, benchmark.data["root"])
 
 
 def model_root(benchmark: Benchmark) -> Path | None:
     """The local mirror of checkpoints, laid out ``<root>/<hub id>``: RAILKD_MODELS or ``data.model_root``."""
-    return resolve_path(benchmark, os.environ.get("RAILKD_MODELS") or benchmark.data["model_root"])
+    return _from_environment("RAILKD_MODELS") or resolve_path(benchmark, benchmark.data["model_root"])
+
+
+def _from_environment(variable: str) -> Path | None:
+    """The folder that a variable names: relative to the working folder, which a key of the file is not."""
+    given = os.environ.get(variable)
+    return Path(given).expanduser().resolve() if given else None
 
 
 def resolve_path(benchmark: Benchmark, given: str | None) -> Path | None:

@@ -186,6 +186,11 @@ class Benchmark:
         spec = self.pairs[pair]
         return resolved_training(self.training("student", spec["student"], task), spec.get("training", {}))
 
+    def head_labels(self, model: str) -> list[str] | None:
+        """The names that the file gives the outputs of the head with which a model begins; None: its config.json's."""
+        entry = self.models[model]
+        return self.head_labels(entry["layers_of"]) if "layers_of" in entry else entry.get("labels")
+
     @property
     def compiles(self) -> bool:
         """Whether a training of the file asks for a compiled forward pass."""

@@ -50,7 +50,7 @@ def _answers(arguments: argparse.Namespace) -> Answers:
     asks = sys.stdin.isatty() and not arguments.defaults
     for question in QUESTIONS:
         given = getattr(arguments, question.key)
-        if not question.asked(answers):
+        if not question.asked(answers) and not (given and question.key == "labels" and own_file(answers)):
             if given:
                 raise UserError(f"--{question.key}: does not go with --data {answers['data'][0]}")
             continue

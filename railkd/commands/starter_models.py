@@ -1,6 +1,7 @@
 """Turns a word on the command line into an entry of ``models:``, for the teacher and student of a first file."""
 
 import contextlib
+import difflib
 import importlib.util
 import json
 import os
@@ -38,6 +39,7 @@ def model_entry(word: str, beside: Path, option: str) -> dict[str, Any]:
     if folder is None:
         if word.startswith((".", "/", "~")) or not HUB.fullmatch(word):
             raise UserError(f"{option} {word}: no such folder; expected a folder, an installed package or a hub id")
+        _refuse_misspelt(word, option)
         return {"hub": word}
     if not (folder / "config.json").is_file():
         raise UserError(f"{option} {word}: no checkpoint in {folder} (config.json is missing)")
@@ -46,6 +48,14 @@ def model_entry(word: str, beside: Path, option: str) -> dict[str, Any]:
     root = Path(str(importlib.util.find_spec(word).submodule_search_locations[0]))  # type: ignore[union-attr,index]
     inside = folder.relative_to(root).as_posix()
     return {"package": word, **({} if inside == "." else {"folder": inside})}
+
+
+def _refuse_misspelt(word: str, option: str) -> None:
+    """Raises UserError for what could be a hub id, but is nearly the name of a checkpoint's folder beside it."""
+    here = {path.name: path for path in Path(word).parent.glob("*") if (path / "config.json").is_file()}
+    close = difflib.get_close_matches(Path(word).name, here, n=1, cutoff=0.8)
+    if close:
+        raise UserError(f"{option} {word}: no such folder; did you mean {here[close[0]]}?")
 
 
 def number_in_config(word: str, *keys: str) -> int | None:

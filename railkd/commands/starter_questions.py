@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from railkd.benchmark.own_tasks import SUFFIXES
 from railkd.commands import starter_columns as columns
 from railkd.commands.starter_models import MINIATURE, model_entry, number_in_config
 from railkd.errors import UserError, unknown
@@ -40,6 +41,8 @@ def _check_data(words: list[str], answers: Answers) -> None:
     path = own_file({"data": words})
     if path and not path.is_file():
         raise UserError(f"--data {path}: no such file; expected a file, {GENERATED} or {REAL}")
+    if path and path.suffix.lower() not in SUFFIXES:
+        raise UserError(f"--data {path}: has no known ending, expected {', '.join(SUFFIXES)}")
 
 
 def _file(answers: Answers) -> Path:

@@ -123,17 +123,22 @@ def select_rows(split: CheckedRows, rows: NDArray[Any], place: str | None = None
     return [[column[i] for i in numbers] for column in texts], labels[rows], place or known
 
 
+def require_several(rows: CheckedRows, split: str, source: Source) -> None:
+    """Refuses a split of one class, or of one score, with which no correlation is."""
+    _, labels, place = rows
+    if len(labels) < 2:
+        raise UserError(f"{place}: has {len(labels)} rows for {split}, expected at least 2")
+    if (labels == labels[0]).all():
+        only = f"score {labels[0]:g}" if source.regression else f"label '{source.labels[labels[0]]}'"
+        raise UserError(f"{place}: every one of the {len(labels)} rows of {split} has the {only}, expected several")
+
+
 def compare_splits(raw: Raw, task: Task) -> None:
     """Refuses a dev or test set of one class, on which no score means anything; warns of examples that train has."""
     for split in ("dev", "test"):
         if split not in raw:
             continue
-        texts, labels, place = raw[split]
-        if len(labels) < 2:
-            raise UserError(f"{place}: has {len(labels)} rows for {split}, expected at least 2")
-        if (labels == labels[0]).all():
-            only = f"score {labels[0]:g}" if task.regression else f"label '{task.labels[labels[0]]}'"
-            raise UserError(f"{place}: every one of the {len(labels)} rows of {split} has the {only}, expected several")
+        require_several(raw[split], split, task)
     warn_of_repeated(raw, [split for split in ("dev", "test") if split in raw])
 
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SEPARATORS = {".csv": ",", ".tsv": "\t"}
+OTHER_SEPARATORS = {";": "semicolons", "\t": "tabs", ",": "commas", "|": "bars"}  # that people's files have
 SHOWN = 120  # characters of somebody else's message
 LONGEST_FIELD = 2**31 - 1  # characters; Python's csv stops at 131,072
 
@@ -116,6 +117,7 @@ def _look_at_rows(path: Path, separator: str, quoted: bool) -> tuple[list[str], 
         for row in reader:
             if row and not header:
                 header = row
+                _look_at_separator(path, header, separator)
             elif row:
                 lines.append(begins)
                 if len(row) != len(header):
@@ -125,6 +127,11 @@ def _look_at_rows(path: Path, separator: str, quoted: bool) -> tuple[list[str], 
                     )
             begins = reader.line_num + 1
     except csv.Error as error:
+        if str(error).startswith("new-line character"):  # old Mac line ends
+            raise UserError(
+                f"{path}: line {begins}: has a carriage return without a line feed behind it, expected line ends as of "
+                "Unix or Windows; save the file again with those"
+            ) from None
         hint = "a double quote is left open, or one inside a quoted text is not doubled"
         raise UserError(
             f"{path}: line {begins}: {hint} ({error}); for a file that quotes nothing, set quoted: false"
@@ -137,6 +144,16 @@ def _look_at_rows(path: Path, separator: str, quoted: bool) -> tuple[list[str], 
     if not lines:
         raise UserError(f"{path}: has no rows below the columns' names")
     return header, lines
+
+
+def _look_at_separator(path: Path, header: list[str], separator: str) -> None:
+    """Raises UserError for a first line of one field that holds the separator of another kind of file."""
+    other = next((mark for mark in OTHER_SEPARATORS if mark != separator and mark in header[0]), None)
+    if len(header) == 1 and other is not None:
+        raise UserError(
+            f"{path}: line 1: is one column, {header[0][:SHOWN]!r}; a {path.suffix.lower()} file has "
+            f"{OTHER_SEPARATORS[separator]} between its columns, this one seems to have {OTHER_SEPARATORS[other]}"
+        )
 
 
 def _look_at_lines(path: Path) -> str:

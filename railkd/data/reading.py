@@ -16,6 +16,7 @@ from railkd.data.checking import (
     require_classes,
     require_columns,
     require_rows,
+    require_several,
     select_rows,
     texts_of,
     warn_of_repeated,
@@ -220,6 +221,8 @@ def read_task(benchmark: Benchmark, task: Task, mirror: Path | None) -> Raw:
         foreign = benchmark.out_of_domain_set(name)
         if foreign.own:
             raw[name] = checked(*read_own(benchmark, foreign, "test"), foreign)
+            if foreign.regression:
+                require_several(raw[name], name, foreign)
         else:
             raw[name] = checked(*read_split(foreign.folder, "test", foreign.columns, mirror, foreign.hub), foreign)
         limit = data.get("ood_examples")
@@ -233,6 +236,8 @@ def read_task(benchmark: Benchmark, task: Task, mirror: Path | None) -> Raw:
         raw["train"] = select_rows(raw["train"], rows_of(raw["train"][1], limit, data["seed"]))
     require_classes(raw["train"][1], task, raw["train"][2])
     if task.own:
+        if task.regression:
+            require_several(raw["train"], "train", task)
         compare_splits(raw, task)
     sets = map(benchmark.out_of_domain_set, benchmark.out_of_domain(task.name))
     warn_of_repeated(raw, [foreign.name for foreign in sets if foreign.own])

@@ -25,6 +25,7 @@ from railkd.methods import build
 from railkd.methods.base import Method, Setting
 from railkd.methods.mistakes import blame
 from railkd.models import checkpoints, classifier, probe
+from railkd.models.fine_tuned import begin_in_order
 from railkd.outdated import best_of, scores_of_points
 from railkd.random_streams import seed_global
 from railkd.records import provenance, run_record, sealed_files
@@ -179,6 +180,7 @@ def _student(job: _Job, spec: RunSpec, method: Method) -> "PreTrainedModel":
     model = classifier.load_classifier(
         checkpoint, outputs, spec.seed, where, dropout, method.whole_last_layer, job.log, job.device
     )
+    begin_in_order(model, job.benchmark.head_labels(spec.student), job.prepared.task, where)
     probe.require_padding_unread(model, job.prepared, job.device, where)
     return model
 

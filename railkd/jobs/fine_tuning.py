@@ -21,7 +21,7 @@ from railkd.jobs.run_spec import RunSpec
 from railkd.methods import build
 from railkd.models import checkpoints, classifier, probe
 from railkd.models.classifier import CPU, place
-from railkd.models.fine_tuned import output_order, reorder_outputs
+from railkd.models.fine_tuned import begin_in_order, output_order, reorder_outputs
 from railkd.records import files, hashes, provenance, run_record
 from railkd.teacher.cache import SignalStore, lacks, write_signals
 from railkd.tracking import tracked
@@ -52,6 +52,7 @@ def fine_tune(
         probe.require_padding_unread(model, prepared, device, where)
         if checkpoint.fine_tuned:
             return model, _fine_tuned_elsewhere(benchmark, spec, checkpoint, model, prepared, settings, log)
+        begin_in_order(model, benchmark.head_labels(teacher), prepared.task, where)
         return model, _trained(benchmark, layout, spec, model, prepared, settings, log)
 
     try:

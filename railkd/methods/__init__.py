@@ -17,10 +17,11 @@ import torch
 from railkd.errors import MethodError, UserError, unknown
 from railkd.method_sources import Facts, source_file
 from railkd.methods.base import Method, Setting
-from railkd.methods.mistakes import blame, check_arguments, check_names, explained, located, located_class
+from railkd.methods.mistakes import blame, check_names, explained, located, located_class
 from railkd.signals import Pooling
 
 POOLINGS = (None, *typing.get_args(Pooling))
+CALLED = ("start_training", "start_epoch", "end_epoch", "resume", "terms", "check_run", "record")  # by training
 
 
 def _module(name: str, module_name: str, path: Path) -> types.ModuleType:
@@ -43,8 +44,21 @@ def find(name: str) -> type[Method]:
     """
     cls = _class(name)
     check_names(cls)
-    check_arguments(cls)
+    _require_arguments(cls)
     return cls
+
+
+def _require_arguments(cls: type[Method]) -> None:
+    """Raises MethodError for a function that training could not call: its arguments are not the base class's."""
+    for name in CALLED:
+        own, expected = getattr(cls, name), list(inspect.signature(getattr(Method, name)).parameters)
+        try:
+            inspect.signature(own).bind(*expected)
+        except TypeError as error:
+            where = located(own) if inspect.isfunction(own) else f"{located_class(cls)}.{name}"
+            raise MethodError(
+                f"{where} cannot be called ({error}); expected def {name}({', '.join(expected)})"
+            ) from None
 
 
 def _class(name: str) -> type[Method]:

@@ -67,24 +67,6 @@ def check_names(cls: "type[Method]") -> None:
                 raise MethodError(f"{located_class(base)} declares '{old}', which is called '{new}' now; rename it")
 
 
-CALLED = ("start_training", "start_epoch", "end_epoch", "resume", "terms", "check_run", "record")
-
-
-def check_arguments(cls: "type[Method]") -> None:
-    """Raises MethodError for a function that training could not call: its arguments are not the base class's."""
-    from railkd.methods.base import Method
-
-    for name in CALLED:
-        own, expected = getattr(cls, name), list(inspect.signature(getattr(Method, name)).parameters)
-        try:
-            inspect.signature(own).bind(*expected)
-        except TypeError as error:
-            where = located(own) if inspect.isfunction(own) else f"{located_class(cls)}.{name}"
-            raise MethodError(
-                f"{where} cannot be called ({error}); expected def {name}({', '.join(expected)})"
-            ) from None
-
-
 def check_terms(method: "Method", terms: Any) -> None:
     """Raises MethodError unless ``terms()`` returned named scalars, each with a weight, and all that have one."""
     wrong = _wrong(terms, method.weights)

@@ -50,6 +50,21 @@ def output_order(config: Any, labels: Sequence[str] | None, task: Task, where: s
     return tuple(places[label] for label in wanted)
 
 
+def begin_in_order(model: "PreTrainedModel", labels: Sequence[str] | None, task: Task, where: str) -> None:
+    """Puts the head with which a training begins into the order of the task's labels, as ``known_order`` says."""
+    reorder_outputs(model, known_order(model.config, labels, task) or (), where)
+
+
+def known_order(config: Any, labels: Sequence[str] | None, task: Task) -> tuple[int, ...] | None:
+    """As ``output_order``, of a head to be trained: None where its outputs are not called as the task's labels."""
+    names = list(map(str, config.id2label.values())) if labels is None else list(labels)
+    wanted = [plain_label(label) for label in task.labels]
+    places = {plain_label(name): i for i, name in enumerate(names)}
+    if task.regression or config.num_labels != len(names) or places.keys() != set(wanted) or len(places) != len(names):
+        return None
+    return tuple(places[label] for label in wanted)
+
+
 def _require_names(config: Any, names: Sequence[str], where: str, task: Task) -> None:
     """The configuration says what each output stands for, says it once, and names no other task."""
     other = plain_label(str(getattr(config, "finetuning_task", None) or ""))

@@ -18,7 +18,7 @@ from railkd.errors import UserError
 from railkd.methods.base import Method
 from railkd.models import checkpoints, classifier, probe
 from railkd.models.checkpoints import Checkpoint
-from railkd.models.fine_tuned import output_order, reorder_outputs
+from railkd.models.fine_tuned import known_order, output_order, reorder_outputs
 from railkd.models.stand_ins import assemble, require_cut
 from railkd.tasks import Task
 
@@ -158,11 +158,10 @@ def look_at_all(benchmark: Benchmark, layout: Layout, names: Sequence[str]) -> d
 
 
 def _orders(benchmark: Benchmark, checkpoint: Checkpoint, model: str, tasks: Sequence[Task]) -> list[tuple[int, ...]]:
-    """The order of a fine-tuned model's outputs for each of its tasks; none for a model that is to be trained."""
+    """The order of a model's outputs for each of its tasks; of one that is to be trained, where their names say it."""
+    config, labels = checkpoints.read_config(checkpoint, f"models.{model}"), benchmark.head_labels(model)
     if not checkpoint.fine_tuned:
-        return []
-    config = checkpoints.read_config(checkpoint, f"models.{model}")
-    labels = benchmark.models[model].get("labels")
+        return [order for order in (known_order(config, labels, task) for task in tasks) if order]
     return [output_order(config, labels, task, f"models.{model}") for task in tasks]
 
 

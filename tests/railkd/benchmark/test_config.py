@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from railkd import cli
-from railkd.benchmark import config
+from railkd.benchmark import config, paths
 from railkd.benchmark.config import ROOT
 from railkd.benchmark.defaults import TRAINING
 from railkd.benchmark.specification import Benchmark, Cell
@@ -226,6 +226,21 @@ def test_mirror_from_the_environment_is_named(make_benchmark: Any, monkeypatch: 
     monkeypatch.setenv("RAILKD_DATA", "/no/such/mirror")
     with pytest.raises(UserError, match="^RAILKD_DATA: no such folder /no/such/mirror$"):
         make_benchmark()
+
+
+def test_a_mirror_from_the_environment_is_read_from_where_one_works(
+    make_benchmark: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A key of the file is relative to the file; what a shell says, to the shell's folder."""
+    (tmp_path / "beside").mkdir()
+    benchmark = make_benchmark({"data.root": "beside"})
+    assert paths.data_root(benchmark) == benchmark.path.parent / "beside"
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    monkeypatch.setenv("RAILKD_DATA", "mirror")
+    monkeypatch.setenv("RAILKD_MODELS", "../models")
+    assert paths.data_root(benchmark) == tmp_path / "work" / "mirror"
+    assert paths.model_root(benchmark) == tmp_path / "models"
 
 
 def test_initialisation_in_words(make_benchmark: Any) -> None:

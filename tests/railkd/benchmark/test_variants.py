@@ -106,7 +106,7 @@ def test_a_benchmark_file_is_written_out_when_it_is_read(make_spec: Any, tmp_pat
     assert benchmark.method_class("rail_kd_l.2") == "rail_kd_l" and benchmark.options("rail_kd_l.2") == {"mapping": [2]}
     own = benchmark.run_config("p", "rail_kd_l", "mrpc")["method"]
     content["methods"]["rail_kd_l"] = {"mapping": "random_sorted"}
-    content["pairs"]["p"]["methods"] = ["no_kd", "rail_kd_l"]
+    content["pairs"]["p"] |= {"methods": ["no_kd", "rail_kd_l"], "tables": [2]}
     plain = tmp_path / "plain.yaml"
     plain.write_text(yaml.safe_dump(content))
     assert own == config.load(plain).run_config("p", "rail_kd_l", "mrpc")["method"]  # what a run without `vary` has

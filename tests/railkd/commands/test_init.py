@@ -157,6 +157,7 @@ def test_a_file_is_never_overwritten(tmp_path: Path, capsys: pytest.CaptureFixtu
         ("none/my.yaml", "none/my.yaml: no such folder none"),
         ("my.yaml --tasks sst3", "--tasks: unknown task 'sst3'; did you mean 'sst2'?"),
         ("my.yaml --data none.csv", "--data none.csv: no such file; expected a file, miniglue or glue"),
+        ("my.yaml --data notes.txt", "--data notes.txt: has no known ending, expected .csv"),
         ("my.yaml --text a", "--text: does not go with --data miniglue"),
         ("my.yaml --data glue --teacher miniature", "--teacher miniature: is pre-trained on the text of miniglue"),
         ("my.yaml --teacher a/b --student miniature", "--student miniature: is pre-trained from its teacher"),
@@ -171,10 +172,20 @@ def test_a_file_is_never_overwritten(tmp_path: Path, capsys: pytest.CaptureFixtu
 def test_a_wrong_answer_is_one_line_and_leaves_no_file(
     line: str, expected: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    Path("notes.txt").touch()
     assert cli.main(["init", *line.split()]) == 1
     error = capsys.readouterr().err
     assert error.count("\n") == 1 and error.startswith(f"railkd: error: {expected}"), error
     assert not list(Path().glob("**/*.yaml"))
+
+
+def test_a_checkpoint_beside_it_that_is_nearly_called_so_is_meant(capsys: pytest.CaptureFixture[str]) -> None:
+    """Else it is taken for a hub id, and the run ends where the hub does not know it."""
+    Path("my-teacher").mkdir()
+    Path("my-teacher/config.json").write_text("{}")
+    assert cli.main(["init", "m.yaml", "--teacher", "my-techer", "--student", "2"]) == 1
+    expected = "railkd: error: --teacher my-techer: no such folder; did you mean my-teacher?\n"
+    assert capsys.readouterr().err == expected and not Path("m.yaml").exists()
 
 
 def test_a_wrong_column_or_label_is_one_line(reviews: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -83,6 +83,27 @@ def test_byte_order_mark_and_windows_line_ends_change_nothing(own: Any, tmp_path
     assert found[0] == expected[0] and found[1].tolist() == expected[1].tolist()
 
 
+def test_old_line_ends_are_named(own: Any, tmp_path: Path) -> None:
+    rows = "review,stars\r" + "\r".join(f"film {i},{('bad', 'good')[i % 2]}" for i in range(9))
+    (tmp_path / "train.csv").write_bytes(rows.encode())
+    with pytest.raises(UserError, match=r"train.csv: line 1: has a carriage return without a line feed behind it"):
+        read(own())
+
+
+def test_true_and_false_are_labels_however_they_are_written(own: Any, tmp_path: Path) -> None:
+    for name, count, labels in (("train", 40, ("False", "True")), ("dev", 12, ("false", "true"))):
+        examples(count, name, labels).to_csv(tmp_path / f"{name}.csv", index=False)
+    found = read(own({"labels": ["False", "true"]}))
+    assert found["train"][1].tolist()[:2] == found["dev"][1].tolist()[:2] == [0, 1]
+
+
+def test_scores_that_are_all_alike_are_refused(own: Any, tmp_path: Path) -> None:
+    examples(40, "film", (3,)).to_csv(tmp_path / "train.csv", index=False)
+    examples(12, "play", (1, 2)).to_csv(tmp_path / "dev.csv", index=False)
+    with pytest.raises(UserError, match=r"train.csv: every one of the 40 rows of train has the score 3, expected sev"):
+        read(own({"labels": None, "regression": [0, 5]}))
+
+
 def test_texts_that_look_like_missing_values_or_numbers_are_texts(own: Any, tmp_path: Path) -> None:
     texts = ["NA", "null", "None", "007", "1e3", "nan"]
     pd.DataFrame({"review": texts, "stars": ["bad", "good"] * 3}).to_csv(tmp_path / "train.csv", index=False)
@@ -250,7 +271,7 @@ BROKEN: dict[str, tuple[Callable[[Path], Any], str]] = {
     "a column twice": (_bytes(lambda b: b.replace(b"id,", b"stars,", 1)), "has two columns 'stars' in its first line"),
     "another separator": (
         _bytes(lambda b: b"review;stars\nx;bad\n"),
-        "no column 'review' (expected review, stars; found",
+        "line 1: is one column, 'review;stars'; a .csv file has commas between its columns, this one seems",
     ),
     "label outside": (_cell(2, "stars", "fine"), "line 6: column 'stars' is 'fine', expected one of bad, good"),
     "label missing": (_cell(1, "stars", ""), "line 4: column 'stars' is '', expected one of bad, good"),

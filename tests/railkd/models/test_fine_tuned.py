@@ -15,7 +15,7 @@ from railkd.errors import UserError
 from railkd.jobs import fine_tuning, preparing
 from railkd.jobs_to_run import JobsToRun
 from railkd.models import checkpoints, classifier
-from railkd.models.fine_tuned import output_order, reorder_outputs
+from railkd.models.fine_tuned import begin_in_order, output_order, reorder_outputs
 from railkd.records import run_record
 from railkd.tasks import TASKS
 from railkd.verification import Verifier
@@ -88,6 +88,25 @@ def test_reordered_outputs_are_those_of_before(checkpoints: Path, name: str) -> 
         before = model(input_ids=ids).logits
         reorder_outputs(model, (2, 0, 1), "m")
         assert torch.allclose(model(input_ids=ids).logits, before[:, [2, 0, 1]], atol=1e-6)
+
+
+def test_a_head_that_training_goes_on_from_is_put_into_the_tasks_order() -> None:
+    """Published as positive, negative: its first steps would unlearn what it knows. Names that say nothing do not."""
+    from transformers import BertForSequenceClassification
+
+    for names, labels, turned in (
+        (["positive", "negative"], None, True),
+        (["NEGATIVE", "POSITIVE"], None, False),
+        (None, ["positive", "negative"], True),
+        (None, None, False),
+        (["ham", "spam"], None, False),
+    ):
+        torch.manual_seed(0)
+        model = BertForSequenceClassification(configuration(names, hidden_size=8, num_hidden_layers=1,
+                                              num_attention_heads=1, intermediate_size=8, vocab_size=10))  # fmt: skip
+        before = model.classifier.weight.clone()
+        begin_in_order(model, labels, TASKS["sst2"], "m")
+        assert torch.equal(model.classifier.weight, before.flip(0) if turned else before), names
 
 
 # --- through the jobs ----------------------------------------------------------------------------------------------
