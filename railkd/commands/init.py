@@ -123,6 +123,12 @@ def run(arguments: argparse.Namespace) -> None:
     except UserError:
         path.unlink()
         raise
+    if own_file(answers) and "labels" not in answers:
+        low, high = score_range(answers)
+        print(
+            f"{answers['data'][0]}: column '{answers['label'][0]}' is read as scores from {low} to {high}; if they are "
+            "classes, delete the file and name them all: --labels 0 1 2 ..."
+        )
     print(f"{path}: written; next: railkd check {shlex.quote(str(path))}")
 
 

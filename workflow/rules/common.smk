@@ -49,6 +49,8 @@ try:
 
         finished_runs.put_external_back(B, L)
         JOBS_TO_RUN = JobsToRun(B, L, made_of.digests(B, L), made_of.files(B, L))
+        if L.root.is_dir() and not os.access(L.root, os.W_OK) and any(product.why for product in JOBS_TO_RUN.products):
+            raise UserError(f"{L.root}: the folder cannot be written to, and there is something to run")
         JOBS_TO_RUN.align_times()
         NOT_TRAINED = [f"{BENCHMARK}: {line}" for line in unused(B)]
         for line in NOT_TRAINED:

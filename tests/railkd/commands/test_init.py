@@ -88,6 +88,21 @@ def test_a_file_of_ones_own_with_its_columns(
     dry_run(tmp_path / "mine.yaml")
 
 
+def test_many_classes_that_are_numbers_are_told_from_scores(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As data sets of intents have them: taken for scores, and said so; named, they are classes."""
+    rows = [f"text {i},{i % 21}" for i in range(84)]
+    Path("intents.csv").write_text("\n".join(["text,label", *rows]) + "\n")
+    line = ["init", "m.yaml", "--data", "intents.csv", "--text", "text", "--label", "label", "--teacher", "a/b"]
+    assert cli.main([*line, "--student", "2"]) == 0
+    said = capsys.readouterr().out
+    assert said.startswith("intents.csv: column 'label' is read as scores from 0 to 20; if they are classes, delete")
+    Path("m.yaml").unlink()
+    assert cli.main([*line, "--student", "2", "--labels", *map(str, range(21))]) == 0
+    (task,) = written("m.yaml")["data"]["tasks"].values()
+    assert "regression" not in task and [str(label) for label in task["labels"]] == [str(n) for n in range(21)]
+    assert "read as scores" not in capsys.readouterr().out
+
+
 def test_scores_and_columns_that_are_named(reviews: Path, checkpoints: Path, tmp_path: Path) -> None:
     models = ["--teacher", str(checkpoints / "bert4"), "--student", str(checkpoints / "bert2")]
     columns = ["--label", "how much", "--text", "what they wrote", "Sentiment"]
