@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from analysis.reported_benchmark import WITHOUT_KD, Pair
 from analysis.tables.cells import column_title
+from analysis.tables.numbers import signed
 from analysis.validity import budget_keys, cells
 from analysis.validity.convergence import Convergence
 from analysis.validity.evidence import Evidence
@@ -132,11 +133,13 @@ def is_there_a_gain(evidence: Evidence, of: Compared) -> Answer:
     if not found:
         return Answer("gain", None, "The teacher or the student without KD has no scores.", "Train what is missing.")
     clear = sum(g.clears for g in found)
-    lacking = ", ".join(f"{column_title(g.block, g.column)} {g.value:+.1f} ± {g.se:.1f}" for g in found if not g.clears)
+    lacking = ", ".join(
+        f"{column_title(g.block, g.column)} {signed(g.value)} ± {g.se:.1f}" for g in found if not g.clears
+    )
     mean, share = sum(g.value for g in found) / len(found), f"{clear} of {len(of.columns)}"
     reason = (
-        f"The teacher's score less that of the student without KD is {mean:+.1f} points on average ({of.block}). The "
-        f"teacher is above by more than {GAP_ERRORS:g} standard errors on {share} "
+        f"The teacher's score less that of the student without KD is {signed(mean)} points on average ({of.block}). "
+        f"The teacher is above by more than {GAP_ERRORS:g} standard errors on {share} "
         f"{'out-of-domain sets' if of.block == 'ood' else 'tasks'}."
     )
     if lacking:

@@ -1,6 +1,7 @@
 """The training loop: one seed decides everything, the best epoch is what is left, the teacher never moves."""
 
 import copy
+import functools
 import math
 from typing import Any
 
@@ -113,6 +114,7 @@ def test_a_global_draw_of_a_method_depends_on_seed_and_epoch_alone(
     drawn: list[float] = []
     original = getattr(Method, where)
 
+    @functools.wraps(original)
     def start(self: Method, *given: Any) -> None:
         original(self, *given)
         drawn.append(float(torch.rand(())))
