@@ -50,11 +50,8 @@ class Strata:
     @functools.cached_property
     def paired(self) -> dict[tuple[str, str], list[int]]:
         """(pair, column) -> the seeds that every cell has, of this column and of others that the same students fill."""
-        shared: dict[tuple[str, str], set[int]] = {}
-        for key, of in self.cells.items():
-            seeds = set.intersection(*(set(found) for _, found in of))
-            shared[self.students[key]] = shared.get(self.students[key], seeds) & seeds
-        return {key: sorted(shared[self.students[key]]) for key in self.cells}
+        of_cells = [set.intersection(*(set(found) for _, found in of)) for of in self.cells.values()]
+        return dict(zip(self.cells, inference.seeds_in_common(list(self.students.values()), of_cells), strict=True))
 
     @property
     def differences(self) -> list[Array]:

@@ -119,7 +119,8 @@ def _counted(benchmark: ReportedBenchmark, one: Budgets, b: int) -> str:
 def _correlation(one: Budgets) -> str:
     """Kendall's τ-b of each smaller budget with the largest."""
     parts = [
-        f"{signed(a.tau, 2)} at {one.name(b)}{_unchanged(a)}"
+        f"{signed(a.tau, 2)} at {one.name(b)}"
+        + _unchanged(a, " (an order that does not change: {} to {} in 95 % of draws)")
         for b, a in enumerate(one.agreements[:-1])
         if not math.isnan(a.tau)
     ]
@@ -131,11 +132,10 @@ def _correlation(one: Budgets) -> str:
     )
 
 
-def _unchanged(agreement: Agreement) -> str:
-    if math.isnan(agreement.low):
-        return ""
-    low, high = signed(agreement.low, 2), signed(agreement.high, 2)
-    return f" (an order that does not change: {low} to {high} in 95 % of draws)"
+def _unchanged(agreement: Agreement, words: str) -> str:
+    """What an unchanged order gives, in words with a place for each limit; "" where it is not known."""
+    limits = signed(agreement.low, 2), signed(agreement.high, 2)
+    return "" if math.isnan(agreement.low) else words.format(*limits)
 
 
 def about(benchmark: ReportedBenchmark, runs: Runs) -> str:
@@ -208,11 +208,9 @@ def _order_cells(agreement: Agreement) -> list[PageCell]:
     known = agreement.methods > 1
     counts = (agreement.same, len(agreement.reversed_pairs), agreement.undecided)
     tau = "–" if math.isnan(agreement.tau) else signed(agreement.tau, 2)
-    known_range = not math.isnan(agreement.low)
-    limits = f"[{signed(agreement.low, 2)}, {signed(agreement.high, 2)}]" if known_range else ""
     return [
         number_cell(agreement.methods, 0),
-        PageCell(tau, limits, sort=full(agreement.tau)),
+        PageCell(tau, _unchanged(agreement, "[{}, {}]"), sort=full(agreement.tau)),
         *(number_cell(count if known else None, 0) for count in counts),
     ]
 

@@ -41,10 +41,7 @@ def between(
     )
     scores = [[runs.percents(pair, method, block, column) for method in sides] for column in shared]
     trained_on = [benchmark.source_task(block, column) for column in shared]
-    found: dict[str, set[int]] = {}  # of a task: the seeds that both have on all of its columns
-    for task, (a, b) in zip(trained_on, scores, strict=True):
-        found[task] = found.get(task, set(a)) & set(a) & set(b)
-    seeds = [sorted(found[task]) for task in trained_on]
+    seeds = inference.seeds_in_common(trained_on, [set(a) & set(b) for a, b in scores])
     if not shared or not all(seeds):
         return None
     strata = [np.array([a[seed] - b[seed] for seed in of]) for (a, b), of in zip(scores, seeds, strict=True)]

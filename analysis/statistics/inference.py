@@ -145,6 +145,14 @@ def contrast(strata: Sequence[Array], weights: Sequence[float], examples: Any = 
     return Estimate(values, variance, df, min(s.shape[-1] for s in strata), examples)
 
 
+def seeds_in_common(runs: Sequence[object], seeds: Sequence[set[int]]) -> list[list[int]]:
+    """Of each stratum the seeds that it shares with all others of the same runs, sorted; ``runs`` as for ``merged``."""
+    shared: dict[object, set[int]] = {}
+    for key, own in zip(runs, seeds, strict=True):
+        shared[key] = shared.get(key, own) & own
+    return [sorted(shared[key]) for key in runs]
+
+
 def merged(
     strata: Sequence[Array], weights: Sequence[float], runs: Sequence[object]
 ) -> tuple[list[Array], list[float]]:

@@ -30,7 +30,7 @@ def output_order(config: Any, labels: Sequence[str] | None, task: Task, where: s
     """
     expected = f"expected those of {task.name}: {', '.join(task.labels)}" if task.labels else "expected one score"
     count = config.num_labels
-    names = [str(config.id2label.get(i, f"LABEL_{i}")) for i in range(count)] if labels is None else list(labels)
+    names = _names(config, labels)
     if count != task.outputs:
         raise UserError(
             f"{where}: is fine-tuned for another task than {task.name}: its head has {count} outputs "
@@ -42,12 +42,11 @@ def output_order(config: Any, labels: Sequence[str] | None, task: Task, where: s
         return (0,)
     if labels is None:
         _require_names(config, names, where, task)
-    wanted = {plain_label(label): i for i, label in enumerate(task.labels)}
-    places = {plain_label(name): i for i, name in enumerate(names)}
-    if places.keys() != wanted.keys() or len(names) != count:
+    order = _order(names, task)
+    if order is None:
         key = where if labels is None else f"{where}.labels"
         raise UserError(f"{key}: the labels of the head's outputs are {', '.join(names)[:200]}, {expected}")
-    return tuple(places[label] for label in wanted)
+    return order
 
 
 def begin_in_order(model: "PreTrainedModel", labels: Sequence[str] | None, task: Task, where: str) -> None:
@@ -57,12 +56,22 @@ def begin_in_order(model: "PreTrainedModel", labels: Sequence[str] | None, task:
 
 def known_order(config: Any, labels: Sequence[str] | None, task: Task) -> tuple[int, ...] | None:
     """As ``output_order``, of a head to be trained: None where its outputs are not called as the task's labels."""
-    names = list(map(str, config.id2label.values())) if labels is None else list(labels)
+    names = _names(config, labels)
+    return None if task.regression or config.num_labels != len(names) else _order(names, task)
+
+
+def _names(config: Any, labels: Sequence[str] | None) -> list[str]:
+    """What the outputs of a head are called, in their order."""
+    own = [str(config.id2label.get(i, f"LABEL_{i}")) for i in range(config.num_labels)]
+    return own if labels is None else list(labels)
+
+
+def _order(names: Sequence[str], task: Task) -> tuple[int, ...] | None:
+    """For each label of the task the place of its name; None unless the names are the labels, each once."""
     wanted = [plain_label(label) for label in task.labels]
     places = {plain_label(name): i for i, name in enumerate(names)}
-    if task.regression or config.num_labels != len(names) or places.keys() != set(wanted) or len(places) != len(names):
-        return None
-    return tuple(places[label] for label in wanted)
+    same = places.keys() == set(wanted) and len(names) == len(wanted)
+    return tuple(places[label] for label in wanted) if same else None
 
 
 def _require_names(config: Any, names: Sequence[str], where: str, task: Task) -> None:

@@ -15,7 +15,7 @@ from railkd.errors import UserError
 from railkd.jobs import fine_tuning, preparing
 from railkd.jobs_to_run import JobsToRun
 from railkd.models import checkpoints, classifier
-from railkd.models.fine_tuned import begin_in_order, output_order, reorder_outputs
+from railkd.models.fine_tuned import begin_in_order, known_order, output_order, reorder_outputs
 from railkd.records import run_record
 from railkd.tasks import TASKS
 from railkd.verification import Verifier
@@ -107,6 +107,10 @@ def test_a_head_that_training_goes_on_from_is_put_into_the_tasks_order() -> None
         before = model.classifier.weight.clone()
         begin_in_order(model, labels, TASKS["sst2"], "m")
         assert torch.equal(model.classifier.weight, before.flip(0) if turned else before), names
+    assert known_order(configuration(id2label={1: "negative", 0: "positive"}), None, TASKS["sst2"]) == (
+        1,
+        0,
+    )  # any order
 
 
 # --- through the jobs ----------------------------------------------------------------------------------------------
