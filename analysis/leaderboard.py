@@ -93,6 +93,7 @@ def _row(benchmark: ReportedBenchmark, line: dict[str, str | None], place: str) 
         # the best constant class is as hidden as the labels
         "baseline": None if task.shown in ("accuracy", "f1") else 0.0,
         "examples": GLUE_TEST_ROWS[task.name],
+        "sampling_error": None,
     }
 
 

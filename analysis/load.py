@@ -16,7 +16,10 @@ from railkd.method_facts import remember
 from railkd.outdated import SOURCE, differences
 from railkd.records import run_record
 
-COLUMNS = ["pair", "method", "block", "column", "task", "seed", "metric", "score", "accuracy", "baseline", "examples"]
+COLUMNS = [
+    "pair", "method", "block", "column", "task", "seed", "metric", "score", "accuracy", "baseline", "examples",
+    "sampling_error",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -236,6 +239,7 @@ def _scores(
                 "accuracy": scores.get("accuracy"),
                 "baseline": baseline,
                 "examples": examples,
+                "sampling_error": record.get("sampling_errors", {}).get(split, {}).get(metric),
             }
         )
     return rows

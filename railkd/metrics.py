@@ -31,6 +31,20 @@ def macro_f1(predictions: Array, labels: Array) -> float:
     return float(np.mean([f1(predictions == kind, labels == kind) for kind in classes]))
 
 
+def macro_f1_error(predictions: Array, labels: Array) -> float:
+    """Standard error of ``macro_f1`` that comes from having drawn these examples and no others (delta method).
+
+    An example moves the F1 of class k, F = 2·TP/(P + Y), by (2·tp − F·(p + y)) / (P + Y): p and y are 1 where it is
+    predicted or labelled as k, tp where it is both. Accuracy's formula would be too small where classes are unequal.
+    """
+    classes = np.union1d(predictions, labels)
+    moved_N = np.zeros(len(labels))
+    for kind in classes:
+        p_N, y_N = (predictions == kind).astype(float), (labels == kind).astype(float)
+        moved_N += (2 * p_N * y_N - f1(p_N, y_N) * (p_N + y_N)) / (p_N + y_N).sum()
+    return float(np.sqrt(moved_N @ moved_N)) / len(classes)
+
+
 def matthews(predictions: Array, labels: Array) -> float:
     """Matthews correlation of two classes (CoLA); 0 when either side is constant."""
     p, y = predictions == 1, labels == 1
@@ -73,11 +87,19 @@ METRICS: dict[str, Callable[[Array, Array], float]] = {
 }
 
 
+ERRORS: dict[str, Callable[[Array, Array], float]] = {"macro_f1": macro_f1_error}  # what no formula of the score gives
+
+
 def score(names: tuple[str, ...], predictions: Array, labels: Array) -> dict[str, float]:
     """Every named metric. ``predictions`` and ``labels``: (examples,), classes or scores."""
     if len(predictions) != len(labels) or not len(labels):
         raise ValueError(f"{len(predictions)} predictions for {len(labels)} labels")
     return {name: METRICS[name](predictions, labels) for name in names}
+
+
+def sampling_errors(names: tuple[str, ...], predictions: Array, labels: Array) -> dict[str, float]:
+    """The standard error of each named metric that has one in ``ERRORS``; shapes as for ``score``."""
+    return {name: ERRORS[name](predictions, labels) for name in names if name in ERRORS}
 
 
 def constant_prediction_baseline(names: tuple[str, ...], labels: Array, classes: int) -> dict[str, float]:

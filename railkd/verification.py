@@ -11,7 +11,7 @@ from railkd.benchmark.specification import Benchmark, Cell
 from railkd.data import preparation
 from railkd.data.batches import Prepared
 from railkd.errors import UserError
-from railkd.evaluation.scoring import scores_of
+from railkd.evaluation.scoring import errors_of, scores_of
 from railkd.outdated import SOURCE, UNREADABLE, differences, misjudged, misplaced
 from railkd.records import hashes, run_record, sealed_files
 
@@ -130,10 +130,18 @@ class Verifier:
             elif len(logits[split]) != len(prepared.splits[split]):
                 yield f"{path}: {len(logits[split])} predictions on {split}, expected {len(prepared.splits[split])}"
             else:
-                again = scores_of(prepared, split, np.asarray(logits[split], np.float32))
-                for metric, score in scores.items():
-                    if metric not in again or abs(again[metric] - score) > TOLERANCE:
-                        yield f"{path}: {metric} on {split} is {score:.6f}, its predictions give {again.get(metric)}"
+                given = prepared, split, np.asarray(logits[split], np.float32)
+                errors = record.get("sampling_errors", {}).get(split, {})
+                for what, recorded, again in (
+                    ("", scores, scores_of(*given)),
+                    ("error of ", errors, errors_of(*given)),
+                ):
+                    for metric, value in recorded.items():
+                        if metric not in again or abs(again[metric] - value) > TOLERANCE:
+                            yield (
+                                f"{path}: {what}{metric} on {split} is {value:.6f}, its predictions give "
+                                f"{again.get(metric)}"
+                            )
 
     def _data(self, teacher: str, task: str) -> Prepared | str:
         if (teacher, task) not in self._prepared:

@@ -111,6 +111,8 @@ def test_every_run_and_table_speaks_of_the_task_and_of_no_other(finished: Path) 
             assert not record["synthetic"] and record["shown"] == "macro_f1"
             assert set(record["scores"]) == {"dev", "test", "hotels"}
             assert set(record["scores"]["dev"]) == {"accuracy", "macro_f1"}
+            assert set(record["sampling_errors"]) == {s for s, of in record["scores"].items() if "macro_f1" in of}
+            assert all(0 < of["macro_f1"] < 0.3 for of in record["sampling_errors"].values())
             assert record["examples"]["dev"] == 10 and record["examples"]["hotels"] == 24
     tables = layout.root / "tables"
     with open(tables / "table2.csv", encoding="utf-8") as file:

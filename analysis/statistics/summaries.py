@@ -33,9 +33,9 @@ def sampling_error(metric: str, score: float, examples: int, accuracy: float | N
 
     accuracy         √(p(1 − p)/N)
     F1               delta method on the counts of true positives and errors, √(F(1 − F)²(2 − F) / (N(1 − accuracy)));
-                     the counts follow from F1 and accuracy. Without the accuracy: as if F1 were an accuracy,
-                     and so macro F1, whose error is larger where the classes are unequal (with 90 % and 10 % of 200
-                     examples 3.7 points instead of 2.1)
+                     the counts follow from F1 and accuracy. Without the accuracy: as if F1 were an accuracy
+    macro F1         as if it were an accuracy, which is too small where the classes are unequal: the error that a
+                     record holds is taken instead (``examples_error``)
     correlations     √((1 − r²)/(N − 2)), the error of the usual t-test; for Matthews, the correlation of two binary
                      variables, exact at r = 0 for large N, which is where the constant answer lies
     """
@@ -52,19 +52,33 @@ def clears(mean: float, sd: float, n: int, baseline: float, sampling: float) -> 
     return mean - baseline > 2 * math.sqrt(sampling**2 + of_runs)
 
 
+def examples_error(rows: Sequence[Mapping[Any, Any]]) -> float:
+    """Standard error of a cell's mean score that comes from its examples; NaN where their number is unknown.
+
+    ``rows`` are the cell's rows of ``load.Runs.scores``, one for each run, all on the same examples: runs do not make
+    it smaller. What the records say of it, where they do, otherwise ``sampling_error``.
+    """
+    first, recorded = rows[0], [row["sampling_error"] for row in rows]
+    if pd.isna(first["examples"]) or not first["examples"]:
+        return math.nan
+    if not any(map(pd.isna, recorded)):
+        return float(np.mean(recorded))
+    accuracies = [row["accuracy"] for row in rows]
+    accuracy = None if any(map(pd.isna, accuracies)) else float(np.mean(accuracies))
+    mean = float(np.mean([row["score"] for row in rows]))
+    return sampling_error(first["metric"], mean, int(first["examples"]), accuracy)
+
+
 def clears_baseline(rows: Sequence[Mapping[Any, Any]]) -> bool | None:
     """Whether a cell clears its majority-class baseline, the rule behind the † of the tables; None where it is unknown.
 
-    ``rows`` are the cell's rows of ``load.Runs.scores``, one for each run, all on the same examples.
+    ``rows`` as for ``examples_error``.
     """
-    first = rows[0]
-    if pd.isna(first["baseline"]) or pd.isna(first["examples"]) or not first["examples"]:
+    error = examples_error(rows)
+    if pd.isna(rows[0]["baseline"]) or math.isnan(error):
         return None
     mean, sd = mean_sd(np.array([row["score"] for row in rows], dtype=float))
-    accuracies = [row["accuracy"] for row in rows]
-    accuracy = None if any(map(pd.isna, accuracies)) else float(np.mean(accuracies))
-    error = sampling_error(first["metric"], mean, int(first["examples"]), accuracy)
-    return clears(mean, sd, len(rows), float(first["baseline"]), error)
+    return clears(mean, sd, len(rows), float(rows[0]["baseline"]), error)
 
 
 def sd_factors(n: int, level: float = 0.95) -> tuple[float, float]:

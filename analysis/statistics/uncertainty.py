@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from analysis.load import Runs
 from analysis.reported_benchmark import ReportedBenchmark
@@ -20,24 +19,18 @@ from railkd.records import run_record, sealed_files
 def errors(benchmark: ReportedBenchmark, runs: Runs, examples: Examples) -> list[dict[str, Any]]:
     """Seed error and example error of every cell's mean score, in percentage points.
 
-    The latter by bootstrap; without predictions by formula (``stats.sampling_error``), and ``how`` says which.
+    The latter by bootstrap; without predictions by formula (``summaries.examples_error``), and ``how`` says which.
     """
     found = []
     for (pair, method, block, column), rows in runs.by_cell.items():
         if method == "teacher":
             continue
-        mean, sd = summaries.mean_sd(np.array([row["score"] for row in rows]))
+        _, sd = summaries.mean_sd(np.array([row["score"] for row in rows]))
         drawn = examples.scores(pair, method, block, column)
         if drawn is not None:
             of_examples, how = float(np.std(np.mean(list(drawn.values()), axis=0), ddof=1)), "bootstrap"
         else:
-            first, accuracies = rows[0], [row["accuracy"] for row in rows]
-            accuracy = None if any(pd.isna(a) for a in accuracies) else float(np.mean(accuracies))
-            known = first["examples"] and not pd.isna(first["examples"])
-            error = (
-                summaries.sampling_error(first["metric"], mean, int(first["examples"]), accuracy) if known else math.nan
-            )
-            of_examples, how = 100 * error, "formula"
+            of_examples, how = 100 * summaries.examples_error(rows), "formula"
         found.append(
             {
                 "pair": pair,

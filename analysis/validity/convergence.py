@@ -47,7 +47,9 @@ def course(record: Mapping[str, Any]) -> Course | None:
     best, examples, last = int(record["best_epoch"]), record["examples"].get("dev"), record["epochs"][-1]["dev"]
     error = math.nan
     if examples:
-        error = 100 * summaries.sampling_error(shown, scores[-1] / 100, int(examples), last.get("accuracy"))
+        recorded = record.get("sampling_errors", {}).get("dev", {}).get(shown)  # at the best epoch
+        formula = summaries.sampling_error(shown, scores[-1] / 100, int(examples), last.get("accuracy"))
+        error = 100 * (formula if recorded is None else recorded)
     stopped = 0 < patience <= len(scores) - best
     return Course(len(scores), stopped, best == len(scores), rise, error)
 

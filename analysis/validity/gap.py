@@ -64,17 +64,15 @@ def _examples_variance(
     accuracy has its own sampling variance, reduced by the same factor. Scores (correlations): Hotelling's, of two
     correlations with one variable whose own correlation is known. Without agreement: as if of two samples.
     """
-    n, metric, own = int(teacher["examples"]), teacher["metric"], float(teacher["score"])
+    n, own = int(teacher["examples"]), float(teacher["score"])
     other = float(np.mean([row["score"] for row in students]))
-    accuracies = [_mean([teacher["accuracy"]]), _mean(row["accuracy"] for row in students)]
-    both = [None if math.isnan(a) else a for a in accuracies]
-    separate = sum(summaries.sampling_error(metric, s, n, a) ** 2 for s, a in zip((own, other), both, strict=True))
+    separate = summaries.examples_error([teacher]) ** 2 + summaries.examples_error(students) ** 2
+    p, q = _mean([teacher["accuracy"]]), _mean(row["accuracy"] for row in students)
     correlation, same = (_mean(a[key] for a in agreed if key in a) for key in ("pearson", "same"))
     if not math.isnan(correlation):
         determinant = 1 - own**2 - other**2 - correlation**2 + 2 * own * other * correlation
         return min(max(2 * determinant / (max(n - 3, 1) * (1 + correlation)), 0.0), separate)
-    if not math.isnan(same) and None not in both:
-        p, q = accuracies
+    if not math.isnan(same + p + q):
         apart = p * (1 - p) + q * (1 - q)
         return separate * min(1.0, max(1 - same - (p - q) ** 2, 0.0) / apart) if apart > 0 else 0.0
     return separate

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from railkd.data.batches import Prepared, Split, sorted_batches
 from railkd.devices import autocast, to_device
-from railkd.metrics import predicted, score
+from railkd.metrics import Array, predicted, sampling_errors, score
 from railkd.models.classifier import outputs_of, uses_type_ids
 from railkd.models.forward import forward
 
@@ -33,8 +33,17 @@ def logits_of(
 
 def scores_of(data: Prepared, split: str, logits: NDArray[np.float32]) -> dict[str, float]:
     """Every metric of the split's task or out-of-domain set."""
-    labels = data.splits[split].labels.numpy()
-    foreign = data.out_of_domain.get(split)
+    return score(*_predicted(data, split, logits))
+
+
+def errors_of(data: Prepared, split: str, logits: NDArray[np.float32]) -> dict[str, float]:
+    """The standard errors over examples of the metrics that need the predictions for it (``metrics.ERRORS``)."""
+    return sampling_errors(*_predicted(data, split, logits))
+
+
+def _predicted(data: Prepared, split: str, logits: NDArray[np.float32]) -> tuple[tuple[str, ...], Array, Array]:
+    """The metrics of a split, its predictions and its labels."""
+    labels, foreign = data.splits[split].labels.numpy(), data.out_of_domain.get(split)
     if foreign is not None:
-        return score(foreign.all_metrics, predicted(logits, foreign.collapse), labels)
-    return score(data.task.all_metrics, predicted(logits), labels)
+        return foreign.all_metrics, predicted(logits, foreign.collapse), labels
+    return data.task.all_metrics, predicted(logits), labels

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from railkd.data.batches import Prepared
 from railkd.devices import precision
 from railkd.evaluation import diagnostics
-from railkd.evaluation.scoring import logits_of, scores_of
+from railkd.evaluation.scoring import errors_of, logits_of, scores_of
 from railkd.jobs.run_spec import RunSpec
 from railkd.method_facts import as_json
 from railkd.records import files, hashes, provenance, run_record
@@ -89,6 +89,7 @@ def write_record(
     if teacher is not None:
         similarity, found = diagnostics.measure(trained.model, prepared, logits, teacher, trained.device)
     outcome, scored = trained.outcome, prepared.scored
+    errors = {split: of for split in scored if (of := errors_of(prepared, split, logits[split]))}
     record = {
         "schema": SCHEMA_VERSION,
         "benchmark": spec.benchmark,
@@ -98,6 +99,7 @@ def write_record(
         "config_hash": spec.config_hash,
         "shown": prepared.task.shown,
         "scores": {split: scores_of(prepared, split, logits[split]) for split in scored},
+        **({"sampling_errors": errors} if errors else {}),
         "baselines": {split: prepared.facts["baselines"][split] for split in scored},
         "examples": {split: prepared.facts["examples"][split] for split in ("train", *scored)},
         "best_epoch": outcome.best_epoch,

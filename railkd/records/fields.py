@@ -26,6 +26,11 @@ FIELDS: dict[str, tuple[type | tuple[type, ...], str]] = {
     "config_hash": (str, "SHA-256 of config as canonical JSON"),
     "shown": (str, "name of the metric a table cell shows"),
     "scores": (dict, "split or out-of-domain set -> metric -> score, at the best epoch"),
+    "sampling_errors": (
+        dict,
+        "split or set -> metric -> standard error of the score that comes from having drawn these examples, for the "
+        "metrics whose score alone does not tell it (metrics.ERRORS); left out where there is none",
+    ),
     "baselines": (dict, "split or set -> metric -> best score of a constant prediction, from the labels"),
     "examples": (dict, "split or set -> number of examples scored; 'train' -> number trained on"),
     "best_epoch": (int, "1-based epoch whose weights were scored; 0 for a teacher that was fine-tuned elsewhere"),
@@ -63,7 +68,7 @@ FIELDS: dict[str, tuple[type | tuple[type, ...], str]] = {
     ),
     "checksum": (str, "SHA-256 of the rest of the record as canonical JSON; may be left out"),
 }
-OPTIONAL = {"diagnostics", "method_class", "checksum"}
+OPTIONAL = {"sampling_errors", "diagnostics", "method_class", "checksum"}
 COSTS = ("train_seconds", "step_seconds", "steps", "resumed", "eval_seconds", "peak_memory_bytes", "threads")
 
 # of a general distillation, in provenance
@@ -98,6 +103,7 @@ def _text(value: Any) -> bool:
 # a part of a record, or each of its values (/*) -> what it must be, where it is present
 SHAPES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "scores/*": (_numbers, "metric -> score"),
+    "sampling_errors/*": (_numbers, "metric -> standard error"),
     "baselines/*": (_numbers, "metric -> score"),
     "examples/*": (lambda v: _number(v) and v >= 0, "a number of examples"),
     "similarity/*": (_matrix, "rows of numbers, of one length"),

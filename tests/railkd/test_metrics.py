@@ -122,3 +122,18 @@ def test_evaluate_module_names_an_unknown_task() -> None:
 
     with pytest.raises(ValueError, match="unknown task 'mprc'"):
         evaluate.load(str(Path(metrics.__file__).with_name("glue_metric.py")), "mprc")
+
+
+@pytest.mark.parametrize("shares", [(0.5, 0.5), (0.9, 0.1), (0.7, 0.2, 0.1)])
+def test_the_error_of_macro_f1_is_that_of_resampled_examples(shares: tuple[float, ...]) -> None:
+    """Where classes are unequal the formula of an accuracy, as which it was taken, is too small by far."""
+    rng = np.random.default_rng(3)
+    y = rng.choice(len(shares), 400, p=shares)
+    p = np.where(rng.random(400) < 0.75, y, rng.choice(len(shares), 400, p=shares))
+    drawn = [metrics.macro_f1(p[rows], y[rows]) for rows in rng.integers(0, 400, (3000, 400))]
+    error = metrics.sampling_errors(("accuracy", "macro_f1"), p, y)
+    assert error == {"macro_f1": pytest.approx(np.std(drawn), rel=0.06)}
+    value = metrics.macro_f1(p, y)
+    as_accuracy = np.sqrt(value * (1 - value) / 400)
+    assert error["macro_f1"] > (0.9 if shares == (0.5, 0.5) else 1.2) * as_accuracy
+    assert metrics.sampling_errors(("macro_f1",), y, y) == {"macro_f1": 0.0}

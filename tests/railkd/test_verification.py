@@ -87,6 +87,10 @@ DAMAGE: dict[str, tuple[Callable[[Path, Layout], Any], str]] = {
     "predictions flipped": (lambda run, _: flip(run.with_suffix(".safetensors")), "not what was written (checksum"),
     "other predictions": (lambda run, _: swap_predictions(run), "on dev is"),
     "a better score": (lambda run, _: edit(run, lambda r: r["scores"]["test"].update(f1=0.9)), "f1 on test is 0.9"),
+    "an error": (
+        lambda run, _: edit(run, lambda r: r.update(sampling_errors={"test": {"macro_f1": 0.001}})),
+        "error of macro_f1 on test is 0.001",
+    ),
     "half a record": (lambda run, _: run.write_text(run.read_text()[:99]), "cannot be read as JSON"),
     "wrong place": (lambda run, _: edit(run, lambda r: r.update(seed=2)), "'seed' is 2, expected 1"),
     "edited config": (lambda run, _: edit(run, lambda r: r["config"].update(x=1)), "config_hash does not match"),

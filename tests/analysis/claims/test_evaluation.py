@@ -97,7 +97,8 @@ def simulated(benchmark: Any, generator: np.random.Generator, effects: dict[str,
 
     def row(method: str, task: str, seed: int, score: float) -> dict[str, Any]:
         return {"pair": BERT, "method": method, "block": "dev", "column": task, "task": task, "seed": seed,
-                "metric": "accuracy", "score": score, "accuracy": score, "baseline": 0.5, "examples": 300}  # fmt: skip
+                "metric": "accuracy", "score": score, "accuracy": score, "baseline": 0.5, "examples": 300,
+                "sampling_error": None}  # fmt: skip
 
     rows = [
         row(m, t, s, generator.normal(70 + effects.get(m, 0), 1) / 100)

@@ -27,6 +27,8 @@ def test_a_course_is_the_slope_over_the_last_quarter_times_its_length() -> None:
     rising = convergence.course(record([50, 60, 62, 64, 66, 70, 72, 74]))  # the last quarter: 70, 72, 74
     assert rising is not None and rising.rise == pytest.approx(4) and rising.at_last and not rising.patience
     assert rising.error == pytest.approx(100 * math.sqrt(0.74 * 0.26 / 400))
+    known = convergence.course(record([50, 60], sampling_errors={"dev": {"accuracy": 0.05}}))
+    assert known is not None and known.error == pytest.approx(5)
     four = convergence.course(record([50, 60, 70, 66]))
     assert four is not None and four.rise == pytest.approx(-4) and not four.at_last
     assert convergence.course(record([])) is None

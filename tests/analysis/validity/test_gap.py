@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from analysis import load
+from analysis.statistics import summaries
 from analysis.validity.gap import gap
 from analysis.validity.thresholds import GAP_ERRORS
 
@@ -15,11 +16,12 @@ PAIR = "large-small"
 
 def runs(
     teacher: float, students: list[float], metric: str = "accuracy", agreement: dict[str, float] | None = None,
-    accuracies: tuple[float, float] = (0.8, 0.7), examples: int = 400,
+    accuracies: tuple[float, float] = (0.8, 0.7), examples: int = 400, sampling_error: float | None = None,
 ) -> load.Runs:  # fmt: skip
     def row(method: str, seed: int, score: float, accuracy: float) -> dict[str, Any]:
         cell = {"pair": PAIR, "method": method, "block": "dev", "column": "cola", "task": "cola", "seed": seed}
-        return {**cell, "metric": metric, "score": score, "accuracy": accuracy, "baseline": 0, "examples": examples}
+        return {**cell, "metric": metric, "score": score, "accuracy": accuracy, "baseline": 0, "examples": examples,
+                "sampling_error": sampling_error}  # fmt: skip
 
     rows = [row("no_kd", i, s, s if metric == "accuracy" else accuracies[1]) for i, s in enumerate(students)]
     rows.append(row("teacher", 1, teacher, teacher if metric == "accuracy" else accuracies[0]))
@@ -75,3 +77,11 @@ def test_correlated_scores_cancel() -> None:
     assert found is not None and found.se == pytest.approx(100 * np.std(differences), rel=0.35)
     apart = gap(runs(own, [other], "pearson"), PAIR, "no_kd", "dev", "cola")
     assert apart is not None and apart.se > found.se
+
+
+def test_the_error_that_a_record_holds_is_taken() -> None:
+    """Of macro F1, whose error no formula of the score gives."""
+    known = gap(runs(0.85, [0.70, 0.70], "macro_f1", sampling_error=0.04), PAIR, "no_kd", "dev", "cola")
+    assert known is not None and known.se == pytest.approx(100 * np.sqrt(2) * 0.04)
+    (row, *_), *_ = runs(0.85, [0.70, 0.70], "macro_f1", sampling_error=0.4).by_cell.values()
+    assert summaries.clears_baseline([row]) is False and summaries.clears_baseline([{**row, "sampling_error": 0.1}])
