@@ -1,0 +1,81 @@
+"""Methods that were tuned alike or unlike, and tasks of the search that say nothing."""
+
+import shutil
+from typing import Any
+
+from made_records import BERT, Folder
+from sound_runs import METHODS, TASKS, change, failed, judged
+
+from analysis import load
+from analysis.reported_benchmark import read
+from analysis.validity.evidence import Evidence
+from analysis.validity.questions import Compared, is_tuned_alike
+
+
+def search_of(folder: Folder, points: int) -> None:
+    """Gives the benchmark file a search of so many points."""
+    folder.spec["search"] = {"seed": 0, "grid": {"learning_rate": [1e-3 * (n + 1) for n in range(points)]}}
+    folder.save()
+
+
+def searched(folder: Folder, method: str, points: int, tasks: list[str]) -> None:
+    """The records of a method's points of the search."""
+    for task in tasks:
+        for point in range(points):
+            path = folder.results / "search" / BERT / method / task / f"point-{point}.json"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(folder.path(BERT, method, task).read_text(encoding="utf-8"), encoding="utf-8")
+
+
+def test_methods_that_were_tuned_unlike(sound: Folder) -> None:
+    search_of(sound, 3)
+    for method in METHODS:
+        searched(sound, method, 2, TASKS)
+    claim, answers = judged(sound)
+    assert failed(claim) == [] and "2 points of the search" in answers["tuning"]["reason"]
+    for method in METHODS:  # as with search.tasks: the others take the choice of these
+        shutil.rmtree(sound.results / "search" / BERT / method / TASKS[0])
+    claim, answers = judged(sound)
+    assert failed(claim) == [] and "(the other tasks take the best of these)" in answers["tuning"]["reason"]
+    for method in METHODS:
+        searched(sound, method, 2, TASKS)
+    searched(sound, "rail_kd_c", 3, TASKS)
+    claim, answers = judged(sound)
+    assert failed(claim) == ["tuning"] and "RAIL-KD^c 3" in claim["why"] and "PKD 2" in claim["why"]
+    search_of(sound, 2)  # what an earlier, longer search has left is none of this one's points
+    assert "2 points of the search" in judged(sound)[1]["tuning"]["reason"]
+    del sound.spec["search"]
+    sound.save()
+    assert "Equal but untuned" in judged(sound)[1]["tuning"]["reason"]
+
+
+def test_a_task_of_the_search_on_which_nobody_learns_is_named(sound: Folder) -> None:
+    search_of(sound, 2)
+    for method in METHODS:
+        searched(sound, method, 2, TASKS[:3])
+    _, answers = judged(sound)
+    assert "noise" not in answers["tuning"]["reason"]
+
+    floor = {"qqp": 0.99, "qnli": 0.8}  # on QNLI some of RAIL-KD are above it
+
+    def raised(run: dict[str, Any]) -> None:
+        run["baselines"]["dev"] = {m: floor[run["task"]] for m in run["baselines"]["dev"]}
+
+    change(sound, raised, ["teacher", *METHODS], TASKS[1:3])
+    _, answers = judged(sound)
+    reason = answers["tuning"]["reason"]
+    assert "chosen on dev. On QQP none of these students clears the majority-class baseline" in reason
+    assert answers["tuning"]["holds"] is True
+
+
+def test_how_a_method_of_another_repository_was_tuned_is_not_known(sound: Folder) -> None:
+    search_of(sound, 1)
+    path = sound.results / "search" / BERT / "pkd" / TASKS[0] / "point-0.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(sound.path(BERT, "pkd", TASKS[0]).read_text(encoding="utf-8"), encoding="utf-8")
+    benchmark = read(sound.file)
+    evidence = Evidence(benchmark, load.read(benchmark, sound.results), sound.results)
+    (pair,) = (pair for pair in benchmark.pairs if pair.name == BERT)
+    for methods, holds in ((("pkd",), True), (("pkd", "my_kd"), None)):
+        answer = is_tuned_alike(evidence, Compared(pair, "dev", methods, (TASKS[0],), {TASKS[0]: TASKS[0]}))
+        assert answer.holds is holds and ("My|KD_1" in answer.reason) == (holds is None)
