@@ -1,6 +1,7 @@
 """A job run in a fork of the fork server is the job run in a process of its own."""
 
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -99,9 +100,9 @@ def test_a_process_that_ends_early_leaves_the_job_to_its_caller(tmp_path: Path, 
     assert server.communicate(timeout=60)[1] == "" and server.returncode == 1
 
 
-def test_a_job_dies_with_its_caller(address: str, tmp_path: Path) -> None:
-    """The step would go on for minutes; it is found by its results folder, and is there no more."""
-    results, benchmark = tmp_path / "results", tmp_path / "long.yaml"
+def long_step(address: str, folder: Path) -> tuple["subprocess.Popen[bytes]", psutil.Process]:
+    """A step that would go on for minutes, once it is at work, and the process that it was forked from."""
+    results, benchmark = folder / "results", folder / "long.yaml"
     spec = yaml.safe_load((ROOT / "benchmarks" / "mini.yaml").read_text())
     spec["data"]["sizes"] = {"train": 200, "corpus_sentences": 2_000_000}  # the corpus comes last
     benchmark.write_text(yaml.safe_dump(spec))
@@ -110,8 +111,49 @@ def test_a_job_dies_with_its_caller(address: str, tmp_path: Path) -> None:
     living = [p for p in psutil.Process().children() if p.status() != psutil.STATUS_ZOMBIE]
     (server,) = [p for p in living if address in p.cmdline()]
     until(lambda: list(results.rglob("*.parquet")), "the step's first file")
+    return caller, server
+
+
+def test_a_job_dies_with_its_caller(address: str, tmp_path: Path) -> None:
+    """The step is found by its results folder, and is there no more."""
+    results = tmp_path / "results"
+    caller, server = long_step(address, tmp_path)
     assert len(server.children()) == 1 and caller.poll() is None
     caller.kill()
     caller.wait()
     until(lambda: not server.children(), "the step ends")
     assert server.is_running() and not (results / "data/corpus/corpus.parquet").exists()
+
+
+def test_a_job_dies_with_the_process_that_it_was_forked_from(tmp_path: Path) -> None:
+    """Else it would go on writing while its caller, which says that it was killed, lets the workflow begin it again."""
+    place = str(tmp_path / "socket")
+    process = subprocess.Popen([sys.executable, "-m", "railkd.fork_server", place], cwd=ROOT)
+    until(lambda: Path(place).exists(), "the process listens")
+    caller, server = long_step(place, tmp_path)
+    (job,) = server.children()
+    server.kill()
+    process.wait()
+    assert caller.wait(timeout=600) == 1
+    until(lambda: not job.is_running() or job.status() == psutil.STATUS_ZOMBIE, "the step ends")
+    assert not (tmp_path / "results/data/corpus/corpus.parquet").exists()
+
+
+def test_an_edited_module_of_the_suite_is_not_forked(tmp_path: Path) -> None:
+    """A record would name the source as it is on disk, and not the one that it was made with."""
+    suite = shutil.copytree(ROOT / "railkd", tmp_path / "railkd")
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    place = str(tmp_path / "socket")
+    process = subprocess.Popen([sys.executable, "-m", "railkd.fork_server", place], cwd=tmp_path, env=environment)
+    until(lambda: Path(place).exists(), "the process listens")
+    shown = {"env": {**environment, "RAILKD_WARM": place}, "cwd": tmp_path, "text": True, "capture_output": True}
+
+    def said() -> str:
+        return str(subprocess.run([*STEP, "record", "none.json"], timeout=600, **shown).stderr)
+
+    before, module = said(), suite / "records" / "sealed_files.py"
+    module.write_text(module.read_text().replace("no such file", "nothing of that name"))
+    assert before == "railkd: error: none.json: no such file\n"
+    assert said() == "railkd: error: none.json: nothing of that name\n"
+    process.kill()
+    process.wait()
