@@ -63,6 +63,9 @@ def distil(
 ) -> None:
     """Trains one cell's seeds, one after the other, and writes a record for each; a finished seed is kept.
 
+    The copies that it keeps stay until the workflow knows the job as done: it may fail after its last seed (a time
+    limit, a lost node), and its outputs are deleted before it is tried again.
+
     Raises Diverged, after the others, for seeds whose numbers do not stay finite or whose method cannot be trained.
     With ``point`` it trains that point of the hyper-parameter search instead, with the search's own seed.
     """
@@ -82,12 +85,17 @@ def distil(
     if failed:
         which = f"{cell.pair} {cell.method} {cell.task} seed"
         raise Diverged("; ".join(f"{which} {', '.join(map(str, of))}: {why}" for why, of in failed.items()))
-    for spec in specs:  # the workflow knows them from here on; a forced rerun is to train anew
-        forget(spec)
 
 
 def _to_train(job: _Job, specs: Sequence[RunSpec]) -> Iterator[RunSpec]:
-    """The runs that are not finished, and then the finished ones whose weights are asked for and were not kept."""
+    """The runs that are not finished, and then the finished ones whose weights are asked for and were not kept.
+
+    A job whose records are all in their place is finished: who runs it again by hand means it to train. The workflow
+    deletes them before it runs a job.
+    """
+    if all(spec.record.is_file() for spec in specs):
+        for spec in specs:
+            forget(job.layout, spec.record)
     restored = [spec for spec in specs if _restored(job, spec)]
     yield from (spec for spec in specs if spec not in restored)
     for spec in restored:

@@ -82,7 +82,8 @@ def restore(spec: RunSpec) -> bool:
     return True
 
 
-def forget(spec: RunSpec) -> None:
+def forget(layout: Layout, path: Path) -> None:
     """Deletes the copy of a finished run that was kept from the workflow."""
-    spec.kept.unlink(missing_ok=True)
-    spec.kept.with_suffix(".safetensors").unlink(missing_ok=True)
+    kept = layout.kept(path)
+    kept.unlink(missing_ok=True)
+    kept.with_suffix(".safetensors").unlink(missing_ok=True)

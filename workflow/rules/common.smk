@@ -199,12 +199,10 @@ def readers(wildcards):
 def keep_what_is_right():
     """Snakemake deletes a job's outputs before it runs: finished runs among them that are as expected are kept for the
     job to put back, unless the job was forced. Records of runs that the file no longer names are set aside."""
-    from railkd.jobs import finished_runs
-
     for outputs, forced in engine.jobs_to_run(workflow):
         for path in (Path(output) for output in outputs if output.endswith(".json")):
             if forced:
-                L.kept(path).unlink(missing_ok=True)
+                finished_runs.forget(L, path)
             elif JOBS_TO_RUN.valid(path):
                 finished_runs.keep(L, path)
     strays = JOBS_TO_RUN.strays()
@@ -246,7 +244,19 @@ onstart:
     engine.without_rate_limit(workflow)
 
 
+def forget_what_is_done():
+    """Copies that were kept of runs which are in their place now: no job that could delete them is left."""
+    for path in map(Path, [*RUNS, *search_results()]):
+        if path.is_file():
+            finished_runs.forget(L, path)
+
+
+onsuccess:
+    forget_what_is_done()
+
+
 onerror:
+    forget_what_is_done()
     # the report of what is present, with what is missing and why
     shell(f'{ANALYSIS} all {COMMON} > "$RAILKD_RESULTS/logs/unfinished.log" 2>&1 || true')
 

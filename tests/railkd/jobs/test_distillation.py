@@ -48,7 +48,8 @@ def test_records_are_valid_and_predictions_give_the_scores(bench: Any, pipeline:
         assert record["provenance"]["initialisation"] == "checkpoint distilbert2"
     assert found[0]["config_hash"] == found[1]["config_hash"]
     assert found[0]["scores"] != found[1]["scores"] or found[0]["epochs"] != found[1]["epochs"]
-    assert [p for p in (layout.root / ".kept").rglob("*") if p.is_file()] == []
+    kept = sorted(p.name for p in (layout.root / ".kept").rglob("*") if p.is_file())
+    assert kept == [f"seed-{seed}.{kind}" for seed in (1, 2) for kind in ("json", "safetensors")]  # and no state
     teacher = run_record.read(layout.teacher("bert4", "mrpc") / "record.json")
     assert teacher["stage"] == "teacher" and teacher["student"] == teacher["teacher"] == "bert4"
 
@@ -112,6 +113,18 @@ def test_a_killed_job_keeps_the_seeds_it_finished(bench: Any, monkeypatch: pytes
     assert (path.read_bytes(), path.with_suffix(".safetensors").read_bytes()) == before
     assert run_record.read(made[1].run(CELL, 2))["seed"] == 2
     assert trained_seeds(made, monkeypatch) == [1, 2]  # a finished job that is run again is meant to train
+
+
+def test_a_job_that_fails_after_its_last_seed_finds_them_all(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a cluster a time limit, or a node that is lost, may end it there; its outputs are deleted before the retry."""
+    made = bench()
+    assert trained_seeds(made, monkeypatch) == [1, 2]
+    outputs = [made[1].run(CELL, seed).with_suffix(kind) for seed in (1, 2) for kind in (".json", ".safetensors")]
+    before = [path.read_bytes() for path in outputs]
+    for path in outputs:
+        path.unlink()
+    assert trained_seeds(made, monkeypatch) == []
+    assert [path.read_bytes() for path in outputs] == before
 
 
 CHANGES: dict[str, Callable[[dict[str, Any]], Any]] = {
