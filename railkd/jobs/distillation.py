@@ -176,9 +176,15 @@ def _keeping(job: _Job, spec: RunSpec, model: "PreTrainedModel", say: Log) -> Wr
 
 
 def _method(job: _Job, spec: RunSpec) -> Method:
-    """The run's method, its projections as the seed begins them."""
+    """The run's method, its projections as the seed begins them.
+
+    Raises UserError when its source is not the one that the record will name: each seed reads the file anew.
+    """
     seed_global(spec.seed, "method")
-    return build(job.benchmark.method_class(spec.method), job.setting, job.benchmark.options(spec.method))
+    method = build(job.benchmark.method_class(spec.method), job.setting, job.benchmark.options(spec.method))
+    if run_spec.source_of(job.benchmark, spec.method) != spec.inputs["method"]:
+        raise UserError(f"methods.{spec.method}: its source was edited while the job ran; run it again")
+    return method
 
 
 def _student(job: _Job, spec: RunSpec, method: Method) -> "PreTrainedModel":

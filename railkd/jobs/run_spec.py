@@ -79,6 +79,11 @@ class RunSpec:
         return State(self.kept.with_suffix(".state"), identity)
 
 
+def source_of(benchmark: Benchmark, method: str) -> str:
+    """The fingerprint of a method's source as it is now."""
+    return fingerprint(source_files(benchmark.method_class(method)))
+
+
 def of_cell(
     benchmark: Benchmark,
     layout: Layout,
@@ -103,7 +108,7 @@ def of_cell(
         "data": prepared.facts["sha256"],
         "teacher": teacher_record["fingerprints"]["teacher"],
         "student": checkpoints.fingerprint(places[student], resolved[student]),
-        "method": fingerprint(source_files(benchmark.method_class(cell.method))),
+        "method": source_of(benchmark, cell.method),
     }
     config = benchmark.run_config(cell.pair, cell.method, cell.task, chosen)
     records = [layout.run(cell, seed) if point is None else layout.point(cell, point) for seed in seeds]

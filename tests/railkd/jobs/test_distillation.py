@@ -127,6 +127,25 @@ def test_a_job_that_fails_after_its_last_seed_finds_them_all(bench: Any, monkeyp
     assert [path.read_bytes() for path in outputs] == before
 
 
+def test_a_source_that_is_edited_while_a_job_runs_trains_no_further_seed(
+    bench: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Each seed reads the method's file anew, and its record names the source as it was when the job started."""
+    source = tmp_path / "mine.py"
+    source.write_text("from railkd.methods.vanilla_kd import VanillaKD\n\n\nclass Mine(VanillaKD):\n    weight = 1\n")
+    made, real = bench(lambda spec: spec["methods"].update(rail_kd_l={"method": str(source)})), distillation.train
+
+    def train(*arguments: Any) -> Any:
+        outcome = real(*arguments)
+        source.write_text(source.read_text().replace("weight = 1", "weight = 2"))  # by the user, meanwhile
+        return outcome
+
+    monkeypatch.setattr(distillation, "train", train)
+    with pytest.raises(UserError, match="^.* seed 2: methods.rail_kd_l: its source was edited while the job ran; run"):
+        distil(made, [1, 2])
+    assert [made[1].run(CELL, seed).is_file() for seed in (1, 2)] == [True, False]
+
+
 CHANGES: dict[str, Callable[[dict[str, Any]], Any]] = {
     "option": lambda spec: spec["methods"]["rail_kd_l"].update(rail_weight=0.5),
     "training": lambda spec: spec["training"]["student"].update(learning_rate=1e-3),
