@@ -5,11 +5,13 @@ Written for Snakemake 9.27 and later 9.x; ``require`` refuses a version in which
 
 import logging
 import os
+import subprocess
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from railkd.errors import UserError
+from railkd.records.files import write_bytes
 
 CONTENT = "railkd_content"  # attribute of a workflow: the arguments of decide_by_content
 SNAKEMAKES_LINES = "DefaultStreamHandler"  # name of the log handler that writes to the terminal
@@ -120,6 +122,45 @@ def refuse_arrays(workflow: Any) -> None:
             f"--slurm-array-jobs {arrays}: the plugin would call jobs of an array failed that are done (its issue 447);"
             " expected --slurm-array-jobs none"
         )
+
+
+def enter_queue(workflow: Any, note: Path) -> None:
+    """Notes by which name SLURM has the jobs of this run.
+
+    Raises UserError while jobs of the run that is noted there are in the queue: it has died and they have not, and
+    Snakemake, which knows nothing of them, would submit them once more beside themselves.
+    """
+    if note.is_file():
+        name = note.read_text(encoding="utf-8").strip()
+        if jobs := _queued(name, note):
+            raise UserError(
+                f"{note.parent}: {len(jobs)} jobs of an earlier run are still in SLURM's queue ({jobs[0]}); let them"
+                f" end, or end them with `scancel --name={name}`, and then give the same command again"
+            )
+    leave_queue(note)
+    own = getattr(workflow.scheduler._executor, "run_uuid", None)  # of the plugin for SLURM
+    if own:
+        write_bytes(note, f"{own}\n".encode())
+
+
+def leave_queue(note: Path) -> None:
+    """Of a run that has come to its end no job is in the queue."""
+    note.unlink(missing_ok=True)
+
+
+def _queued(name: str, note: Path) -> list[str]:
+    """The ids of the jobs with this name that wait or run; none where SLURM is not at hand, as on another machine."""
+    command = ["squeue", "--noheader", "--format=%i", f"--name={name}"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    except OSError:
+        return []
+    if done.returncode:
+        why = done.stderr.strip().rpartition("\n")[2]
+        raise UserError(
+            f"{note.parent}: are jobs of an earlier run still queued? squeue does not say ({why}); try again"
+        )
+    return done.stdout.split()
 
 
 def jobs_at_once(workflow: Any) -> int:

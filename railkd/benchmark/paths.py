@@ -143,6 +143,10 @@ class Layout:
         """The folder of a run's curves, where a tracker keeps them in files."""
         return self.root / "curves" / record.relative_to(self.root).with_suffix("")
 
+    def queued(self) -> Path:
+        """Holds the name under which a cluster's queue has the jobs of the run that writes these results."""
+        return self.root / ".queued"
+
     def kept(self, record: Path) -> Path:
         """The copy of a finished record that the workflow does not know and so never deletes before a rerun."""
         return self.root / ".kept" / record.relative_to(self.root)

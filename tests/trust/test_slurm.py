@@ -1,6 +1,7 @@
 """The SLURM profile on a real SLURM of this machine: requests, a killed job, a requeued one, same tables."""
 
 import json
+import re
 import shutil
 import subprocess
 import time
@@ -151,3 +152,26 @@ def test_arrays_are_refused(slurm, micro, tmp_path):  # noqa: F811
     said = (tmp_path / "said.log").read_text()
     assert "railkd: error: --slurm-array-jobs all: the plugin would call jobs" in said, said[-2000:]
     assert len(queue("%i")) == before and "Traceback" not in said
+
+
+def test_jobs_that_outlive_their_workflow_are_not_submitted_twice(slurm, micro, tmp_path):  # noqa: F811
+    """The main process is killed, as with its login node; the same command goes on once the queue is empty."""
+    results = tmp_path / "results"
+    shutil.copytree(micro[0], results)
+    shutil.rmtree(results / "runs")
+    earlier = len(queue("%i"))
+    with going(results) as workflow:
+        until(lambda: len(queue("%i")) > earlier, workflow)
+    time.sleep(3)  # an sbatch on its way
+    submitted = queue("%i")
+    with going(results) as workflow:
+        assert workflow.wait(timeout=300) == 1
+    said = (tmp_path / "said.log").read_text()
+    found = re.search(r"railkd: error: .*results: \d+ jobs of an earlier run .* `scancel --name=(\S+)`", said)
+    assert found and "Traceback" not in said and queue("%i") == submitted, said[-2000:]
+    subprocess.run(["scancel", f"--name={found[1]}"], check=True)
+    while subprocess.run(["squeue", "--noheader", f"--name={found[1]}"], capture_output=True, check=True).stdout:
+        time.sleep(0.1)
+    with going(results) as workflow:
+        until(lambda: len(queue("%i")) > len(submitted), workflow)
+    subprocess.run(["scancel", "--user=root"], check=True)

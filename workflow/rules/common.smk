@@ -230,6 +230,7 @@ onstart:
         HELD.append(files.try_lock(L.root / ".lock"))
         if HELD[0] is None:
             raise UserError(f"{L.root}: another run is writing these results; wait for it, or end it")
+        engine.enter_queue(workflow, L.queued())
         keep_what_is_right()
     except UserError as error:
         sys.exit(f"railkd: error: {error}")
@@ -252,6 +253,7 @@ def forget_what_is_done():
 
 
 onsuccess:
+    engine.leave_queue(L.queued())
     forget_what_is_done()
 
 
