@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -94,6 +95,32 @@ def test_an_edit_reruns_what_it_needs_and_nothing_else(micro, tmp_path, name):
     edit, expected = reruns.EDITS[name]
     edit(folder)
     assert folder.needed() == expected
+
+
+@pytest.mark.slow
+def test_an_edit_during_a_run_is_told_and_is_no_success(micro, tmp_path):
+    """Each job reads the file when it starts: what the file asks for at the end is not there, and one call mends it."""
+    results, benchmark = tmp_path / "results", tmp_path / "edited.yaml"
+    shutil.copytree(micro[0], results, symlinks=True)
+    shutil.copy(MICRO, benchmark)
+    cell = results / "runs" / reruns.PAIR / "no_kd" / "sst2"
+    shutil.rmtree(cell)
+    command = ["snakemake", "--snakefile", str(ROOT / "Snakefile"), "--directory", str(tmp_path), "--cores", "1"]
+    command += ["--config", f"benchmark={benchmark}", f"results={results}", "device=cpu"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT) as running:
+        while not (cell / "seed-1.json").exists() and running.poll() is None:
+            time.sleep(0.05)
+        benchmark.write_text(MICRO.read_text().replace("seeds: [1, 2]", "seeds: [1, 2, 3]"))
+        said = running.communicate(timeout=3000)[1]
+    assert running.returncode == 1, said[-3000:]
+    (line,) = [line for line in said.splitlines() if line.startswith("railkd: error: ")]
+    assert f"{benchmark}, or what it names, was edited during the run: 4 results are missing" in line
+    assert "run of no_kd (missing); give the same command again" in line and "Traceback" not in said
+    assert not list((results / ".kept").rglob("*.json"))
+    again = reruns.jobs(benchmark, results, tmp_path)
+    assert again["distil_no_kd_seed3"] == again["distil_rail_kd_l_seed3"] == 2
+    benchmark.write_text(MICRO.read_text())
+    assert not [rule for rule in reruns.jobs(benchmark, results, tmp_path) if rule.startswith("distil_")]
 
 
 @pytest.mark.slow

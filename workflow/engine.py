@@ -163,6 +163,12 @@ def _queued(name: str, note: Path) -> list[str]:
     return done.stdout.split()
 
 
+def ran_to(workflow: Any, rule: str) -> bool:
+    """Whether a run that has succeeded has made all that this rule asks for."""
+    settings = workflow.dag_settings
+    return not (workflow.touch or settings.batch) and any(job.rule.name == rule for job in workflow.dag.jobs)
+
+
 def jobs_at_once(workflow: Any) -> int:
     """How many of the jobs that take a ``gpu`` run at once on this machine at most."""
     limits = (workflow.global_resources.get(name) for name in ("gpu", "_cores"))

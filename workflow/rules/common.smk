@@ -252,9 +252,27 @@ def forget_what_is_done():
             finished_runs.forget(L, path)
 
 
+def require_what_is_asked():
+    """Each job reads the benchmark file when it starts, so an edit in a run holds for the rest of it: raises UserError
+    where, after the last job, a result is not the one that the file asks for now."""
+    again = benchmarks.load(BENCHMARK)
+    judged = JobsToRun(again, L, made_of.digests(again, L), made_of.files(again, L)).products
+    left = [product for product in judged if product.why is not None and product.job not in ("signals", "release")]
+    if left:
+        raise UserError(
+            f"{BENCHMARK}, or what it names, was edited during the run: {len(left)} results are missing or not as it asks"
+            f" now, the first of them a {left[0].job} ({left[0].why}); give the same command again"
+        )
+
+
 onsuccess:
-    engine.leave_queue(L.queued())
-    forget_what_is_done()
+    try:
+        engine.leave_queue(L.queued())
+        forget_what_is_done()
+        if engine.ran_to(workflow, "all"):
+            require_what_is_asked()
+    except UserError as error:
+        sys.exit(f"railkd: error: {error}")
 
 
 onerror:
