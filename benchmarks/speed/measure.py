@@ -5,6 +5,7 @@ batches are the same for all. Nothing inside a step is synchronised: the clock i
 method's steps. What a method needs to start (optimizer, first allocations) happens in steps outside the clock.
 """
 
+import ctypes
 import gc
 import time
 from collections.abc import Callable
@@ -53,7 +54,8 @@ class Memory:
     """The most memory that a method takes, weights of the models it uses included, in bytes; None where unknown.
 
     On a GPU: the allocator's peak. On a CPU: the growth of the resident set over what it was before the method, whose
-    high-water mark Linux can reset, and the weights, which were there before.
+    high-water mark Linux can reset, and the weights, which were there before. What an earlier method has freed is given
+    back to the system first: else this one takes its pages again, and the resident set does not grow.
     """
 
     def __init__(self, device: torch.device, weights: int) -> None:
@@ -63,7 +65,8 @@ class Memory:
             torch.cuda.reset_peak_memory_stats(device)
             return
         gc.collect()
-        self.before = _status("VmRSS")
+        given_back = _give_back()
+        self.before = _status("VmRSS") if given_back else None
         try:
             Path("/proc/self/clear_refs").write_text("5")
         except OSError:
@@ -74,6 +77,15 @@ class Memory:
             return int(torch.cuda.max_memory_allocated(self.device))
         most = _status("VmHWM")
         return None if most is None or self.before is None else most - self.before + self.weights
+
+
+def _give_back() -> bool:
+    """Gives memory that Python has freed back to the system; False where the C library cannot (it is not glibc)."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is None:
+        return False
+    trim(0)
+    return True
 
 
 def _status(key: str) -> int | None:
@@ -149,6 +161,7 @@ class TimedGroup:
             seconds, last = self._clock(lambda rows: steps(rows))
         finally:
             steps.finish(1.0)
+            self.student.zero_grad(set_to_none=True)  # gradients are the method's, and no memory of the next one
         if not bool(torch.isfinite(last).all()):
             raise RuntimeError(
                 f"{self.group.name}: the loss of {timed.method} is not finite, so its time means nothing"

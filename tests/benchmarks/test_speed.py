@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from benchmarks.speed import __main__ as speed
 from benchmarks.speed import show
+from benchmarks.speed.measure import Memory
 from railkd.errors import UserError
 
 ROOT = Path(__file__).parents[2]
@@ -57,6 +59,17 @@ def test_ratios_are_paired_within_a_round(results: Path, result: dict[str, Any])
     (row,) = (r for r in rows if (r["group"], r["method"], r["regime"]) == ("bert4-distilbert2", "rail_kd_l", "live"))
     assert float(row["ratio"]) == pytest.approx(wanted)
     assert float(row["ratio_low"]) <= wanted <= float(row["ratio_high"])
+
+
+def test_memory_that_an_earlier_method_has_freed_counts_for_the_next() -> None:
+    pinned = []  # a piece at the end of the heap: what is freed below it stays with the process
+    for _ in range(2):
+        memory = Memory(torch.device("cpu"), 1_000)
+        pieces = [torch.ones(20_000) for _ in range(1_000)]  # 80 MB
+        pinned.append(pieces.pop())
+        peak = memory.peak()
+        assert peak is None or 70e6 < peak < 120e6
+        del pieces
 
 
 def test_negatives_are_jobs_of_their_own() -> None:
