@@ -42,6 +42,7 @@ def table(content: dict[str, Any]) -> PageTable | None:
         notes=[sentence(panel) for panel in panels],
         csv=gzip_uri(csv_of(exported)),
         file="differences.csv.gz",
+        stacks=True,
     )
 
 

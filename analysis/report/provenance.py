@@ -171,6 +171,7 @@ def cost_table(benchmark: ReportedBenchmark, runs: Runs) -> PageTable:
         "Method",
         csv=data_uri(csv_of(exported)),
         file="costs.csv",
+        stacks=True,
     )
 
 

@@ -40,6 +40,7 @@ class PageTable:
     notes: list[str] = field(default_factory=list)
     csv: str = ""  # a data URI
     file: str = ""  # the name it is saved under; ``.gz`` where it is compressed
+    stacks: bool = False  # on a narrow screen each cell is a line with its column's name: nothing scrolls out of view
 
     @property
     def words(self) -> set[int]:
@@ -96,6 +97,7 @@ def of_table(table: Table) -> PageTable:
         table.notes,
         data_uri(formats.to_csv(table)),
         f"table{table.number}.csv",
+        stacks=table.number == 1,  # words, and the cost in the last column
     )
 
 

@@ -238,6 +238,21 @@ def test_on_a_phone_the_answers_stand_beside_the_questions(browser: Any) -> None
     assert max(browser.execute_script(ends)) < SIZES["phone"][0]
 
 
+@pytest.mark.parametrize("name", ["table1", "differences", "costs"])
+def test_on_a_phone_costs_and_differences_are_read_without_scrolling(browser: Any, made: Folder, name: str) -> None:
+    size(browser, "phone")
+    visit(browser, made)
+    cells = f"[...document.querySelectorAll('#{name} tbody.rows td')]"
+    soon(browser, lambda: browser.execute_script(f"return {cells}.length") > 3)
+    rights = browser.execute_script(f"return {cells}.map((cell) => cell.getBoundingClientRect().right)")
+    assert max(rights) <= SIZES["phone"][0]
+    labels = browser.execute_script(f"return {cells}.map((cell) => getComputedStyle(cell, '::before').content)")
+    headings = browser.execute_script(
+        f"return [...document.querySelectorAll('#{name} thead th .sort')].map((b) => b.textContent)"
+    )
+    assert labels[: len(headings) - 1] == [f'"{heading}: "' for heading in headings[1:]]
+
+
 NAMED = {"button", "link", "combobox", "searchbox", "textbox", "image", "img", "region", "navigation", "table", "form",
          "columnheader", "rowheader", "DisclosureTriangle"}  # fmt: skip
 
