@@ -182,11 +182,9 @@ def is_above_baseline(evidence: Evidence, of: Compared) -> Answer:
     )
     if all(len(columns) <= BASELINE_SHARE * len(of.columns) for columns in below.values()):
         return Answer("baseline", True, reason)
-    key = budget_keys.key_of(evidence.benchmark, of.pair, "student", of.tasks[0], "learning_rate")
-    remedy = f"search {key} on dev (search.grid.learning_rate)"
-    if key.startswith("search."):
-        remedy = f"widen {key}"
-    return Answer("baseline", False, reason, f"Training failed there: {remedy}.")
+    failed = [Cell(of.pair.name, m, column) for m, columns in below.items() for column in columns]
+    remedy = budget_keys.to_learn(evidence.benchmark, evidence.runs, of.pair, of.block, failed)
+    return Answer("baseline", False, reason, remedy)
 
 
 def is_spread_out(evidence: Evidence, of: Compared) -> Answer:

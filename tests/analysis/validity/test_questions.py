@@ -84,6 +84,28 @@ def test_students_at_the_majority_class_baseline(sound: Folder) -> None:
     assert failed(claim) == [] and "PKD on QNLI" in answers["baseline"]["reason"]
 
 
+def test_what_would_help_where_students_stay_at_the_baseline(sound: Folder) -> None:
+    """A wider search helps only where an end of the grid was chosen, and only a task that can be learned at all."""
+
+    def raised(to: float) -> Callable[[dict[str, Any]], None]:
+        def change_run(run: dict[str, Any]) -> None:
+            run["baselines"] = {split: dict.fromkeys(names, to) for split, names in run["baselines"].items()}
+
+        return change_run
+
+    change(sound, raised(0.9), ["teacher", *METHODS])
+    for rates, words in (
+        ([1e-4, 5e-4, 1e-3], "at rates within search.grid.learning_rate: take more training examples or epochs."),
+        ([5e-4, 1e-3], "widen search.grid.learning_rate below 0.0005, which was chosen there."),
+        ([1e-4, 5e-4], "widen search.grid.learning_rate above 0.0005, which was chosen there."),
+    ):
+        sound.spec["search"] = {"seed": 0, "grid": {"learning_rate": rates}}
+        sound.save()
+        assert judged(sound)[1]["baseline"]["remedy"].endswith(words)
+    change(sound, raised(0.999), ["teacher", *METHODS])
+    assert judged(sound)[1]["baseline"]["remedy"].startswith("The teacher does not clear it there either")
+
+
 def test_of_a_baseline_that_is_not_known_nothing_is_said_to_hold(sound: Folder) -> None:
     def hidden(run: dict[str, Any]) -> None:
         run["baselines"] = {}
