@@ -3,7 +3,7 @@
 import json
 from collections.abc import Sequence
 from datetime import datetime
-from statistics import mean
+from statistics import mean, median
 
 from said_and_published import (
     REFERENCE,
@@ -97,6 +97,21 @@ def test_what_the_projections_do_on_real_text() -> None:
             if r["method"] in [f"{form}{'.learned_student' * student}" for form in forms.values()]
         ]
         assert f"{min(ends):.1f} to {max(ends):.1f}" == expected
+
+
+def test_what_a_step_took_on_the_gpu() -> None:
+    """As Table 1 of the report has it: the median over the seeds of a run's median step, by task."""
+    steps: dict[tuple[str, str], list[float]] = {}
+    for run in records("minilm"):
+        if run["cost"]["device"] != "cpu":
+            steps.setdefault((run["method"], run["task"]), []).append(run["cost"]["step_seconds"])
+    ratios = {at: median(seconds) / median(steps["no_kd", at[1]]) for at, seconds in steps.items()}
+    rail = [ratio for (method, _), ratio in ratios.items() if method.startswith("rail_kd")]
+    vanilla = [ratio for (method, _), ratio in ratios.items() if method == "vanilla_kd"]
+    text = " ".join(page("docs/results.md").split())
+    assert f"took {min(rail):.2f} to {max(rail):.2f} times as long as one without KD, by task" in text
+    assert f"one of vanilla KD {min(vanilla):.2f} to {max(vanilla):.2f}." in text
+    assert f"(MiniLM, H200: to {max(ratios.values()):.2f})" in page("README.md")
 
 
 def test_the_real_texts_tables() -> None:
