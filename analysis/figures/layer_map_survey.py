@@ -62,7 +62,7 @@ class Survey:
 
     @property
     def difference(self) -> tuple[float, float, float]:
-        """The entry minus the mean map, and its 95 % interval; a run's noise is taken to be the fixed maps' own."""
+        """The entry minus the mean of the fixed maps, and its 95 % interval; a run's noise is taken to be theirs."""
         mean = self.own - float(self.scores_M.mean())
         if self.variance is None:
             return mean, math.nan, math.nan
@@ -111,7 +111,8 @@ def summary(benchmark: ReportedBenchmark, survey: Survey) -> str:
 def _random(survey: Survey, title: str) -> str:
     """Whether a map drawn anew scores other than a fixed map does on average, and where it falls among them."""
     mean, low, high = survey.difference
-    text = f"{title}, a map drawn anew in each epoch, scores {survey.own:.1f}%: {signed(mean)} points from the mean map"
+    text = f"{title}, a map drawn anew in each epoch, scores {survey.own:.1f}%: {signed(mean)} points from the mean of "
+    text += "the fixed maps"
     if math.isnan(low):
         text += ", one run, so no interval"
     elif survey.open:
@@ -193,7 +194,7 @@ def page_tables(benchmark: ReportedBenchmark, runs: Runs) -> list[PageTable]:
         f"{compared_block(benchmark, runs).upper()} score, mean over tasks and runs, in percent; the 95 % interval "
         "takes a run's noise to be that of the fixed maps. The best and the worst of many maps are so partly by chance."
     )
-    columns = ["Score", "Points from the mean map", "Fixed maps that score lower, %"]
+    columns = ["Score", "Points from the mean of the fixed maps", "Fixed maps that score lower, %"]
     return [PageTable("layer-maps-table", "Layer-map survey: the numbers", caption, columns, sections, "Layer map")]
 
 

@@ -22,6 +22,7 @@ from analysis.tables.paper_tables import (
     score_rows,
     titles_of,
 )
+from railkd.benchmark.variants import spell
 from railkd.method_facts import facts
 
 BY_RUNS = (
@@ -155,10 +156,19 @@ def _step_cost(
 
 
 def _stated(benchmark: ReportedBenchmark, printed: pd.DataFrame, method: str, key: str) -> str:
-    """What the paper states of a method, else what the method's class does."""
-    if method in printed.index:
-        return str(printed.loc[method, key])
-    return "" if benchmark.methods[method].get("external") else str(getattr(facts(benchmark.base(method)), key))
+    """What the paper states of a method or of the one it varies, else what the method's class does.
+
+    A method that draws its layers at random, held to a fixed map by its options, draws none.
+    """
+    options, base = benchmark.methods.get(method, {}), benchmark.base(method)
+    known = next((name for name in (method, base) if name in printed.index), None)
+    if options.get("external"):
+        return "" if known is None else str(printed.loc[known, key])
+    mapping = options.get("mapping") if key == "layer_mapping" else None
+    fixed = mapping is not None and not str(mapping).startswith("random")
+    if fixed and str(facts(base).defaults.get("mapping", "")).startswith("random"):
+        return f"Fixed map: {spell('', mapping)}"
+    return str(getattr(facts(base), key) if known is None else printed.loc[known, key])
 
 
 def _mixed_note(where: str, tasks: list[str]) -> list[str]:

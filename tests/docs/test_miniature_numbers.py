@@ -101,7 +101,8 @@ def test_the_layer_maps() -> None:
     text, report = page("docs/results.md"), (REFERENCE / "layer_maps" / "report.md").read_text()
     number = r"([−+]?[\d.]+)"
     found = re.search(
-        rf"a map drawn anew in each epoch, scores .*?: {number} points from the mean map \\\[{number}, {number}\\\], "
+        rf"a map drawn anew in each epoch, scores .*?: {number} points from the mean of the fixed maps "
+        rf"\\\[{number}, {number}\\\], "
         rf"no difference is decided\. Of the (\d+) fixed maps (\d+)% score lower .*standard deviation of {number} "
         rf"points; the noise of a mean of 3 runs alone gives {number}\..* which may be nothing: undecided",
         report,

@@ -40,6 +40,20 @@ def test_step_cost_is_relative_to_no_kd(full: Folder) -> None:
     assert found["", "facts", "pkd", "limitation"]["text"] == "Extensive search"
 
 
+def test_what_holds_a_drawn_map_fixed_is_no_random_selection(folder: Folder) -> None:
+    varied = {"held": {"mapping": "skip"}, "listed": {"mapping": [1, 2, 3, 4, 5]}, "plain": {"projection": "none"}}
+    for name, options in varied.items():
+        folder.spec["methods"][name] = {"method": "rail_kd_l", "title": name, **options}
+        folder.spec["pairs"][BERT]["methods"].append(name)
+    folder.save()
+    run_all(folder, 1)
+    found = {name: cells(folder, 1)["", "facts", name, "layer_mapping"]["text"] for name in (*varied, "rail_kd_l")}
+    assert found == {
+        "held": "Fixed map: skip", "listed": "Fixed map: 1-2-3-4-5", "plain": "Random selection",
+        "rail_kd_l": "Random selection",
+    }  # fmt: skip
+
+
 def test_step_cost_is_relative_to_the_method_without_kd_whatever_its_name(folder: Folder) -> None:
     folder.spec["methods"]["plain"] = {"method": "no_kd", "title": "Plain"}
     for pair in (BERT, ROBERTA):
