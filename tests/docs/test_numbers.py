@@ -152,7 +152,8 @@ def test_the_grids() -> None:
     )
     assert {"ablation", "layer_maps", "minilm", "minilm_ablation", "base"} < {name for name, _ in said}
     for name, students in said:
-        assert students == f"{len(records(name)):,}", name
+        if (REFERENCE / name).is_dir():  # else it has not been run, and its page says so
+            assert students == f"{len(records(name)):,}", name
         spec = yaml.safe_load((ROOT / "benchmarks" / f"{name}.yaml").read_text())
         if not any("package" in model for model in spec["models"].values()):  # a package need not be installed
             benchmark = load(ROOT / "benchmarks" / f"{name}.yaml")
