@@ -128,44 +128,51 @@ def _setting(value: Any) -> PageCell:
 
 
 def cost_table(benchmark: ReportedBenchmark, runs: Runs) -> PageTable:
-    """What each method of each pair cost over its tasks, mean ± sd over seeds; the file has the variants too."""
+    """What each method of each pair cost over its tasks, mean ± sd over seeds; the file has the variants too.
+
+    Runs on different devices have a row for each device, because no mean over two of them is the cost of anything.
+    """
     rows, exported, left_out = [], [], set()
+    by_row: dict[tuple[str, str], dict[str, list[dict[str, Any]]]] = {}  # pair and method -> device -> its records
+    for (of, method, _, _), record in runs.students.items():
+        by_row.setdefault((of, method), {}).setdefault(str(record["cost"].get("device", "?")), []).append(record)
     for pair in benchmark.pairs:
         for method in pair.rows():
-            records = [r for (p, m, _, _), r in runs.students.items() if (p, m) == (pair.name, method)]
-            tasks = {r["task"] for r in records}
-            if not records:
-                continue
-            seconds = over_tasks(runs, pair.name, method, tasks, "train_seconds")
-            step, step_sd = (
-                1000 * value / len(tasks) for value in over_tasks(runs, pair.name, method, tasks, "step_seconds")
-            )
-            known = [r["cost"]["peak_memory_bytes"] / 1e6 for r in records if r["cost"].get("peak_memory_bytes")]
-            peak = max(known, default=math.nan)
-            device = ", ".join(sorted({str(r["cost"].get("device", "?")) for r in records}))
-            counted = {"runs": len(records), "tasks": len(tasks)}
-            measured: dict[str, Any] = {"train_seconds": seconds[0], "train_seconds_sd": seconds[1]}
-            measured |= {"step_ms": step, "step_ms_sd": step_sd, "peak_mb": peak, "device": device}
-            exported.append({"pair": pair.name, "method": method, **counted, **measured})
-            if method in benchmark.variants:
-                left_out.add(method)
-                continue
-            views = [PageCell(str(n), sort=str(n)) for n in counted.values()]
-            views += [
-                _spread(*seconds, 1 if seconds[0] < 100 else 0),
-                _spread(step, step_sd, 1),
-                number_cell(peak, 0),
-                text_cell(device),
-            ]
-            rows.append((benchmark.title_of(method), [text_cell(pair.title), *views]))
+            for device, records in sorted(by_row.get((pair.name, method), {}).items()):
+                tasks = {r["task"] for r in records}
+                seconds = over_tasks(runs, pair.name, method, tasks, "train_seconds", device)
+                step, step_sd = (
+                    1000 * value / len(tasks)
+                    for value in over_tasks(runs, pair.name, method, tasks, "step_seconds", device)
+                )
+                known = [r["cost"]["peak_memory_bytes"] / 1e6 for r in records if r["cost"].get("peak_memory_bytes")]
+                peak = max(known, default=math.nan)
+                counted = {"runs": len(records), "tasks": len(tasks)}
+                measured: dict[str, Any] = {"train_seconds": seconds[0], "train_seconds_sd": seconds[1]}
+                measured |= {"step_ms": step, "step_ms_sd": step_sd, "peak_mb": peak, "device": device}
+                exported.append({"pair": pair.name, "method": method, **counted, **measured})
+                if method in benchmark.variants:
+                    left_out.add(method)
+                    continue
+                views = [PageCell(str(n), sort=str(n)) for n in counted.values()]
+                views += [
+                    _spread(*seconds, 1 if seconds[0] < 100 else 0),
+                    _spread(step, step_sd, 1),
+                    number_cell(peak, 0),
+                    text_cell(device),
+                ]
+                rows.append((benchmark.title_of(method), [text_cell(pair.title), *views]))
+    several = any(len(by_device) > 1 for by_device in by_row.values())
     return PageTable(
         "costs",
         "What training cost",
         "Training: seconds for one run on each of the tasks, summed over the tasks, mean ± standard deviation over "
         "seeds. Step: the same of a run's median step, mean over tasks. Both are longer where the machine did other "
         "work; docs/cost.md compares steps side by side. Peak memory: of the GPU, or of the whole process on a CPU, "
-        "where it counts the libraries and every seed trained before in the same job. Compare rows with the same "
-        "number of tasks only." + (f" The CSV has {len(left_out)} variants too." if left_out else ""),
+        "where it counts the libraries and every seed trained before in the same job. "
+        + ("The runs of a method on different devices have a row for each device. " if several else "")
+        + f"Compare rows with the same number of tasks{' on the same device' if several else ''} only."
+        + (f" The CSV has {len(left_out)} variants too." if left_out else ""),
         ["Pair", "Runs", "Tasks", "Training, s", "Step, ms", "Peak memory, MB", "Device"],
         [("", rows)],
         "Method",

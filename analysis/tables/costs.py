@@ -55,17 +55,24 @@ def ratios(
     return by_task, missing, mixed
 
 
-def over_tasks(runs: Runs, pair: str, method: str, tasks: Collection[str], key: str) -> tuple[float, float]:
+def over_tasks(
+    runs: Runs, pair: str, method: str, tasks: Collection[str], key: str, device: str | None = None
+) -> tuple[float, float]:
     """A cost summed over tasks: its mean over the runs of each, and its standard deviation over the seeds.
 
     The latter is of seeds that every task has, NaN with fewer than two; both are NaN where a task has no such cost.
+    With ``device`` only the runs on it count. The sums are exact, so that the order of the tasks changes no digit.
     """
-    by_task = [{seed: cost for seed, (cost, _, _) in runs.costs(pair, method, task, key).items()} for task in tasks]
+    by_task = [
+        {seed: cost for seed, (cost, _, on) in runs.costs(pair, method, task, key).items() if device in (None, on)}
+        for task in tasks
+    ]
     if not by_task or not all(by_task):
         return math.nan, math.nan
     shared = set.intersection(*(set(by_seed) for by_seed in by_task))
-    totals = [sum(by_seed[seed] for by_seed in by_task) for seed in shared]
-    return sum(mean(by_seed.values()) for by_seed in by_task), stdev(totals) if len(totals) > 1 else math.nan
+    totals = [math.fsum(by_seed[seed] for by_seed in by_task) for seed in shared]
+    total = math.fsum(mean(by_seed.values()) for by_seed in by_task)
+    return total, stdev(totals) if len(totals) > 1 else math.nan
 
 
 def measured(runs: Runs, pairs: list[Pair], benchmark: ReportedBenchmark, key: str) -> str:

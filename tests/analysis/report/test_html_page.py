@@ -20,6 +20,7 @@ from analysis.figures import inline_svg, report_plots, style
 from analysis.report import contents, html_page, provenance
 from analysis.reported_benchmark import read
 from analysis.statistics import summaries
+from analysis.tables.costs import over_tasks
 from railkd.errors import UserError
 
 
@@ -223,6 +224,33 @@ def test_what_training_cost_has_its_spread_over_seeds(made: Folder) -> None:
         decimals = 0 if title == "Training, s" else 1
         assert float(by_title[title].sort) == pytest.approx(statistics.mean(found), rel=1e-6)
         assert by_title[title].after == f"± {statistics.stdev(found):.{decimals}f}"
+
+
+def test_runs_on_different_devices_have_a_row_of_costs_for_each(made: Folder, folder: Folder) -> None:
+    """One seed of CoLA on a GPU: its row is of that run alone, and the CPU's rows and means have nothing of it."""
+    folder.edit(lambda r: r["cost"].update(device="gpu", step_seconds=1e-6), BERT, "pkd", "cola", 1)
+    benchmark = read(folder.file)
+    table = provenance.cost_table(benchmark, load.read(benchmark, folder.results))
+    pair = next(p for p in benchmark.pairs if p.name == BERT)
+    rows = [[c.text for c in cells] for name, cells in table.sections[0][1] if name == benchmark.title_of("pkd")]
+    rows = [row for row in rows if row[0] == pair.title]
+    assert [(row[1], row[2], row[-1]) for row in rows] == [("23", "8", "cpu"), ("1", "1", "gpu")]
+    steps = [
+        statistics.mean(
+            made.read(BERT, "pkd", t, seed)["cost"]["step_seconds"] for seed in (1, 2, 3) if (t, seed) != ("cola", 1)
+        )
+        for t in GLUE
+    ]
+    assert rows[0][4] == f"{1000 * statistics.mean(steps):.1f}" and rows[1][4] == "0.0"
+    assert "on the same device only" in table.caption
+
+
+def test_the_order_of_tasks_changes_no_digit_of_a_cost(made: Folder) -> None:
+    benchmark = read(made.file)
+    runs = load.read(benchmark, made.results)
+    for method in ("pkd", "rail_kd_l"):
+        first, last = (over_tasks(runs, BERT, method, tasks, "train_seconds") for tasks in (GLUE, GLUE[::-1]))
+        assert first == last
 
 
 def test_costs_on_different_devices_are_not_placed_together(made: Folder, folder: Folder) -> None:
