@@ -77,14 +77,19 @@ def seal(folder: Path, names: Iterable[str], file: Path | None = None, made_of: 
 
 
 def broken(folder: Path, names: Iterable[str] | None = None, file: Path | None = None) -> Iterator[str]:
-    """A line for each of a sealed folder's files (or of these) that is not what was written; none without a seal."""
+    """A line for each of a sealed folder's files (or of these) that is not what was written; none without a seal.
+
+    ``file``: the seal of a step of the analysis, whose files lie beside the runs in the results folder. They are
+    written again from the records, so that nothing has to be deleted, least of all the folder that they lie in.
+    """
+    again = f"write it again with 'railkd report {folder}'" if file else ""
     file = file or folder / SEAL
     if not file.is_file():
         return
     try:
         known = dict(read_sealed(file)["files"])
     except (KeyError, TypeError, ValueError):  # UserError among them
-        yield f"{file}: not what was written (checksum); delete {folder} and run again"
+        yield f"{file}: not what was written (checksum); {again or f'delete {folder} and run again'}"
         return
     for name in known if names is None else names:
         path = folder / name
@@ -93,7 +98,8 @@ def broken(folder: Path, names: Iterable[str] | None = None, file: Path | None =
         except OSError:
             found = None
         if found is None or found != known.get(name):
-            yield f"{path}: missing or not what was written (checksum); delete {path.parent} and run again"
+            remedy = again or f"delete {path.parent} and run again"
+            yield f"{path}: missing or not what was written (checksum); {remedy}"
 
 
 def require(folder: Path, *names: str, file: Path | None = None) -> None:

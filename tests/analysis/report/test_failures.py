@@ -85,3 +85,20 @@ def test_a_table_changed_by_hand_is_not_put_into_the_report(small: Folder, capsy
     table.write_text(table.read_text().replace("1", "2", 1))
     assert main(["report", str(small.file), "--results", str(small.results)]) == 1
     assert "table2.md: missing or not what was written (checksum)" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["tables/table2.md", "claims.json", "checksums/claims.json"])
+def test_what_the_analysis_wrote_is_written_again_and_no_folder_of_runs_is_to_be_deleted(
+    small: Folder, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    """claims.json lies in the results folder itself: to delete the folder of a damaged file would lose the runs."""
+    for step in ("tables", "claims", "audit"):
+        assert main([step, str(small.file), "--results", str(small.results)]) == 0
+    path = small.results / name
+    path.write_text(path.read_text().replace("1", "2", 1))
+    capsys.readouterr()
+    assert main(["report", str(small.file), "--results", str(small.results)]) == 1
+    said = capsys.readouterr().err
+    assert f"{path}: " in said and f"write it again with 'railkd report {small.results}'" in said
+    assert "delete" not in said
+    assert main(["all", str(small.file), "--results", str(small.results)]) == 0
