@@ -54,11 +54,16 @@ class Compared:
 
 def read(results: Path) -> dict[Key, Side]:
     """Every number of a folder's tables. Raises UserError when no table is present or one cannot be read."""
+    if not results.is_dir():
+        raise UserError(f"{results}: no such results folder")
     sides: dict[Key, Side] = {}
     layout = Layout(results)
     paths = [path for n in TABLES if (path := layout.table(n)).is_file()]
     if not paths:
-        raise UserError(f"{layout.table(TABLES[0]).parent}: no table here; run 'python -m analysis tables' first")
+        raise UserError(
+            f"{layout.table(TABLES[0]).parent}: no table to compare; 'railkd report {results}' writes those that the "
+            "pairs of its benchmark file name (their key tables)"
+        )
 
     def number(text: str) -> float:
         return float(text) if text else math.nan
@@ -74,7 +79,7 @@ def read(results: Path) -> dict[Key, Side]:
                         sides[key] = Side(number(row["value"]), number(row["sd"]), n, row["statistic"], row["unit"])
         except (OSError, KeyError, OverflowError, TypeError, ValueError, csv.Error) as error:
             raise UserError(
-                f"{path}: not a table of this suite ({error}); run 'python -m analysis tables' again"
+                f"{path}: not a table of this suite ({error}); 'railkd report {results}' writes it again"
             ) from None
     return sides
 
@@ -164,7 +169,12 @@ def rule(cells: list[Compared], tolerance: float) -> str:
         f"{tested:,} means over seeds tested by Welch's test, Holm-corrected together at {100 * SIGNIFICANCE:.0f} %. "
         "With few seeds only large differences are found: “same” means that none was shown, not that there is none."
     )
-    if not tested and not tolerance:
+    if not any(cell.ours and cell.theirs for cell in cells):
+        text += (
+            " No cell is in both folders, so that nothing agrees: a cell is of one table, pair, block, row and column, "
+            "by their names in the benchmark files."
+        )
+    elif not tested and not tolerance:
         text += " Nothing could be tested, so that nothing agrees: give the tolerance for single runs in points."
     return text + (f" Differences up to {tolerance:g} points count as none." if tolerance else "")
 

@@ -10,6 +10,7 @@ from made_records import BERT, Folder
 from analysis.__main__ import main
 from analysis.report import comparison
 from analysis.reported_benchmark import read
+from railkd.records.sealed_files import seal
 
 
 @pytest.fixture
@@ -83,6 +84,20 @@ def test_single_runs_agree_only_within_a_tolerance(
     assert run(small, other, "--tolerance", "0.5") == 2 and "2 differ" in capsys.readouterr().out  # the average too
 
 
+def test_folders_without_a_common_cell_do_not_agree_whatever_the_tolerance(
+    small: Folder, other: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for table in (other / "tables").glob("*.csv"):
+        table.write_text(table.read_text().replace(BERT, "another-pair"))
+    names = [f"tables/{path.name}" for path in (other / "tables").iterdir()]
+    seal(other, names, other / "checksums" / "tables.json")
+    for tolerance in ("0", "9"):
+        assert run(small, other, "--tolerance", tolerance) == 2
+        said = capsys.readouterr().out
+        assert "0 cells the same" in said and "No cell is in both folders" in said
+        assert "give the tolerance" not in said
+
+
 def test_missing_runs_and_other_data_differ(small: Folder, other: Path) -> None:
     benchmark = read(small.file)
     for seed in (1, 2, 3):
@@ -103,7 +118,11 @@ def test_missing_runs_and_other_data_differ(small: Folder, other: Path) -> None:
 
 def test_mistakes_are_one_line(small: Folder, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(small, tmp_path / "nowhere") == 1
-    assert "nowhere/tables: no table here; run 'python -m analysis tables' first" in capsys.readouterr().err
+    assert "nowhere: no such results folder" in capsys.readouterr().err
+    (tmp_path / "empty").mkdir()
+    assert run(small, tmp_path / "empty") == 1
+    said = capsys.readouterr().err
+    assert f"empty/tables: no table to compare; 'railkd report {tmp_path / 'empty'}' writes those" in said
     assert main(["compare", str(small.file), "--results", str(small.results)]) == 1
     assert "--against: names the folder to compare with" in capsys.readouterr().err
     (tmp_path / "bad" / "tables").mkdir(parents=True)
