@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from railkd.tasks import GLUE, OUT_OF_DOMAIN
+
 FILE = "README.md"
 UNKNOWN = "unknown"  # the hub's word for a licence that nobody has stated
 OWN = "apache-2.0"  # of what the suite itself has pre-trained
 METRICS = {"matthews": "matthews_correlation", "pearson": "pearsonr", "spearman": "spearmanr"}  # the hub's names
-GLUE = "nyu-mll/glue"
 Record = Mapping[str, Any]
 
 
@@ -56,16 +57,13 @@ def _title(record: Record) -> str:
 def _front_matter(record: Record, licence: str) -> str:
     from huggingface_hub import EvalResult, ModelCardData
 
-    data, provenance = record["config"]["data"], record["provenance"]
-    real = data["source"] == "glue"
+    provenance = record["provenance"]
+    real = _is_glue(record)
     task = "text-classification"
     results = [
         EvalResult(
             task_type=task,
-            dataset_type=GLUE if real else str(data["source"]),
-            dataset_name=f"{data['source']} {record['task']}",
-            dataset_config=record["task"],
-            dataset_split=split,
+            **_examples_of(record, split),
             metric_type=METRICS.get(metric, metric),
             metric_value=value,
         )
@@ -88,6 +86,44 @@ def _front_matter(record: Record, licence: str) -> str:
     return str(front.to_yaml())
 
 
+def _declared(record: Record) -> Mapping[str, Any]:
+    """What the benchmark file declared of tasks and sets of its own, by name."""
+    return dict(record["config"]["data"].get("declared", {}))
+
+
+def _is_glue(record: Record) -> bool:
+    """Whether the task is GLUE's, and not generated, nor one of the benchmark file's own beside GLUE's."""
+    return record["config"]["data"]["source"] == "glue" and record["task"] not in _declared(record)
+
+
+def _held_out(record: Record) -> bool:
+    """Whether the test set is a part of the training set: GLUE's own test labels are hidden."""
+    own = _declared(record).get(record["task"], {})
+    return record["config"]["data"].get("test") == "heldout" and "test" not in own.get("splits", ())
+
+
+def _examples_of(record: Record, split: str) -> dict[str, Any]:
+    """Which examples a split's scores are of, as the keys of the hub's results.
+
+    They name a dataset on the hub only where it is that dataset's split: a held-out part of GLUE's training set is no
+    test set of GLUE's, and an out-of-domain set is another dataset than the task's.
+    """
+    source, task = str(record["config"]["data"]["source"]), str(record["task"])
+    foreign = split in record["config"]["data"].get("out_of_domain", ())
+    name, part = (split, "test") if foreign else (task, split)
+    if split == "test" and _held_out(record):
+        part = "train, held out"
+    if name in _declared(record):
+        return {"dataset_type": name, "dataset_name": f"{name} (own files)", "dataset_split": part}
+    kind, config = (GLUE, task) if source == "glue" else (source, name)
+    if source != "miniglue" and foreign:
+        hub = OUT_OF_DOMAIN[name].hub
+        kind, config = (hub.repo, hub.config or "") if hub else (name, "")
+    title = f"{source} {name}" if kind in (GLUE, source) else OUT_OF_DOMAIN[name].title
+    stated = {"dataset_type": kind, "dataset_name": title, "dataset_split": part}
+    return stated | ({"dataset_config": config} if config else {})
+
+
 def _introduction(record: Record, teacher: Record | None) -> list[str]:
     summary = record.get("method_class", {}).get("summary", "")
     lines = [
@@ -96,7 +132,7 @@ def _introduction(record: Record, teacher: Record | None) -> list[str]:
         *([summary] if summary else []),
         "",
     ]
-    if record["synthetic"]:
+    if record["synthetic"] and record["task"] not in _declared(record):
         lines += [
             "**It was trained on generated text: its answers and scores say nothing about a natural language.**",
             "",
@@ -129,7 +165,8 @@ def _training(record: Record) -> list[str]:
         "settings of training": _pairs(config["training"]),
         "teacher": f"{record['teacher']} ({_pairs(_flat(config['teacher']['model']))})",
         "student began as": record["provenance"].get("initialisation", UNKNOWN),
-        "data": f"{data['source']}, {record['task']}, {record['examples'].get('train', 0):,} training examples",
+        "data": f"{'own files' if record['task'] in _declared(record) else data['source']}, {record['task']}, "
+        f"{record['examples'].get('train', 0):,} training examples",
         "longest input": f"{data['max_length']} tokens",
         "seed of this student": record["seed"],
         "epoch of its weights": f"{record['best_epoch']} of {len(record['epochs'])}, the best on dev",
@@ -153,6 +190,8 @@ def _scores(record: Record, runs: Mapping[int, Record], teacher: Record | None) 
     rows.append(row("best constant prediction", record["baselines"]))
     header = ["run", *(f"{split} {metric}" for split, metric in columns)]
     lines = ["## Scores", "", "Scores are in percent. Every seed of this method, pair and task that has finished:", ""]
+    if _held_out(record) and "test" in record["scores"]:
+        lines[2] = f"The test set is a part of the training set that was held out. {lines[2]}"
     return [*lines, *_table(header, rows), ""]
 
 
