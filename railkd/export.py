@@ -4,7 +4,7 @@ import importlib.util
 import logging
 import shutil
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +22,12 @@ ONNX = "onnxscript"  # the package by which torch exports
 def export(results: Path, cell: Cell, folder: Path, seed: int | None = None, onnx: bool = False) -> dict[str, Any]:
     """Writes the kept student of a cell, its tokenizer and its model card into a new folder; returns its record.
 
-    Without ``seed`` it is the best on dev of those whose weights were kept. With ``onnx`` the folder also has
-    ``onnx/model.onnx``. Raises UserError, one line, for a cell or seed that is not in the results, for weights that
-    were not kept, for a folder that is not empty, and with ``onnx`` where `onnxscript` is not installed.
+    Without ``seed`` it is the best on dev of those whose weights were kept. The card has the scores of the seeds of its
+    configuration and inputs alone. With ``onnx`` the folder also has ``onnx/model.onnx``.
+
+    Raises UserError, one line, for a cell or seed that is not in the results, for weights that were not kept, without
+    ``seed`` for a cell whose seeds are of several configurations, for a folder that is not empty, and with ``onnx``
+    where `onnxscript` is not installed.
     """
     layout = Layout(results)
     seeds = _seeds(layout, cell)
@@ -37,6 +40,8 @@ def export(results: Path, cell: Cell, folder: Path, seed: int | None = None, onn
         raise UserError(f"{layout.run(cell, seeds[0]).parent}: has no valid run record")
     if seed is not None and seed not in records:
         raise unknown("seed", seed, map(str, records), "--seed")
+    if seed is None:
+        _require_alike(layout, cell, records)
     kept = {n: r for n, r in records.items() if students.kept(layout.run(cell, n), r)}
     if not kept or seed not in (None, *kept):
         raise UserError(_not_kept(layout, cell, records[next(iter(records)) if seed is None else seed], kept))
@@ -47,7 +52,7 @@ def export(results: Path, cell: Cell, folder: Path, seed: int | None = None, onn
     place = layout.teacher(record["teacher"], cell.task) / "record.json"
     if place.is_file():
         teacher = run_record.read(place)
-    card = model_card.card(record, records, model_card.licence_of(source), teacher)
+    card = model_card.card(record, students.alike(records, record), model_card.licence_of(source), teacher)
     with atomic_folder(folder) as unfinished:
         for file in source.iterdir():
             shutil.copy(file, unfinished / file.name)
@@ -87,6 +92,25 @@ def _seeds(layout: Layout, cell: Cell) -> list[int]:
     if not seeds:
         raise UserError(f"{place}: has no run record; run the benchmark first")
     return seeds
+
+
+def _require_alike(layout: Layout, cell: Cell, records: Mapping[int, dict[str, Any]]) -> None:
+    """Raises UserError unless all runs of a cell are of one configuration, with the same inputs.
+
+    After an edit of the benchmark file, runs of before may still be there: a seed that the file no longer names, or one
+    that is not trained again yet. Their scores do not compare, and which of them is meant cannot be known here.
+    """
+    groups: list[str] = []
+    left = dict(records)
+    while left:
+        same = students.alike(left, left[min(left)])
+        groups.append(f"seed {', '.join(map(str, same))}")
+        left = {seed: record for seed, record in left.items() if seed not in same}
+    if len(groups) > 1:
+        raise UserError(
+            f"{layout.run(cell, 0).parent}: its runs differ in configuration or inputs ({'; '.join(groups)}), so their "
+            "scores do not compare; name one with --seed, or delete the outdated ones"
+        )
 
 
 def _not_kept(layout: Layout, cell: Cell, record: students.Record, kept: Iterable[int]) -> str:

@@ -91,7 +91,7 @@ def finish(benchmark: Benchmark, layout: Layout, cell: Cell, record: dict[str, A
     problem = ""
     path.parent.mkdir(parents=True, exist_ok=True)
     with files.exclusive_lock(path.with_name(".students.lock")):
-        runs = {**_alike(finished(layout, cell, benchmark.seeds), record), record["seed"]: record}
+        runs = {**alike(finished(layout, cell, benchmark.seeds), record), record["seed"]: record}
         shutil.rmtree(folder, ignore_errors=True)  # weights of an earlier run of this seed
         saves = keeps == "all" or (keeps == "best" and best(runs) == record["seed"])
         if saves:
@@ -109,7 +109,7 @@ def finish(benchmark: Benchmark, layout: Layout, cell: Cell, record: dict[str, A
     return problem
 
 
-def _alike(records: Mapping[int, dict[str, Any]], record: Record) -> dict[int, dict[str, Any]]:
+def alike(records: Mapping[int, dict[str, Any]], record: Record) -> dict[int, dict[str, Any]]:
     """The runs of the same configuration and inputs: those of another will be trained again."""
     same = ("config_hash", "fingerprints")
     return {seed: other for seed, other in records.items() if all(other[key] == record[key] for key in same)}

@@ -22,7 +22,7 @@ from railkd.benchmark.paths import Layout
 from railkd.benchmark.specification import Cell
 from railkd.jobs import distillation, students
 from railkd.metrics import score
-from railkd.records import run_record
+from railkd.records import hashes, run_record
 
 CPU = torch.device("cpu")
 CELL = Cell("distilbert2", "pkd", "mrpc")
@@ -171,6 +171,22 @@ def test_weights_of_another_run_are_not_exported(results: Layout, tmp_path: Path
     source.rename(other)
     assert cli.main(["export", str(results.root), *NAMES, str(tmp_path / "out")]) == 1
     assert "were not kept" in capsys.readouterr().err
+
+
+def test_runs_of_two_configurations_are_not_compared(results: Layout, tmp_path: Path, capsys: Any) -> None:
+    """After an edit of the file and before the other seed is trained again: the best on dev may be an outdated one."""
+    records = students.finished(results, CELL, [1, 2])
+    best = students.best(records)
+    other = records[3 - best]
+    other["config"]["training"]["epochs"] += 1
+    other["config_hash"] = hashes.sha256_text(hashes.canonical(other["config"]))
+    run_record.write(results.run(CELL, 3 - best), other)
+    assert cli.main(["export", str(results.root), *NAMES, str(tmp_path / "out")]) == 1
+    said = capsys.readouterr().err
+    assert "pkd/mrpc: its runs differ in configuration or inputs (seed 1; seed 2)" in said and said.count("\n") == 1
+    assert cli.main(["export", str(results.root), *NAMES, "--seed", str(best), str(tmp_path / "out")]) == 0
+    card = (tmp_path / "out" / model_card.FILE).read_text()
+    assert f"seed {best}, in this folder" in card and f"| seed {3 - best} |" not in card
 
 
 @pytest.fixture
