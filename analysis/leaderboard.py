@@ -38,20 +38,21 @@ def read(benchmark: ReportedBenchmark, results: Path) -> list[dict[str, Any]]:
     try:
         with open(path, encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file)
-            columns, lines = tuple(reader.fieldnames or ()), list(reader)
+            columns = tuple(reader.fieldnames or ())
+            lines = [(reader.line_num, line) for line in reader]  # of which a blank line is none
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"{path}: cannot be read as CSV ({error})") from None
     if columns != COLUMNS:
         raise UserError(f"{path}: columns {', '.join(columns)[:200] or 'none'}; expected {', '.join(COLUMNS)}")
-    rows = [_row(benchmark, line, f"{path}: line {number}") for number, line in enumerate(lines, start=2)]
+    rows = {number: _row(benchmark, line, f"{path}: line {number}") for number, line in lines}
     _check_once(rows, path)
-    return rows
+    return list(rows.values())
 
 
-def _check_once(rows: list[dict[str, Any]], path: Path) -> None:
-    """Raises UserError for a run that has two scores on a task."""
+def _check_once(rows: dict[int, dict[str, Any]], path: Path) -> None:
+    """Raises UserError for a run that has two scores on a task. ``rows``: by the number of their line."""
     seen: dict[tuple[Any, ...], int] = {}
-    for number, row in enumerate(rows, start=2):
+    for number, row in rows.items():
         teacher = row["method"] == "teacher"
         key = tuple(row[k] for k in ("pair", "method", "seed", "task") if not (teacher and k == "seed"))
         if key in seen:
@@ -60,7 +61,12 @@ def _check_once(rows: list[dict[str, Any]], path: Path) -> None:
         seen[key] = number
 
 
-def _row(benchmark: ReportedBenchmark, line: dict[str, str | None], place: str) -> dict[str, Any]:
+def _row(benchmark: ReportedBenchmark, line: dict[str | Any, Any], place: str) -> dict[str, Any]:
+    if None in line:  # where the reader puts fields beyond the last column
+        raise UserError(
+            f"{place}: has {len(COLUMNS) + len(line[None])} fields, expected {len(COLUMNS)}; the decimals of a score "
+            "follow a point, as in 71.3"
+        )
     given = {key: (line.get(key) or "").strip()[:100] for key in COLUMNS}
     pairs = {pair.name: pair for pair in benchmark.pairs}
     if given["pair"] not in pairs:

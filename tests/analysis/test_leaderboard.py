@@ -89,6 +89,8 @@ def test_methods_are_compared_on_dev_until_every_one_has_test_scores(
         (f"{BERT},pkd,1,cola,0.523", "line 2: score '0.523' is a fraction, expected a number in percent, such as 52.3"),
         (f"{BERT},pkd,1,cola,-0.523", "line 2: score '-0.523' is a fraction"),
         (f"{BERT},pkd,1,cola,", "line 2: score '', expected a number in percent"),
+        (f"{BERT},pkd,1,cola,51,3", "line 2: has 6 fields, expected 5; the decimals of a score follow a point"),
+        (f"\n\n{BERT},pkd,1,cola,high", "line 4: score 'high', expected a number in percent"),
         (
             f"{BERT},pkd,1,cola,50\n{BERT},pkd,1,cola,51",
             "line 3: bert12-distilbert6, pkd, 1, cola is already on line 2",
