@@ -8,16 +8,19 @@ has all files, so what was not trained is filled with predictions that look at n
 
 import io
 import zipfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from railkd.benchmark.paths import Layout
-from railkd.benchmark.specification import Benchmark
+from railkd.benchmark.specification import Benchmark, Cell
 from railkd.errors import UserError
 from railkd.metrics import predicted
+from railkd.outdated import differences, misplaced
 from railkd.records import files, run_record
 from railkd.tasks import DIAGNOSTIC, TASKS
 from railkd.tasks import GLUE_TEST_ROWS as ROWS
@@ -92,15 +95,18 @@ def tsv(predictions: list[str]) -> bytes:
 def write(benchmark: Benchmark, layout: Layout, pair: str, method: str, seed: int, out: Path) -> str:
     """Writes the zip, checks it, and returns its comment: which files are predictions and which are filled.
 
-    Raises UserError when a run is missing, or no test set was predicted at all.
+    Raises UserError when a run is missing or is not the one that the benchmark file asks for, or no test set was
+    predicted at all.
     """
     tasks = benchmark.pair_tasks(pair)
     logits: dict[tuple[str, str], NDArray[np.float32]] = {}
     for cell in benchmark.cells():
         if (cell.pair, cell.method) == (pair, method):
             path = layout.run(cell, seed)
-            found = run_record.predictions(path, run_record.read(path))
+            record = run_record.read(path)
+            found = run_record.predictions(path, record)
             if benchmark.data["test"] == "hidden":  # else "test" is no test set of GLUE's
+                _require_asked_for(benchmark, layout, cell, seed, record)
                 logits.update({(cell.task, split): values for split, values in found.items()})
     made: dict[str, bytes] = {}
     own, filled = [], []
@@ -133,6 +139,19 @@ def write(benchmark: Benchmark, layout: Layout, pair: str, method: str, seed: in
     files.write_bytes(out, buffer.getvalue())
     check(out)
     return text
+
+
+def _require_asked_for(benchmark: Benchmark, layout: Layout, cell: Cell, seed: int, record: Mapping[str, Any]) -> None:
+    """Raises UserError for a record of another run, or of another configuration than the benchmark file's."""
+    path = layout.run(cell, seed)
+    for line in misplaced(record, {"stage": "distil", **cell._asdict(), "seed": seed}):
+        raise UserError(f"{path}: {line} in this place")
+    config = run_record.expected_config(benchmark, layout, cell)
+    if config is not None and (differ := differences(record, config)):
+        raise UserError(
+            f"{path}: is not the run that {benchmark.path} asks for ({', '.join(differ)} differ); run the benchmark "
+            "first"
+        )
 
 
 def check(path: Path) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+import yaml
 from safetensors.numpy import load_file, save_file
 
 from railkd import cli, leaderboard_submission
@@ -132,6 +133,20 @@ def test_hidden_sets_are_predicted_not_scored_and_written(
     first = out.read_bytes()
     leaderboard_submission.write(benchmark, layout, "p", "no_kd", 1, out)
     assert out.read_bytes() == first
+
+    text, written_before = benchmark.path.read_text(), out.read_bytes()
+    edited = yaml.safe_load(text)
+    edited["training"]["student"]["epochs"] += 1
+    benchmark.path.write_text(yaml.safe_dump(edited))
+    assert cli.main([*asked, "--seed", "1", "--out", str(out)]) == 1  # runs of before an edit are not handed in
+    said = capsys.readouterr().err
+    assert f"mnli/seed-1.json: is not the run that {benchmark.path} asks for (training differ)" in said
+    benchmark.path.write_text(text)
+    run_record.write(path, {**record, "method": "pkd"})
+    assert cli.main([*asked, "--seed", "1", "--out", str(out)]) == 1
+    assert "mnli/seed-1.json: 'method' is 'pkd', expected 'no_kd' in this place" in capsys.readouterr().err
+    run_record.write(path, record)
+    assert out.read_bytes() == written_before
 
     assert cli.main([*asked, "--seed", "7", "--out", str(out)]) == 1
     assert "seed-7.json: no such file" in capsys.readouterr().err
