@@ -67,7 +67,7 @@ def test_one_command_makes_every_record_table_and_figure(micro):
     steps = [re.fullmatch(r"railkd: \d+ of 21 jobs done, about .* left; running: .+", line) for line in lines]
     assert 9 <= sum(map(bool, steps)) <= 11 and len(lines) <= 18
     assert re.fullmatch(r"railkd: 21 of 21 jobs done in .*", next(line for line in reversed(lines) if "done" in line))
-    assert lines[-1].endswith((results / "report.html").as_uri()) and "None of the paper's 23 claims" in lines[-3]
+    assert lines[-1].endswith((results / "report.html").as_uri()) and "None of the paper's 25 claims" in lines[-3]
     assert "0 of 1 differences between methods are decided" in lines[-2]
 
 

@@ -336,13 +336,13 @@ def test_both_figures_are_in_the_report(varied: Folder) -> None:
         assert (varied.results / "figures" / f"{name}.pdf").read_bytes().startswith(b"%PDF")
     gathered = contents.gather(*loaded(varied), varied.results)
     page = html_page.compose(gathered)
-    assert "None of the paper&#39;s 23 claims is evaluated" in page and "0 reproduced" not in page
+    assert "None of the paper&#39;s 25 claims is evaluated" in page and "0 reproduced" not in page
     text = markdown.compose(gathered)
     assert (
         "## Ablation: which part does the work" in text
         and "![Layer-map survey: every fixed layer map](figures/layer_maps.png)" in text
     )
     assert "\n- Does drawing the layer map anew help?" in text and "| its mean map held fixed " in text
-    assert "None of the paper's 23 claims is evaluated" in text and "– not run" not in text
+    assert "None of the paper's 25 claims is evaluated" in text and "– not run" not in text
     assert "## How to read the tables" not in text  # there are none
     assert text.index("## Ablation") < text.index("## Audit")

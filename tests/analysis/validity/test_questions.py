@@ -165,7 +165,7 @@ def test_the_section_stands_above_the_verdicts(sound: Folder, capsys: pytest.Cap
     for text in (screen, *texts.values()):
         assert "Can these runs decide?" in text and "Did teacher and students converge?" in text
         assert "training.student.epochs" in text and "not decided" in text
-    assert screen.index("Can these runs decide?") < screen.index("23 claims")
+    assert screen.index("Can these runs decide?") < screen.index("25 claims")
     assert texts["report.md"].index("Can these runs decide?") < texts["report.md"].index("## Verdicts")
     assert texts["claims.md"].index("Can these runs decide?") < texts["claims.md"].index("The verdicts")
     html = texts["report.html"]
