@@ -126,6 +126,9 @@ def message(path: Path) -> str:
         ("pairs", {"a/b": {}}, ["pairs", "'a/b' does not match"]),
         ("methods", {"..": {}}, ["methods", "'..' does not match"]),
         ("methods.rail_kd_c", {"method": "pkd"}, ["methods.rail_kd_c.method: 'pkd' runs under the name of another"]),
+        ("methods.pkd", {"method": __file__}, ["methods.pkd.method: ", " runs under the name of another method of"]),
+        ("methods.constant", {"external": True}, ["methods.constant: tables have a row 'constant' of their own"]),
+        ("methods.teacher", {"method": "pkd"}, ["methods.teacher: tables have a row 'teacher' of their own"]),
         ("models", {3: {"hub": "a"}}, ["models", "the key 3 must be a string"]),
         ("data", ..., ["top level: 'data' is a required property"]),
     ],
@@ -367,3 +370,9 @@ def test_streams_are_stable_and_independent() -> None:
     first, again = stream(3, "order", 1), stream(3, "order", 1)
     stream(3, "method", 1).manual_seed(0)
     assert first.initial_seed() == again.initial_seed() == stream_seed(3, "order", 1)
+
+
+def test_a_suites_method_may_be_named_by_its_path(make_spec: Any, tmp_path: Path) -> None:
+    path = tmp_path / "own.yaml"
+    path.write_text(yaml.safe_dump(make_spec({"methods.pkd": {"method": "railkd.methods.pkd:PKD"}})))
+    assert config.load(path).method_class("pkd") == "railkd.methods.pkd:PKD"
