@@ -21,6 +21,7 @@ from railkd.methods.mistakes import blame, check_names, explained, located, loca
 from railkd.signals import Pooling
 
 POOLINGS = (None, *typing.get_args(Pooling))
+KEYS_OF_AN_ENTRY = {"method", "title", "external", "vary", "cross"}  # beside its options: see benchmark/schema.json
 CALLED = ("start_training", "start_epoch", "end_epoch", "resume", "terms", "check_run", "record")  # by training
 
 
@@ -45,6 +46,11 @@ def find(name: str) -> type[Method]:
     cls = _class(name)
     check_names(cls)
     _require_arguments(cls)
+    for key in KEYS_OF_AN_ENTRY & options_of(cls).keys():
+        raise MethodError(
+            f"{located_class(cls)} has an option '{key}', which in a benchmark file is a key of every entry under "
+            "methods; rename the option"
+        )
     return cls
 
 
@@ -140,6 +146,11 @@ def _matches(value: Any, annotation: Any) -> bool:
         return any(value == a and type(value) is type(a) for a in arguments)
     if origin is list:
         return isinstance(value, list) and all(_matches(v, arguments[0]) for v in value)
+    if tuple in (annotation, origin):  # a benchmark file has lists alone
+        if not isinstance(value, list | tuple):
+            return False
+        each = arguments[:1] * len(value) if arguments[1:] == (...,) else arguments
+        return origin is None or len(value) == len(each) and all(map(_matches, value, each))
     if annotation is float:
         return isinstance(value, int | float) and not isinstance(value, bool)
     if annotation is int:
@@ -149,15 +160,31 @@ def _matches(value: Any, annotation: Any) -> bool:
     return isinstance(value, origin or annotation)
 
 
+def _as_declared(cls: type[Method], options: dict[str, Any]) -> dict[str, Any]:
+    """The options of a benchmark file, a list as a tuple where the class takes that and no list."""
+    known = options_of(cls)
+    found = dict(options)
+    for key, value in options.items():
+        if isinstance(value, list) and key in known:
+            annotation = known[key].annotation
+            union = typing.get_origin(annotation) in (typing.Union, types.UnionType)
+            kinds = [typing.get_origin(a) or a for a in (typing.get_args(annotation) if union else (annotation,))]
+            if tuple in kinds and list not in kinds:
+                found[key] = tuple(value)
+    return found
+
+
 def _spell(annotation: Any) -> str:
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
     if origin in (typing.Union, types.UnionType):
         return " or ".join(_spell(a) for a in arguments)
     if origin is typing.Literal:
         return " | ".join(str(a) for a in arguments)
-    if origin is list:
+    if origin is list or arguments[1:] == (...,):
         return f"list of {_spell(arguments[0])}"
-    return {float: "number", int: "integer", bool: "true or false", str: "text", type(None): "null"}.get(
+    if origin is tuple:
+        return f"list of {len(arguments)} values ({', '.join(map(_spell, arguments))})"
+    return {tuple: "list", float: "number", int: "integer", bool: "true or false", str: "text", type(None): "null"}.get(
         annotation, str(annotation)
     )
 
@@ -170,6 +197,7 @@ def build(name: str, setting: Setting, options: dict[str, Any], where: str = "me
     """
     cls, place = find(name), f"{where}.{name}"
     _check_options(cls, options, place)
+    options = _as_declared(cls, options)
     if cls.terms is Method.terms:
         raise MethodError(
             f"{located_class(cls)} has no terms(); define terms(self, batch, student, teacher), which returns the "

@@ -118,6 +118,45 @@ def test_a_pooling_needs_an_intermediate_layer_of_the_teacher(make_setting, tmp_
         build(name, make_setting(teacher=1), {})
 
 
+OWN = """import torch
+from railkd.methods.vanilla_kd import VanillaKD
+
+
+class Mine(VanillaKD):
+    def __init__(
+        self, setting, sizes: tuple[int, int] = (16, 16), layers: tuple[int, ...] | None = None, any_of: tuple = ()
+    ):
+        super().__init__(setting)
+        self.given = sizes, layers, any_of
+"""
+
+
+def test_a_list_of_the_file_is_a_tuple_where_the_class_takes_one(make_setting, tmp_path):
+    name = str(tmp_path / "mine.py")
+    (tmp_path / "mine.py").write_text(OWN)
+    assert build(name, make_setting(), {}).given == ((16, 16), None, ())
+    options = {"sizes": [8, 4], "layers": [1, 2, 3], "any_of": ["a", 1]}
+    assert build(name, make_setting(), options).given == ((8, 4), (1, 2, 3), ("a", 1))
+    assert facts(name).defaults == {"sizes": [16, 16], "layers": None, "any_of": []}
+    for options, message in (
+        ({"sizes": [8]}, "sizes: [8] is not valid, expected list of 2 values (integer, integer)"),
+        ({"sizes": [8, 1.5]}, "sizes: [8, 1.5] is not valid, expected list of 2 values (integer, integer)"),
+        ({"sizes": 8}, "sizes: 8 is not valid, expected list of 2 values (integer, integer)"),
+        ({"layers": ["a"]}, "layers: ['a'] is not valid, expected list of integer or null"),
+        ({"any_of": "a"}, "any_of: 'a' is not valid, expected list"),
+    ):
+        with pytest.raises(UserError) as caught:
+            build(name, make_setting(), options)
+        assert str(caught.value) == f"methods.{name}.{message}"
+
+
+@pytest.mark.parametrize("key", ["title", "vary"])
+def test_an_option_has_another_name_than_a_key_of_every_entry(make_setting, tmp_path, key):
+    (tmp_path / "mine.py").write_text(OWN.replace("sizes: tuple[int, int] = (16, 16)", f"{key}: str = '', sizes=0"))
+    with pytest.raises(UserError, match=rf"mine.py:5: Mine has an option '{key}', which in a benchmark file is a key"):
+        build(str(tmp_path / "mine.py"), make_setting(), {})
+
+
 def test_codir_needs_classes(make_setting):
     with pytest.raises(UserError, match=r"^methods.codir.negatives: .* undefined for regression"):
         build("codir", make_setting(outputs=1), {})
