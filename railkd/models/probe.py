@@ -46,7 +46,8 @@ def require_within(method: Method, models: Sequence[tuple[str, Limits | None]], 
         unreadable, unmixable = (limits.unreadable, limits.unmixable) if limits else (None, None)
         if layers and unreadable:
             raise UserError(f"{where}: reads queries, keys and values, which {name} does not show ({unreadable})")
-        if method.mixes_examples and unmixable:
+        mixes_embeddings = method.mixes_examples and method.needs_live_teacher  # else it compares a batch's examples
+        if mixes_embeddings and unmixable:
             raise UserError(f"{where}: mixes word embeddings, which {name} does not take: {unmixable}")
 
 

@@ -212,3 +212,20 @@ def test_methods_are_checked_against_what_their_models_have(tmp_path: Path, make
         with pytest.raises(UserError) as caught:
             check(make_benchmark(changes), Layout("results"))
         assert line in str(caught.value), caught.value
+
+
+def test_a_method_that_compares_examples_needs_no_mixed_embeddings(tmp_path: Path, make_benchmark: Any) -> None:
+    """It declares mixes_examples as one that mixes them does, for its loss is no mean over examples either."""
+    from railkd.benchmark.paths import Layout
+    from railkd.commands.checking import check
+
+    make(next(f for f in FAMILIES if f.type == "esm"), tmp_path / "esm")
+    (tmp_path / "relations.py").write_text(
+        "from railkd.methods.vanilla_kd import VanillaKD\n\n\nclass Relations(VanillaKD):\n    mixes_examples = True\n"
+    )
+    changes = {
+        "models": {"m": {"path": str(tmp_path / "esm")}},
+        "methods": {"relations": {"method": str(tmp_path / "relations.py")}},
+        "pairs": {"p": {"teacher": "m", "student": "m", "methods": ["relations"]}},
+    }
+    check(make_benchmark(changes), Layout("results"))
