@@ -1,11 +1,12 @@
 """What every distillation method must do, one check for each function, on miniature random models.
 
 A teacher of 12 layers and a student of 6, narrower where the method allows it, on a dozen random examples of three
-classes or of scores. A method may declare that something does not apply to it: ``pooling`` mean_padded (padding),
-``mixes_examples`` (a batch's loss is no mean over its examples), ``needs_live_teacher`` (nothing to cache),
+classes, of two, or of scores. A method may declare that something does not apply to it: ``pooling`` mean_padded
+(padding), ``mixes_examples`` (a batch's loss is no mean over its examples), ``needs_live_teacher`` (nothing to cache),
 ``regression = False``.
 """
 
+import math
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +36,8 @@ from railkd.methods.base import Setting
 from railkd.random_streams import stream
 from railkd.signals import Batch, Signals
 from railkd.teacher.cache import SignalStore, write_signals
+
+NOTHING = 1e-4  # of a gradient, left by rounding where there should be none
 
 
 @dataclass(frozen=True)
@@ -95,8 +98,11 @@ class _Watched:
         return value
 
 
-def _reached(miniatures: Miniatures, epoch: int) -> tuple[set[str], set[str], list[tuple[Tensor, Tensor]]]:
-    """Terms that train the student, own parameters that any term trains, and the teacher tensors handed out."""
+def _reached(miniatures: Miniatures, epoch: int) -> tuple[Terms, set[str], list[tuple[Tensor, Tensor]]]:
+    """Terms that train the student, own parameters that any term trains, and the teacher tensors handed out.
+
+    The terms come with the largest gradient of a weight of the student; it is infinite for one whose weight is 0.
+    """
     method, batch = miniatures.start(epoch), miniatures.batch(miniatures.rows)
     outputs = miniatures.outputs(method, batch)
     handed: list[tuple[Tensor, Tensor]] = []
@@ -111,19 +117,19 @@ def _reached(miniatures: Miniatures, epoch: int) -> tuple[set[str], set[str], li
     miniatures.loss(method, batch, None if outputs is None else _Watched(outputs, handed))
     student = list(miniatures.student.parameters())
     own = {name: p for name, p in method.named_parameters() if p.requires_grad}
-    training: set[str] = set()
+    training = {name: math.inf for name in captured if method.weights[name] == 0}
     trained: set[str] = set()
     for name, value in captured.items():
         if method.weights[name] == 0 or not value.requires_grad:
             continue
-        value.backward(retain_graph=True)
-        if any(p.grad is not None and bool(p.grad.any()) for p in student):
-            training.add(name)
+        (method.weights[name] * value).backward(retain_graph=True)  # a weight may be a parameter of the method
+        largest = max((float(p.grad.abs().max()) for p in student if p.grad is not None), default=0.0)
+        if largest:
+            training[name] = largest
         trained |= {key for key, p in own.items() if p.grad is not None and bool(p.grad.any())}
         for p in (*student, *own.values()):
             p.grad = None
-    idle = {name for name in captured if method.weights[name] == 0}
-    return training | idle, trained, handed
+    return training, trained, handed
 
 
 def gradients(miniatures: Miniatures) -> None:
@@ -132,7 +138,7 @@ def gradients(miniatures: Miniatures) -> None:
     for epoch in (0, EPOCHS - 1):
         training, own, handed = _reached(miniatures, epoch)
         trained |= own
-        idle = sorted(set(miniatures.terms(miniatures.start(epoch))) - training)
+        idle = sorted(set(miniatures.terms(miniatures.start(epoch))) - training.keys())
         if idle:
             raise Failure(f"term '{idle[0]}' gives the student no gradient (is its side detached?)")
         for tensor, copy in handed:
@@ -140,9 +146,21 @@ def gradients(miniatures: Miniatures) -> None:
                 raise Failure("a teacher tensor gets a gradient; it is fixed")
             if not torch.equal(tensor, copy):
                 raise Failure("changes a teacher tensor in place; others read the same signals")
+        _on_two_classes(miniatures, epoch, training)
     left = sorted({name for name, p in miniatures.start().named_parameters() if p.requires_grad} - trained)
     if left:
         raise Failure(f"parameter '{left[0]}' gets no gradient from any term")
+
+
+def _on_two_classes(miniatures: Miniatures, epoch: int, training: Terms) -> None:
+    """Raises Failure for a term that trains the student on three classes, and on two by rounding errors at most."""
+    on_two = _reached(miniatures.on_two_classes, epoch)[0]
+    for name, largest in training.items():
+        if on_two.get(name, 0.0) <= NOTHING * largest < math.inf:
+            raise Failure(
+                f"term '{name}' trains the student on three classes but not on two, which most tasks have; let "
+                "self.weights have it only where setting.outputs is not 2, or return another term there"
+            )
 
 
 def batch_split(miniatures: Miniatures) -> None:
@@ -155,7 +173,13 @@ def batch_split(miniatures: Miniatures) -> None:
         for rows in miniatures.rows.split([3, BATCH - 3]):
             for name, value in miniatures.terms(method, rows).items():
                 mean[name] += value * len(rows) / BATCH
-        _same(whole, mean, f"of {BATCH} examples", f"as the mean of its parts of 3 and {BATCH - 3}", 1e-4)
+        try:
+            _same(whole, mean, f"of {BATCH} examples", f"as the mean of its parts of 3 and {BATCH - 3}", 1e-4)
+        except Failure as failure:
+            raise Failure(
+                f"{failure}; take the mean over the examples, or declare mixes_examples = True where a term compares "
+                "examples with each other"
+            ) from None
 
 
 def cached_is_live(miniatures: Miniatures) -> None:
@@ -207,7 +231,7 @@ def resume(miniatures: Miniatures) -> None:
 def _stepped(miniatures: Miniatures, run: Run, rows: Tensor) -> dict[str, Terms]:
     """What a training step on these rows gives: its terms, their weights, and the loss, which is their sum."""
     loss, terms = miniatures.step(run, rows)
-    weights = {name: float(weight) for name, weight in run.method.weights.items()}
+    weights = {name: float(torch.as_tensor(weight).detach()) for name, weight in run.method.weights.items()}
     return {"term": numbers(terms), "weight": weights, "sum": {"loss": float(loss)}}
 
 
@@ -221,7 +245,7 @@ def regression(miniatures: Miniatures) -> None:
         raise Failure(f"refuses scores ({error}); expected `regression = False` in the class body") from None
     trial(scores)
     for epoch in (0, EPOCHS - 1):
-        lost = sorted(_reached(miniatures, epoch)[0] - _reached(scores, epoch)[0])
+        lost = sorted(_reached(miniatures, epoch)[0].keys() - _reached(scores, epoch)[0].keys())
         if lost:
             raise Failure(f"term '{lost[0]}' trains the student on classes but not on scores")
 

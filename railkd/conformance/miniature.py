@@ -85,15 +85,15 @@ class Kept:
 class Miniatures:
     """A method among miniature models: builds it as a run would, and asks it for the loss of a batch."""
 
-    def __init__(self, name: str, options: dict[str, Any], regression: bool = False) -> None:
-        self.name, self.options = name, options
+    def __init__(self, name: str, options: dict[str, Any], task: str = "mnli") -> None:
+        self.name, self.options, self.task = name, options, TASKS[task]
+        regression = self.task.regression
         g = torch.Generator().manual_seed(0)
         lengths = torch.randint(4, LENGTH - 3, (EXAMPLES,), generator=g)
         offsets = torch.cat([torch.zeros(1, dtype=torch.int64), lengths.cumsum(0)])
         tokens = torch.randint(1, 50, (int(offsets[-1]),), generator=g).int()
-        labels = torch.rand(EXAMPLES, generator=g) * 5 if regression else torch.arange(EXAMPLES) % 3
+        labels = torch.rand(EXAMPLES, generator=g) * 5 if regression else torch.arange(EXAMPLES) % self.task.outputs
         self.split = Split(tokens, offsets, (lengths // 2).int(), labels)
-        self.task = TASKS["stsb" if regression else "mnli"]
         self.rows = torch.arange(BATCH)
         setting = Setting(LAYERS_T, WIDTH, LAYERS_S, NARROW, self.task.outputs, regression, labels)
         try:
@@ -114,21 +114,29 @@ class Miniatures:
         return self.start_run(epoch, None, seed).method
 
     def start_run(self, epoch: int = 0, kept: Kept | None = None, seed: int = 0) -> Run:
-        """The same with its optimizer, or a run that is resumed there: everything in the order of the loop."""
+        """The same with its optimizer, or a run that is resumed there: everything in the order of the loop.
+
+        One that is not resumed has done a step in each epoch before: what a method gathers in one it may read later.
+        """
         torch.manual_seed(0)
         method = build(self.name, self.setting, self.options)
         vars(method)["epochs"] = EPOCHS
-        optimizer = torch.optim.AdamW(parameter_groups((self.student, method), 0.0), lr=LEARNING_RATE)
+        run = Run(method, torch.optim.AdamW(parameter_groups((self.student, method), 0.0), lr=LEARNING_RATE))
         method.train()
         with blame(method):
             torch.manual_seed(seed)
             method.start_training(stream(0, "method"))
             if kept is not None:
                 method.load_state_dict(kept.state)
-                optimizer.load_state_dict(copy.deepcopy(kept.optimizer))
+                run.optimizer.load_state_dict(copy.deepcopy(kept.optimizer))
                 method.resume(json.loads(kept.history))
+            for earlier in range(epoch if kept is None else 0):
+                self.start_epoch(method, earlier, seed)
+                with self.student_kept():
+                    self.step(run, self.rows)
+                method.end_epoch()
             self.start_epoch(method, epoch, seed)
-        return Run(method, optimizer)
+        return run
 
     def start_epoch(self, method: Method, epoch: int, seed: int = 0) -> None:
         """Starts an epoch. ``seed`` is the global generators', from which a method draws nothing."""
@@ -138,7 +146,12 @@ class Miniatures:
     @cached_property
     def on_scores(self) -> "Miniatures":
         """The same method on scores in place of classes; raises UserError when it cannot be built for them."""
-        return Miniatures(self.name, self.options, regression=True)
+        return Miniatures(self.name, self.options, "stsb")
+
+    @cached_property
+    def on_two_classes(self) -> "Miniatures":
+        """The same method on two classes; raises UserError when it cannot be built for them."""
+        return Miniatures(self.name, self.options, "sst2")
 
     def batch(self, rows: Tensor, pad_to: int = LENGTH) -> Batch:
         """Some training examples, padded to so many tokens."""

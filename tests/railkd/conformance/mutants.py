@@ -74,6 +74,17 @@ class Mutant(VanillaKD):
 """,
             "parameter 'forgotten.bias' gets no gradient",
         ),
+        (
+            """
+class Mutant(VanillaKD):  # the classes that are not the label's, as in decoupled KD: of two classes it is one alone
+    regression = False
+    def terms(self, batch, student, teacher):
+        label_BC = 1000.0 * F.one_hot(batch.labels_B, self.setting.outputs)
+        soft = kd(student.logits_BC - label_BC, teacher.logits_BC - label_BC, 1.0, False)
+        return {**super().terms(batch, student, teacher), "kd": soft}
+""",
+            "term 'kd' trains the student on three classes but not on two",
+        ),
     ],
     "batch-split invariance": [
         (

@@ -83,6 +83,42 @@ class Mine(VanillaKD):
     assert found["resume"] == "ok   resume"
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        """
+class Mine(VanillaKD):  # the logits' mean over the first epoch's examples is 0 in the epochs after it
+    def __init__(self, setting):
+        super().__init__(setting)
+        self.register_buffer("sum_C", torch.zeros(setting.outputs))
+        self.register_buffer("examples", torch.zeros(()))
+    def start_epoch(self, epoch, generator):
+        super().start_epoch(epoch, generator)
+        self.gathers = epoch == 0
+    def terms(self, batch, student, teacher):
+        if self.gathers and self.training:
+            self.sum_C += teacher.logits_BC.detach().sum(0)
+            self.examples += len(batch.labels_B)
+        mean_C = 0 if self.gathers else self.sum_C / self.examples
+        soft = kd(student.logits_BC, teacher.logits_BC - mean_C, 1.0, self.setting.regression)
+        return {**super().terms(batch, student, teacher), "kd": soft}
+""",
+        """
+class Mine(VanillaKD):  # what a term counts for is learned
+    def __init__(self, setting):
+        super().__init__(setting)
+        self.share = torch.nn.Parameter(torch.ones(()))
+        self.weights = {"ce": 1.0, "kd": self.share}
+""",
+    ],
+    ids=["statistics of the first epoch", "a weight that is a parameter"],
+)
+def test_what_is_uncommon_and_right_passes(body: str, tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
+    (tmp_path / "mine.py").write_text(HEAD + body)
+    assert [str(r) for r in run_checks(f"{tmp_path / 'mine.py'}:Mine") if r.status == "FAIL"] == []
+    assert not [str(w.message) for w in recwarn if "requires_grad" in str(w.message)]
+
+
 def test_the_tutorials_method_conforms(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
