@@ -59,7 +59,7 @@ def scores_of_points(
         return float(read(layout.point(of, number))["scores"]["dev"][benchmark.task(of.task).shown])
 
     decided_on = benchmark.searched(cell)
-    return [fmean(score(of, number) for of in decided_on) for number in range(len(benchmark.grid()))]
+    return [fmean(score(of, number) for of in decided_on) for number in range(len(benchmark.grid(cell.method)))]
 
 
 def misjudged(benchmark: Benchmark, layout: Layout, cell: Cell, kept: bool = True) -> str | None:
@@ -67,7 +67,7 @@ def misjudged(benchmark: Benchmark, layout: Layout, cell: Cell, kept: bool = Tru
 
     Without ``kept`` none of them is looked at, only what it says of them.
     """
-    grid = benchmark.grid()
+    grid = benchmark.grid(cell.method)
     try:
         best = read_sealed(layout.best(cell))
         point = best["point"]

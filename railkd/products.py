@@ -164,7 +164,7 @@ class Products:
 
     def _cell(self, cell: Cell) -> Iterator[Product]:
         benchmark, layout = self.benchmark, self.layout
-        grid = benchmark.grid()
+        grid = benchmark.grid(cell.method)
         inputs = self._cell_inputs(cell)
         for number, point in enumerate(benchmark.points(cell)):
             config = benchmark.run_config(*cell, point)

@@ -60,7 +60,7 @@ class Verifier:
 
     def _search(self, cell: Cell, teacher: str, seed: int) -> Iterator[str]:
         """Every point that a cell's search trains, and that the best of those that decide for it was chosen."""
-        deciding = range(len(self.benchmark.grid()))
+        deciding = range(len(self.benchmark.grid(cell.method)))
         points = (self.layout.point(of, number) for of in self.benchmark.searched(cell) for number in deciding)
         kept = any(path.is_file() for path in points) or not self.layout.best(cell).is_file()
         self.unkept += not kept

@@ -216,6 +216,9 @@ def is_spread_out(evidence: Evidence, of: Compared) -> Answer:
     )
 
 
+ALIKE = "Set search.points to the least of these numbers."
+
+
 def is_tuned_alike(evidence: Evidence, of: Compared) -> Answer:
     """Whether each compared method was tuned on the same number of points of the search, on each task."""
     benchmark = evidence.benchmark
@@ -228,6 +231,7 @@ def is_tuned_alike(evidence: Evidence, of: Compared) -> Answer:
         }
         for m in own
     }
+    asked = {m: len(benchmark.file.grid(m)) for m in own}
     by_task = [{c[t] for c in counts.values() if t in c} for t in of.tasks]
     if any(len(numbers) > 1 for numbers in by_task):
         listed = "; ".join(
@@ -239,7 +243,7 @@ def is_tuned_alike(evidence: Evidence, of: Compared) -> Answer:
             "tuning",
             False,
             f"The number of points of the search for a task differs between methods: {listed}.",
-            "Train the missing points of the search.",
+            "Train the missing points of the search." if len(set(asked.values())) == 1 else ALIKE,
         )
     outside = [benchmark.title_of(m) for m in dict.fromkeys(of.methods) if benchmark.file.external(m)]
     if outside and any(set().union(*by_task)):
@@ -247,9 +251,12 @@ def is_tuned_alike(evidence: Evidence, of: Compared) -> Answer:
             "tuning", None, f"How {', '.join(outside)} was tuned is not known here: another repository trained it."
         )
     searched = sorted(set().union(*by_task))
-    points = len(benchmark.file.grid())
     if not any(searched):
-        if points:
+        if len(set(asked.values())) > 1:
+            listed = ", ".join(f"{benchmark.title_of(m)} {points}" for m, points in asked.items())
+            reason = f"The number of points that the file asks for differs between methods: {listed}."
+            return Answer("tuning", False, reason, ALIKE)
+        if points := max(asked.values(), default=0):
             return Answer(
                 "tuning", True, f"The file has {points} points for each method; their records are not kept here."
             )

@@ -1,5 +1,6 @@
 """Reads the benchmark file, checks it, and resolves it into what each job needs. It imports nothing heavy."""
 
+import math
 import os
 import re
 from collections.abc import Iterable
@@ -18,6 +19,7 @@ from railkd.tasks import OUT_OF_DOMAIN, TASKS
 
 ROOT = Path(__file__).parent.parent.parent
 SCHEMA = Path(__file__).with_name("schema.json")
+MOST_POINTS = 10_000  # of a method's search; each is a training
 ROWS = ("teacher", "constant")  # of tables, that are no method's: the teacher's scores, and a constant prediction's
 NVIDIA = Path("/dev/nvidia0")  # is there where the driver has found a GPU
 
@@ -65,7 +67,7 @@ def _check_place(benchmark: Benchmark, read: Path) -> None:
 
 def _check_external(benchmark: Benchmark, method: str) -> None:
     """Options of a method that is not trained here would change nothing."""
-    for option in benchmark.options(method):
+    for option in (*benchmark.options(method), *(["search"] if benchmark.searched_options(method) else [])):
         raise UserError(
             f"methods.{method}.{option}: the method is external, so nothing here reads its options; expected no key "
             "but external and title"
@@ -192,6 +194,8 @@ def _check_search(benchmark: Benchmark) -> None:
             f"search.seed: {benchmark.search['seed']} is one of seeds, so a point would be chosen on a run that is "
             "reported; expected another number"
         )
+    for method in benchmark.spec["methods"]:
+        _check_searched_options(benchmark, method)
     tasks = (benchmark.search or {}).get("tasks", [])
     for task in tasks:
         if task not in benchmark.tasks:
@@ -202,6 +206,22 @@ def _check_search(benchmark: Benchmark) -> None:
                 f"search.tasks: {cell.method} trains on none of {', '.join(tasks)} in pairs.{cell.pair}; expected at "
                 "least one task of each pair that every method of it can be trained on"
             )
+
+
+def _check_searched_options(benchmark: Benchmark, method: str) -> None:
+    """Whether the options that an entry searches have one source for their value, and points that can be trained."""
+    searched, entry = benchmark.searched_options(method), benchmark.spec["methods"][method]
+    place = f"methods.{method}.search"
+    if searched and not benchmark.search:
+        raise UserError(f"{place}: the file has no search; expected search.grid and search.seed beside it")
+    for option in searched:
+        if option in entry:
+            raise UserError(f"{place}.{option}: the entry gives {option} a value too; expected one of the two")
+        if option in (benchmark.search or {})["grid"]:
+            raise UserError(f"{place}.{option}: search.grid has that name for a setting of training")
+    axes = {**(benchmark.search or {}).get("grid", {}), **searched}
+    if (count := math.prod(map(len, axes.values()))) > MOST_POINTS:
+        raise UserError(f"{place if searched else 'search.grid'}: {count:,} points, expected at most {MOST_POINTS:,}")
 
 
 def _check_teacher_settings(benchmark: Benchmark) -> None:

@@ -1,6 +1,8 @@
 """Derives from a checked benchmark file its cells, the seeds of a job, and the configuration of every run."""
 
-from collections.abc import Iterator
+import hashlib
+import itertools
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -20,7 +22,9 @@ from railkd.benchmark.variants import Variant
 from railkd.method_facts import facts
 from railkd.tasks import OUT_OF_DOMAIN, TASKS, OutOfDomain, Task
 
-RESERVED = {"method", "title", "external"}  # keys of a method's entry that are no options of the method
+RESERVED = {"method", "title", "external", "search"}  # keys of a method's entry that are no options of the method
+
+NO_POINT: Mapping[str, Any] = {}  # of a benchmark without a search
 
 Role = Literal["teacher", "student"]
 
@@ -140,14 +144,27 @@ class Benchmark:
         """The name that ``railkd.methods.find`` takes."""
         return str(self.spec["methods"][method].get("method", method))
 
-    def options(self, method: str) -> dict[str, Any]:
-        """The method's options as the benchmark file gives them."""
-        return {k: v for k, v in self.spec["methods"][method].items() if k not in RESERVED}
+    def options(self, method: str, point: Mapping[str, Any] = NO_POINT) -> dict[str, Any]:
+        """The method's options as the benchmark file gives them, those that are searched as a point has them."""
+        given = {k: v for k, v in self.spec["methods"][method].items() if k not in RESERVED}
+        return given | {k: point[k] for k in self.searched_options(method) if k in point}
 
-    def method_config(self, method: str) -> dict[str, Any]:
+    def searched_options(self, method: str) -> dict[str, list[Any]]:
+        """The options that the search chooses for this method alone, with the values to try."""
+        return dict(self.spec["methods"][method].get("search", {}))
+
+    def options_of_points(self, method: str) -> list[dict[str, Any]]:
+        """The different options with which a method is trained at any point of the search, or without one."""
+        found: list[dict[str, Any]] = []
+        for point in self.grid(method) or [{}]:
+            options = self.options(method, point)
+            found += [options] * (options not in found)
+        return found
+
+    def method_config(self, method: str, point: Mapping[str, Any] = NO_POINT) -> dict[str, Any]:
         """The method's class, and every option at its value: the class's default where the file gives none."""
         name = self.method_class(method)
-        return {"method": name, **resolved(facts(name).defaults, self.options(method))}
+        return {"method": name, **resolved(facts(name).defaults, self.options(method, point))}
 
     def external(self, method: str) -> bool:
         """Whether another repository's rule writes this method's records."""
@@ -198,12 +215,19 @@ class Benchmark:
         students = (self.student_training(pair, task) for pair in self.pairs for task in self.pair_tasks(pair))
         return any(settings.get("compile") for settings in (*teachers, *students))
 
-    def grid(self) -> list[dict[str, Any]]:
-        """The points of the hyper-parameter search, the same for every method; empty without a search."""
-        points: list[dict[str, Any]] = [{}]
-        for key, values in ((self.search or {}).get("grid") or {}).items():
-            points = [{**point, key: value} for point in points for value in values]
-        return points if self.search else []
+    def grid(self, method: str) -> list[dict[str, Any]]:
+        """The points of the hyper-parameter search of a method; empty without a search.
+
+        All combinations of ``search.grid`` and of the method's own ``search``, or ``search.points`` of them: the same
+        ones every time, and a larger number holds a smaller one.
+        """
+        if not self.search:
+            return []
+        axes = {**self.search["grid"], **self.searched_options(method)}
+        points = [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]
+        drawn = sorted(map(repr, points), key=lambda point: hashlib.sha256(point.encode()).digest())
+        kept = set(drawn[: self.search.get("points")])
+        return [point for point in points if repr(point) in kept]
 
     def searched(self, cell: Cell) -> list[Cell]:
         """The cells whose points of the search decide for a cell; empty without a search.
@@ -224,7 +248,7 @@ class Benchmark:
 
     def points(self, cell: Cell) -> list[dict[str, Any]]:
         """The points of the search that a cell trains; empty where it takes the choice of other tasks."""
-        return self.grid() if self.searched(cell) == [cell] else []
+        return self.grid(cell.method) if self.searched(cell) == [cell] else []
 
     def data_config(self, task: str) -> dict[str, Any]:
         """The data settings that change a run's numbers; a mirror's place does not."""
@@ -247,11 +271,12 @@ class Benchmark:
         Every key of training and every option of the method is in it, given or not: another default is another
         configuration. Imports the method's class (see ``registry.facts``); raises UserError when it cannot.
         """
-        spec = self.pairs[pair]
+        spec, point = self.pairs[pair], point or {}
+        settings = {key: value for key, value in point.items() if key not in self.searched_options(method)}
         return {
             "data": self.data_config(task),
-            "training": resolved_training(self.student_training(pair, task), point or {}),
-            "method": self.method_config(method),
+            "training": resolved_training(self.student_training(pair, task), settings),
+            "method": self.method_config(method, point),
             "teacher": self.teacher_config(spec["teacher"], task),
             "student": self.model_config(spec["student"]),
         }

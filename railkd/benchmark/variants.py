@@ -74,7 +74,7 @@ def _changes(name: str, entry: dict[str, Any], own: dict[str, Any]) -> list[dict
     for kind in ("vary", "cross"):
         for key, values in entry.get(kind, {}).items():
             where = f"methods.{name}.{kind}.{key}"
-            if key not in own or key in ("method", "title", "external"):
+            if key not in own or key in ("method", "title", "external", "search"):
                 raise UserError(f"{where}: the entry does not state its own {key}; expected methods.{name}.{key}")
             axes.setdefault(kind, {})[key] = [v for value in values for v in _listed(value, where)]
     combined = [{key: value} for key, values in axes.get("vary", {}).items() for value in values]

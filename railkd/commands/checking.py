@@ -59,18 +59,19 @@ def _check(benchmark: Benchmark, layout: Layout, reach: bool) -> None:
             continue
         setting = setting_for(shapes[pair["teacher"]], shapes[pair["student"]], benchmark.task(cell.task))
         settings = benchmark.student_training(cell.pair, cell.task)
-        epochs = {point.get("epochs", settings["epochs"]) for point in benchmark.grid() or [{}]}
-        method = _built(benchmark, cell.method, setting, epochs)
-        require_readable(seen, method, pair["teacher"], pair["student"], f"{benchmark.path}: methods.{cell.method}")
+        epochs = {point.get("epochs", settings["epochs"]) for point in benchmark.grid(cell.method) or [{}]}
+        for options in benchmark.options_of_points(cell.method):
+            method = _built(benchmark, cell.method, options, setting, epochs)
+            require_readable(seen, method, pair["teacher"], pair["student"], f"{benchmark.path}: methods.{cell.method}")
 
 
-def _built(benchmark: Benchmark, name: str, setting: Any, epochs: set[int]) -> Any:
-    """A method as an entry of the file gives it, built without memory, that can train for any of these epochs."""
+def _built(benchmark: Benchmark, name: str, options: dict[str, Any], setting: Any, epochs: set[int]) -> Any:
+    """A method of the file with these options, built without memory, that can train for any of these epochs."""
     from railkd.methods import build_unused
 
     kind = benchmark.method_class(name)
     try:
-        method = build_unused(kind, setting, benchmark.options(name))
+        method = build_unused(kind, setting, options)
         for method.epochs in epochs:
             method.check_run()
     except UserError as error:

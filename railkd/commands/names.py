@@ -61,7 +61,7 @@ def _check_seeds(benchmark: Benchmark, cell: Cell, seeds: list[int], point: int 
     if point is not None:
         points = len(benchmark.points(cell))
         if not 0 <= point < points:
-            where = f" on {cell.task}" if points < len(benchmark.grid()) else ""
+            where = f" on {cell.task}" if points < len(benchmark.grid(cell.method)) else ""
             raise UserError(f"--point {point}: the search has {points} points{where}, counted from 0")
         available = [(benchmark.search or {})["seed"]]
     for seed in seeds:

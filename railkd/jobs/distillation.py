@@ -181,7 +181,7 @@ def _method(job: _Job, spec: RunSpec) -> Method:
     Raises UserError when its source is not the one that the record will name: each seed reads the file anew.
     """
     seed_global(spec.seed, "method")
-    method = build(job.benchmark.method_class(spec.method), job.setting, job.benchmark.options(spec.method))
+    method = build(job.benchmark.method_class(spec.method), job.setting, spec.options)
     if run_spec.source_of(job.benchmark, spec.method) != spec.inputs["method"]:
         raise UserError(f"methods.{spec.method}: its source was edited while the job ran; run it again")
     return method
@@ -208,7 +208,7 @@ def select(benchmark: Benchmark, layout: Layout, cell: Cell) -> dict[str, Any]:
 
     Of a task that ``search.tasks`` leaves out: the point with the best mean over the tasks that it names.
     """
-    grid = benchmark.grid()
+    grid = benchmark.grid(cell.method)
     scores = scores_of_points(benchmark, layout, cell, run_record.read)
     best, decided_on = best_of(scores), [of.task for of in benchmark.searched(cell)]
     metric = benchmark.task(cell.task).shown if decided_on == [cell.task] else "mean of the tasks' metrics"

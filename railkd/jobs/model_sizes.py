@@ -60,7 +60,8 @@ def poolings_needed(benchmark: Benchmark, layout: Layout, teacher: str, task: st
         if pair["teacher"] == teacher and cell.task == task and _reads_cache(benchmark, cell):
             shapes = shape(benchmark, layout, teacher), shape(benchmark, layout, pair["student"])
             setting = setting_for(*shapes, benchmark.task(task))
-            method = build_unused(benchmark.method_class(cell.method), setting, benchmark.options(cell.method))
-            if method.pooling is not None and not method.needs_live_teacher:
-                needed.add(method.pooling)
+            for options in benchmark.options_of_points(cell.method):
+                method = build_unused(benchmark.method_class(cell.method), setting, options)
+                if method.pooling is not None and not method.needs_live_teacher:
+                    needed.add(method.pooling)
     return sorted(needed)

@@ -1,7 +1,7 @@
 """Decides what one training run is before it starts: training, recording and restoring take this specification."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -39,6 +39,7 @@ class RunSpec:
     distilled: dict[str, Any] | None  # of the general distillation that these come from, if they do
     record: Path  # where its record goes; its predictions and its saved student lie beside it
     kept: Path  # the copy of the record that the workflow does not know
+    options: dict[str, Any] = field(default_factory=dict)  # of the method, as the file and the search give them
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -96,7 +97,7 @@ def of_cell(
 
     Raises UserError when the teacher's record, the search's choice or a checkpoint is missing.
     """
-    pair, grid = benchmark.pairs[cell.pair], benchmark.grid()
+    pair, grid = benchmark.pairs[cell.pair], benchmark.grid(cell.method)
     teacher, student = pair["teacher"], pair["student"]
     chosen: dict[str, Any] = {}
     if grid:
@@ -124,6 +125,7 @@ def of_cell(
             task=cell.task,
             seed=seed,
             config=config,
+            options=benchmark.options(cell.method, chosen),
             inputs=inputs,
             resolved=resolved,
             initialisation=benchmark.initialisation(student),

@@ -21,7 +21,7 @@ from railkd.methods.mistakes import blame, check_names, explained, located, loca
 from railkd.signals import Pooling
 
 POOLINGS = (None, *typing.get_args(Pooling))
-KEYS_OF_AN_ENTRY = {"method", "title", "external", "vary", "cross"}  # beside its options: see benchmark/schema.json
+KEYS_OF_AN_ENTRY = {"method", "title", "external", "vary", "cross", "search"}  # beside its options (schema.json)
 CALLED = ("start_training", "start_epoch", "end_epoch", "resume", "terms", "check_run", "record")  # by training
 
 

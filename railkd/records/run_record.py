@@ -114,7 +114,7 @@ def expected_config(benchmark: "Benchmark", layout: "Layout", cell: "Cell") -> d
     if benchmark.external(cell.method):
         return None
     chosen: dict[str, Any] = {}
-    if benchmark.grid():
+    if benchmark.search:
         try:
             chosen = read_sealed(layout.best(cell))["point"]
         except (UserError, KeyError, TypeError):

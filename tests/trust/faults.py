@@ -69,10 +69,10 @@ def workflow(benchmark: Benchmark, results: Path) -> list[Step]:
             step("signals", [layout.signals(teacher, task)], *named)
     for cell in benchmark.cells():
         named = ("--pair", cell.pair, "--method", cell.method, "--task", cell.task)
-        for k in range(len(benchmark.grid())):
+        for k in range(len(benchmark.grid(cell.method))):
             path = layout.point(cell, k)
             step("distil", [path], *named, "--seeds", benchmark.search["seed"], "--point", k)
-        if benchmark.grid():
+        if benchmark.search:
             step("select", [layout.best(cell)], *named)
         runs = [layout.run(cell, seed) for seed in benchmark.seeds]
         outputs = [*runs, *(path.with_suffix(".safetensors") for path in runs)]

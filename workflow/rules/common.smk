@@ -181,7 +181,7 @@ def deciding_points(pair, method):
 
     def inputs(wildcards):
         searched = B.searched(Cell(pair, method, wildcards.task))
-        return [L.point(cell, number) for cell in searched for number in range(len(B.grid()))]
+        return [L.point(cell, number) for cell in searched for number in range(len(B.grid(method)))]
 
     return inputs
 

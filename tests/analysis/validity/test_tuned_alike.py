@@ -49,6 +49,22 @@ def test_methods_that_were_tuned_unlike(sound: Folder) -> None:
     assert "Equal but untuned" in judged(sound)[1]["tuning"]["reason"]
 
 
+def test_a_method_with_options_of_its_own_in_the_search_has_more_points(sound: Folder) -> None:
+    search_of(sound, 2)
+    sound.spec["methods"]["pkd"] = {"search": {"beta": [10, 100]}}
+    sound.save()
+    claim, answers = judged(sound)  # no points are kept: what the file asks for
+    assert failed(claim) == ["tuning"] and "PKD 4" in answers["tuning"]["reason"]
+    for method in METHODS:
+        searched(sound, method, 4 if method == "pkd" else 2, TASKS)
+    claim, answers = judged(sound)
+    assert failed(claim) == ["tuning"] and answers["tuning"]["remedy"].startswith("Set search.points to the least")
+    sound.spec["search"]["points"] = 2
+    sound.save()
+    claim, answers = judged(sound)
+    assert failed(claim) == [] and "2 points of the search for each method" in answers["tuning"]["reason"]
+
+
 def test_a_task_of_the_search_on_which_nobody_learns_is_named(sound: Folder) -> None:
     search_of(sound, 2)
     for method in METHODS:

@@ -15,6 +15,7 @@ from railkd.benchmark.paths import Layout
 from railkd.errors import Diverged, UserError
 from railkd.evaluation.scoring import scores_of
 from railkd.jobs import distillation, fine_tuning, run_spec, teacher_signals
+from railkd.outdated import misjudged
 from railkd.records import hashes, run_record, sealed_files
 from railkd.training.settings import TrainingSettings
 
@@ -133,7 +134,13 @@ def test_a_source_that_is_edited_while_a_job_runs_trains_no_further_seed(
     """Each seed reads the method's file anew, and its record names the source as it was when the job started."""
     source = tmp_path / "mine.py"
     source.write_text("from railkd.methods.vanilla_kd import VanillaKD\n\n\nclass Mine(VanillaKD):\n    weight = 1\n")
-    made, real = bench(lambda spec: spec["methods"].update(rail_kd_l={"method": str(source)})), distillation.train
+    cell, real = CELL._replace(method="mine"), distillation.train
+
+    def named(spec: dict[str, Any]) -> None:
+        spec["methods"]["mine"] = {"method": str(source)}
+        spec["pairs"][CELL.pair]["methods"] = ["mine"]
+
+    made = bench(named)
 
     def train(*arguments: Any) -> Any:
         outcome = real(*arguments)
@@ -141,9 +148,9 @@ def test_a_source_that_is_edited_while_a_job_runs_trains_no_further_seed(
         return outcome
 
     monkeypatch.setattr(distillation, "train", train)
-    with pytest.raises(UserError, match="^.* seed 2: methods.rail_kd_l: its source was edited while the job ran; run"):
-        distil(made, [1, 2])
-    assert [made[1].run(CELL, seed).is_file() for seed in (1, 2)] == [True, False]
+    with pytest.raises(UserError, match="^.* seed 2: methods.mine: its source was edited while the job ran; run"):
+        distil(made, [1, 2], cell)
+    assert [made[1].run(cell, seed).is_file() for seed in (1, 2)] == [True, False]
 
 
 CHANGES: dict[str, Callable[[dict[str, Any]], Any]] = {
@@ -279,7 +286,7 @@ def test_search_selects_the_best_point_on_dev(bench: Any, monkeypatch: pytest.Mo
         run_record.write(layout.point(CELL, point), record)
     best = distillation.select(benchmark, layout, CELL)
     assert best["index"] == 1 and best["scores"] == scores and best["metric"] == "f1"
-    assert best["point"] == benchmark.grid()[1] == {"learning_rate": 1e-3, "epochs": 2}
+    assert best["point"] == benchmark.grid(CELL.method)[1] == {"learning_rate": 1e-3, "epochs": 2}
     assert sealed_files.read_sealed(layout.best(CELL)) == best
     distil((benchmark, layout), [1])
     training = run_record.read(layout.run(CELL, 1))["config"]["training"]
@@ -287,6 +294,31 @@ def test_search_selects_the_best_point_on_dev(bench: Any, monkeypatch: pytest.Mo
     layout.point(CELL, 2).unlink()
     with pytest.raises(UserError, match="point-2.json: no such file"):
         distillation.select(benchmark, layout, CELL)
+
+
+def test_an_option_is_searched_for_its_method_alone(bench: Any) -> None:
+    def edit(spec: dict[str, Any]) -> None:
+        spec["search"] = {"seed": 9, "grid": {"learning_rate": [1e-3]}}
+        spec["methods"][CELL.method]["search"] = {"rail_weight": [0.0, 4.0]}
+
+    made = bench(edit)
+    benchmark, layout = made
+    assert [len(benchmark.points(CELL._replace(method=m))) for m in ("no_kd", CELL.method)] == [1, 2]
+    for point in (0, 1):
+        distil(made, [9], point=point)
+    records = [run_record.read(layout.point(CELL, point)) for point in (0, 1)]
+    assert [r["config"]["method"]["rail_weight"] for r in records] == [0.0, 4.0]
+    for epoch in range(2):  # the loss is made of the terms with these weights
+        totals = [(r["epochs"][epoch]["loss"], weight) for r, weight in zip(records, (0.0, 4.0), strict=True)]
+        for loss, weight in totals:
+            assert loss["total"] == pytest.approx((loss["ce"] + loss["kd"]) / 3 + weight * loss["rail"], rel=1e-4)
+    best = distillation.select(benchmark, layout, CELL)
+    assert set(best["point"]) == {"learning_rate", "rail_weight"}
+    distil(made, [1])
+    assert run_record.read(layout.run(CELL, 1))["config"]["method"]["rail_weight"] == best["point"]["rail_weight"]
+    assert misjudged(benchmark, layout, CELL) is None
+    changed = bench(lambda spec: (edit(spec), spec["methods"][CELL.method]["search"].update(rail_weight=[0.0, 3.0])))
+    assert misjudged(*changed, CELL) == "its points have changed"
 
 
 def test_the_live_teacher_is_loaded_once_a_job(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:

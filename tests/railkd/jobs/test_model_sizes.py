@@ -30,6 +30,15 @@ def test_poolings_needed(bench: Any, methods: list[str], poolings: list[str]) ->
     assert model_sizes.poolings_needed(*bench(padded), "bert4", "mrpc") == expected
 
 
+def test_a_pooling_that_is_searched_is_needed_with_each_of_its_values(bench: Any) -> None:
+    def edit(spec: dict[str, Any]) -> None:
+        spec["pairs"] = {"p": {"teacher": "bert4", "student": "bert2", "methods": ["rail_kd_l"]}}
+        spec["search"] = {"seed": 0, "grid": {"learning_rate": [1e-3]}}
+        spec["methods"]["rail_kd_l"]["search"] = {"pooling": ["mean", "cls"]}
+
+    assert model_sizes.poolings_needed(*bench(edit), "bert4", "mrpc") == ["cls", "mean"]
+
+
 def test_a_live_regime_needs_no_cache(bench: Any) -> None:
     def live(spec: dict[str, Any]) -> None:
         spec["training"]["student"]["regime"] = "live"
