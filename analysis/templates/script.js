@@ -8,6 +8,10 @@ for (const table of all("table.sortable")) {
   const headings = [...table.tHead.rows[table.tHead.rows.length - 1].cells];
   const bodies = all("tbody.rows", table);
   const printed = bodies.map((body) => [...body.rows]);
+  if (table.classList.contains("stacks")) { // on a narrow screen each cell has its column's name before it
+    const names = headings.map((heading) => heading.querySelector("button").textContent);
+    for (const row of printed.flat()) [...row.cells].slice(1).forEach((cell, i) => { cell.dataset.label = names[i + 1]; });
+  }
   headings.forEach((heading, column) => heading.querySelector("button").addEventListener("click", () => {
     const key = (row) => sortKey(row.cells[column]);
     const numbers = printed.flat().map(key).filter((k) => k !== "").every((k) => Number.isFinite(Number(k)));

@@ -17,6 +17,7 @@ from analysis.reported_benchmark import read
 from analysis.statistics import summaries
 from railkd.benchmark.paths import Layout
 from railkd.benchmark.specification import Cell
+from railkd.method_facts import as_json
 from railkd.method_sources import fingerprint, source_files
 from railkd.records import run_record
 from railkd.records.hashes import canonical, sha256_text
@@ -226,19 +227,21 @@ def test_facts_of_another_source_are_not_taken_from_a_record(small: Folder) -> N
 def test_facts_that_are_none_are_not_taken(small: Folder, wrong: dict[str, Any]) -> None:
     source = small.root / "mine.py"  # a class that no other test asks for
     source.write_text(f"from railkd.methods.pkd import PKD\n\nclass Mine(PKD):\n    title = 'Mine'  # {wrong}\n")
-    small.spec["methods"]["pkd"] = {"method": f"{source}:Mine"}
+    small.spec["methods"]["mine"] = {"method": f"{source}:Mine"}
+    small.spec["pairs"][PAIR]["methods"] = ["no_kd", "mine"]
     small.save()
+    small.fill()
     for seed in (1, 2, 3):
         for task in ("cola", "mnli"):
 
             def change(record: dict[str, Any]) -> None:
                 record["fingerprints"]["method"] = fingerprint(source_files(f"{source}:Mine"))
-                record["method_class"] = {**record["method_class"], **wrong} if wrong else {}
+                record["method_class"] = {**as_json("pkd"), **wrong} if wrong else {}
 
-            small.edit(change, PAIR, "pkd", task, seed)
+            small.edit(change, PAIR, "mine", task, seed)
     benchmark = read(small.file)
     load(benchmark, small.results)
-    assert benchmark.title_of("pkd") == "Mine"
+    assert benchmark.title_of("mine") == "Mine"
 
 
 def test_titles_are_those_of_the_classes(small: Folder) -> None:
