@@ -225,8 +225,10 @@ class Benchmark:
             return []
         axes = {**self.search["grid"], **self.searched_options(method)}
         points = [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]
+        if "points" not in self.search:
+            return points
         drawn = sorted(map(repr, points), key=lambda point: hashlib.sha256(point.encode()).digest())
-        kept = set(drawn[: self.search.get("points")])
+        kept = set(drawn[: self.search["points"]])
         return [point for point in points if repr(point) in kept]
 
     def searched(self, cell: Cell) -> list[Cell]:
