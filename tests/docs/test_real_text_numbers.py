@@ -99,6 +99,51 @@ def test_what_the_projections_do_on_real_text() -> None:
         assert f"{min(ends):.1f} to {max(ends):.1f}" == expected
 
 
+def test_the_live_methods_on_real_text() -> None:
+    text, folder = page("docs/results.md"), REFERENCE / "minilm_methods"
+    scores = {(r["block"], r["row"], r["column"]): r for r in read_csv(folder / "tables" / "table2.csv")}
+    panel, value = real_text("minilm_methods"), lambda *at: float(scores[at]["value"])
+    rows = table("docs/results.md", "| method | dev, CoLA |")
+    assert len(rows) == 8
+    for row in rows:
+        name = row["method"]
+        for block in ("dev", "test"):
+            for task in ("CoLA", "QNLI"):
+                at = scores[block, ROWS[name], task.lower()]
+                spread = f" ± {float(at['sd']):.1f}" if at["sd"] else ""
+                assert row[f"{block}, {task}"] == f"{float(at['value']):.1f}{spread}"
+        compared = name not in ("teacher", "vanilla KD")
+        shown = "{} ({} to {})".format(*against(panel, name, "vanilla KD")[:3]) if compared else ""
+        assert row["test average, less vanilla KD"] == shown
+    decided = [d["methods"] for d in panel["differences"] if d["verdict"] in ("higher", "lower")]
+    assert {frozenset(pair) for pair in decided} == {
+        frozenset(("tinybert", other)) for other in ("minilm_v2", "distilbert_cos", "cr_ild")
+    }
+    assert f"{len(decided)} of the {len(panel['differences'])} differences are decided: TinyBERT is below" in text
+    below = value("dev", "no_kd", "qnli") - value("dev", "tinybert", "qnli")
+    assert f"on QNLI's dev set it is {below:.1f} points below the student without KD" in text
+    above = [
+        value(block, method, "qnli") - value(block, "vanilla_kd", "qnli")
+        for block in ("dev", "test")
+        for method in ("minilm_v2", "cr_ild")
+    ]
+    assert (
+        "{:.1f} and {:.1f} points above vanilla KD on its 5,463 dev examples, {:.1f} and {:.1f} on".format(*above)
+        in text
+    )
+    assert "dev still rose by 2.1 points (standard error 0.6): MixKD" in (folder / "report.md").read_text()
+    assert "its dev score still rose by 2.1 points (standard error 0.6)" in text
+    costs = {r["row"]: r["value"] for r in read_csv(folder / "tables" / "table1.csv") if r["block"] == "cost"}
+    assert "took {:.1f} and {:.1f} times as long".format(*(float(costs[m]) for m in ("minilm_v2", "cr_ild"))) in text
+    runs = records("minilm_methods")
+    assert f"and three of its seeds: {len(runs)} students" in text
+    for method, task, seed in (
+        (r["method"], r["task"], r["seed"]) for r in runs if r["method"] in ("no_kd", "vanilla_kd")
+    ):
+        same = f"runs/minilm6-minilm3/{method}/{task}/seed-{seed}.safetensors"
+        assert (folder / same).read_bytes() == (REFERENCE / "minilm_ablation" / same).read_bytes()
+
+
 def test_what_a_step_took_on_the_gpu() -> None:
     """As Table 1 of the report has it: the median over the seeds of a run's median step, by task."""
     steps: dict[tuple[str, str], list[float]] = {}
