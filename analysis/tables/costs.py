@@ -100,7 +100,8 @@ def characteristics(benchmark: ReportedBenchmark, runs: Runs) -> Table:
     """Table 1: the paper's facts on each method, and its cost per training step relative to none."""
     pairs = benchmark.drawn_from(1)
     printed = paper_table(1).set_index("method")
-    titles, rows, missing, notes = titles_of(benchmark), [], [], []
+    titles, rows, missing, notes, apart = titles_of(benchmark), [], [], [], []
+    units = dict.fromkeys(titles[m] for pair in pairs if (m := benchmark.without_kd(pair)))
     for method in _rows_of_characteristics(benchmark, pairs, printed):
         stated = {key: _stated(benchmark, printed, method, key) for key in FACTS}
         row = [TableCell("", "facts", method, k, "text", "text", "", text=text or "–") for k, text in stated.items()]
@@ -110,8 +111,14 @@ def characteristics(benchmark: ReportedBenchmark, runs: Runs) -> Table:
             where = prefix(pairs, pair) + titles[method]
             missing.append((where, [column_title("dev", t) for t in unmeasured]))
             notes += _mixed_note(where, mixed)
+            if cell.n:
+                apart += _apart(runs, pair, method, str(benchmark.without_kd(pair)), where)
         rows.append((titles[method], row))
-    units = dict.fromkeys(titles[m] for pair in pairs if (m := benchmark.without_kd(pair)))
+    if apart:
+        notes.append(
+            f"Trained at another commit than {' or '.join(units)}, so perhaps on another day and under another load: "
+            f"{'; '.join(apart)}."
+        )
     text = caption(
         "Characteristics of the methods as the paper states them, or this suite where the paper has no row (n, m: "
         "layers of teacher and student; K: negative samples), and the cost of a training step relative to "
@@ -183,6 +190,13 @@ def _mixed_note(where: str, tasks: list[str]) -> list[str]:
         return []
     named = ", ".join(column_title("dev", t) for t in tasks)
     return [f"Not compared, because the two sides ran on different devices: {where}: {named}."]
+
+
+def _apart(runs: Runs, pair: Pair, method: str, without: str, where: str) -> list[str]:
+    """A method's tasks whose runs are not of the commits of the runs without KD."""
+    both = [t for t in pair.tasks if runs.cell(pair.name, method, t) and runs.cell(pair.name, without, t)]
+    tasks = [t for t in both if runs.commits(pair.name, method, t) != runs.commits(pair.name, without, t)]
+    return [f"{where}: {', '.join(column_title('dev', t) for t in tasks)}"] if tasks else []
 
 
 def against_codir(benchmark: ReportedBenchmark, runs: Runs, timed: dict[str, Any] | None = None) -> Table:

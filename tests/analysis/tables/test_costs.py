@@ -110,6 +110,16 @@ def test_times_of_different_devices_are_not_compared(folder: Folder) -> None:
     assert "different devices: PKD: RTE" in markdown(folder, 1)
 
 
+def test_table_1_names_the_costs_of_another_commit_than_their_units(folder: Folder) -> None:
+    run_all(folder, 1)
+    assert "another commit" not in markdown(folder, 1)
+    folder.edit(lambda r: r["provenance"].update(commit="0" * 40), BERT, "pkd", "rte", 2)
+    folder.edit(lambda r: r["provenance"].update(commit="0" * 40), BERT, "pkd", "cola", 2)
+    run_all(folder, 1)
+    note = "- Trained at another commit than w/o KD, so perhaps on another day and under another load: PKD: CoLA, RTE."
+    assert note in markdown(folder, 1).splitlines()
+
+
 def timed(folder: Folder, **changes: Any) -> dict[str, Any]:
     """A ``speed.json`` of made-up times, three rounds."""
     seconds = {
