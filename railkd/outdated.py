@@ -5,6 +5,7 @@ method. A record of schema 1 holds the settings that its file gave: what it leav
 and its method's source, whose class did not say then what it is, is not compared.
 """
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -18,6 +19,7 @@ from railkd.errors import UserError
 from railkd.method_facts import facts
 from railkd.method_sources import fingerprint, source_files
 from railkd.records.hashes import canonical, sha256_text
+from railkd.records.run_record import diverged
 from railkd.records.sealed_files import SEAL, read_json, read_sealed
 
 SOURCE = "source of the method"
@@ -42,24 +44,29 @@ def misplaced(record: Mapping[str, Any], identity: Mapping[str, Any]) -> Iterato
             yield f"'{key}' is {record[key]!r}, expected {expected!r}"
 
 
-def best_of(scores: Sequence[float]) -> int:
-    """The index of the highest score of a search's points; of the first where several are equal."""
-    return max(range(len(scores)), key=lambda k: scores[k])
+def best_of(scores: Sequence[float | None]) -> int:
+    """The index of the highest score of a search's points; of the first where several are equal. None: it diverged."""
+    return max(range(len(scores)), key=lambda k: -math.inf if (score := scores[k]) is None else score)
 
 
 def scores_of_points(
     benchmark: Benchmark, layout: Layout, cell: Cell, read: Callable[[Path], Mapping[str, Any]]
-) -> list[float]:
+) -> list[float | None]:
     """The dev score of each point of a cell's search: the shown metric, mean over the tasks that decide for the cell.
 
-    ``read`` gives a point's record and may raise what it likes.
+    None for a point that diverged on one of them. ``read`` gives a point's record and may raise what it likes.
     """
 
-    def score(of: Cell, number: int) -> float:
-        return float(read(layout.point(of, number))["scores"]["dev"][benchmark.task(of.task).shown])
+    def score(of: Cell, number: int) -> float | None:
+        record = read(layout.point(of, number))
+        return None if diverged(record) else float(record["scores"]["dev"][benchmark.task(of.task).shown])
+
+    def mean(scores: list[float | None]) -> float | None:
+        known = [score for score in scores if score is not None]
+        return fmean(known) if len(known) == len(scores) else None
 
     decided_on = benchmark.searched(cell)
-    return [fmean(score(of, number) for of in decided_on) for number in range(len(benchmark.grid(cell.method)))]
+    return [mean([score(of, number) for of in decided_on]) for number in range(len(benchmark.grid(cell.method)))]
 
 
 def misjudged(benchmark: Benchmark, layout: Layout, cell: Cell, kept: bool = True) -> str | None:
@@ -167,7 +174,7 @@ def judged(
             if expected is not None and record["fingerprints"].get(key) != expected:
                 return record, REASONS[key]
         file = path.with_suffix(".safetensors")
-        return record, None if file.is_file() else f"{file.name} is missing"
+        return record, None if file.is_file() or diverged(record) else f"{file.name} is missing"
     except (UserError, KeyError, TypeError, AttributeError):
         return {}, "it is no valid record"
 

@@ -81,7 +81,7 @@ class Verifier:
             return
         self.checked += 1
         try:
-            record = run_record.read(path)
+            record = (run_record.read_point if identity["stage"] == "search" else run_record.read)(path)
         except UserError as error:
             yield str(error)
             return
@@ -96,6 +96,8 @@ class Verifier:
         if changed:
             yield f"{path}: trained with another configuration than {self.benchmark.path} ({', '.join(changed)} differ)"
         yield from self._weight(path, record, teacher)
+        if run_record.diverged(record):
+            return  # a point without scores
         if record["predictions"]:
             yield from self._predictions(path, record, teacher)
         elif config is not None:

@@ -122,14 +122,22 @@ def budget(benchmark: ReportedBenchmark, results: Path) -> list[dict[str, Any]]:
 
 
 def _of_points(benchmark: ReportedBenchmark, layout: Layout, cell: Cell) -> list[float]:
-    """The dev scores of a cell's points of the search: of their records, or of the choice where these are not kept."""
-    records = [run_record.read(path) for path in layout.points(benchmark.file, cell)]
-    scores = [record["scores"]["dev"][record["shown"]] for record in records]
-    return scores or scores_of_choice(benchmark, layout, cell)
+    """The dev scores of a cell's points of the search: of their records, or of the choice where these are not kept.
+
+    A point that diverged counts as the lowest of the others.
+    """
+    records = [run_record.read_point(path) for path in layout.points(benchmark.file, cell)]
+    scores = [None if run_record.diverged(r) else float(r["scores"]["dev"][r["shown"]]) for r in records]
+    scores = scores or scores_of_choice(benchmark, layout, cell)
+    known = [score for score in scores if score is not None]
+    return [min(known) if score is None else score for score in scores] if known else []
 
 
-def scores_of_choice(benchmark: ReportedBenchmark, layout: Layout, cell: Cell) -> list[float]:
-    """The dev scores of the points that a cell's own choice was made among; empty where it took that of other tasks."""
+def scores_of_choice(benchmark: ReportedBenchmark, layout: Layout, cell: Cell) -> list[float | None]:
+    """The dev scores of the points that a cell's own choice was made among; empty where it took that of other tasks.
+
+    None of a point that diverged.
+    """
     best = layout.best(cell)
     if not benchmark.file.search or not best.is_file():
         return []

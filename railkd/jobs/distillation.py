@@ -18,7 +18,7 @@ from railkd.jobs import run_spec, students
 from railkd.jobs.finished_runs import forget, keep, restore
 from railkd.jobs.model_sizes import setting_for, shape
 from railkd.jobs.preparing import require_same_vocabulary
-from railkd.jobs.recording import Log, Trained, Write, epoch_lines, step_lines, write_record
+from railkd.jobs.recording import Log, Trained, Write, epoch_lines, step_lines, write_diverged, write_record
 from railkd.jobs.run_spec import RunSpec
 from railkd.jobs.teacher_signals import TeacherSignals
 from railkd.methods import build
@@ -67,7 +67,8 @@ def distil(
     limit, a lost node), and its outputs are deleted before it is tried again.
 
     Raises Diverged, after the others, for seeds whose numbers do not stay finite or whose method cannot be trained.
-    With ``point`` it trains that point of the hyper-parameter search instead, with the search's own seed.
+    With ``point`` it trains that point of the hyper-parameter search instead, with the search's own seed. One whose
+    numbers do not stay finite is a result: it is recorded as such, and never chosen.
     """
     teacher, student = (benchmark.pairs[cell.pair][role] for role in ("teacher", "student"))
     prepared = preparation.load(layout.prepared(teacher, cell.task))
@@ -129,7 +130,12 @@ def _run(job: _Job, spec: RunSpec) -> str | None:
         )
     except (Diverged, MethodError) as error:  # the other seeds go on
         say(str(error))
-        return str(error)
+        if spec.stage != "search" or isinstance(error, MethodError):
+            return str(error)
+        write_diverged(spec, str(error), started)
+        keep(job.layout, spec.record)
+        state.clear()
+        return None
     except UserError as error:  # a full disk, say: they would fail as well
         raise UserError(f"{spec.label}: {error}") from None
     trained = Trained(model, outcome, job.device, started, regime)
@@ -206,11 +212,18 @@ def _checkpoint(job: _Job, spec: RunSpec) -> checkpoints.Checkpoint:
 def select(benchmark: Benchmark, layout: Layout, cell: Cell) -> dict[str, Any]:
     """The search's best point by the table's metric on dev; the first of equals. Writes ``best.json``.
 
-    Of a task that ``search.tasks`` leaves out: the point with the best mean over the tasks that it names.
+    Of a task that ``search.tasks`` leaves out: the point with the best mean over the tasks that it names. Raises
+    UserError where every point diverged.
     """
     grid = benchmark.grid(cell.method)
-    scores = scores_of_points(benchmark, layout, cell, run_record.read)
+    scores = scores_of_points(benchmark, layout, cell, run_record.read_point)
     best, decided_on = best_of(scores), [of.task for of in benchmark.searched(cell)]
+    if scores[best] is None:
+        first = (run_record.diverged(run_record.read_point(layout.point(of, 0))) for of in benchmark.searched(cell))
+        raise UserError(
+            f"{' '.join(cell)}: each of the {len(grid)} points of the search diverged, so that none can be chosen; the "
+            f"first: {next(filter(None, first))}"
+        )
     metric = benchmark.task(cell.task).shown if decided_on == [cell.task] else "mean of the tasks' metrics"
     chosen = {"point": grid[best], "index": best, "metric": metric, "tasks": decided_on}
     result = {**chosen, "scores": scores, "grid": grid}

@@ -71,8 +71,10 @@ def _link(record: Path, target: Path) -> None:
 def restore(spec: RunSpec) -> bool:
     """Puts a finished run back when it is exactly the one asked for: same identity, configuration and inputs."""
     try:
-        record = run_record.read(spec.kept)
-        intact = hashes.sha256_file(spec.kept.with_suffix(".safetensors")) == record["predictions"].get("sha256")
+        record = run_record.read_point(spec.kept)
+        intact = run_record.diverged(record) is not None or (
+            hashes.sha256_file(spec.kept.with_suffix(".safetensors")) == record["predictions"].get("sha256")
+        )
     except (UserError, OSError):
         return False
     same = next(misplaced(record, spec.identity), None) is None and record["config_hash"] == spec.config_hash

@@ -16,7 +16,7 @@ from railkd.evaluation import diagnostics
 from railkd.evaluation.scoring import errors_of, logits_of, scores_of
 from railkd.jobs.run_spec import RunSpec
 from railkd.method_facts import as_json
-from railkd.records import files, hashes, provenance, run_record
+from railkd.records import files, hashes, provenance, run_record, sealed_files
 from railkd.records.fields import SCHEMA_VERSION
 from railkd.training.loop import AfterStep, MetricsLog, Outcome
 from railkd.training.steps import Steps
@@ -115,6 +115,23 @@ def write_record(
     }
     write(spec.record, record)
     return record
+
+
+def write_diverged(spec: RunSpec, why: str, started: str) -> None:
+    """Writes what stands in the place of the record of a search's point that diverged: it is done, without scores."""
+    content = {
+        "schema": SCHEMA_VERSION,
+        "benchmark": spec.benchmark,
+        "synthetic": spec.synthetic,
+        **spec.identity,
+        "config": spec.config,
+        "config_hash": spec.config_hash,
+        run_record.DIVERGED: why,
+        "fingerprints": spec.inputs,
+        "provenance": {**provenance.provenance(), "started": started, "finished": provenance.now()},
+    }
+    spec.predictions.unlink(missing_ok=True)  # of an earlier run in this place
+    sealed_files.write_json(spec.record, sealed_files.sealed(content))
 
 
 def _logits(spec: RunSpec, prepared: Prepared, trained: Trained) -> dict[str, NDArray[np.float32]]:

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from railkd.benchmark.paths import Layout
     from railkd.benchmark.specification import Benchmark, Cell
 
+DIVERGED = "diverged"  # key of what stands in the place of a point's record: why there are no scores
+
 
 def problems(record: Any) -> list[str]:
     """What keeps a value from being a valid run record, one line each; empty when it is one."""
@@ -88,6 +90,17 @@ def read(path: Path) -> dict[str, Any]:
     if found:
         raise UserError(f"{path}: not a valid run record: {'; '.join(found[:3])}")
     return {key: value for key, value in record.items() if key != "checksum"}
+
+
+def diverged(record: Mapping[str, Any]) -> str | None:
+    """Why a point of a search has no score, where its numbers did not stay finite; None of a record."""
+    return str(record[DIVERGED]) if DIVERGED in record else None
+
+
+def read_point(path: Path) -> dict[str, Any]:
+    """Reads the record of a point of a search, or what stands in its place where it diverged; see ``read``."""
+    found = read_json(path)
+    return read_sealed(path) if isinstance(found, dict) and DIVERGED in found else read(path)
 
 
 def predictions(path: Path, record: Mapping[str, Any]) -> "dict[str, NDArray[np.float32]]":

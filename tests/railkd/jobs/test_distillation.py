@@ -15,9 +15,11 @@ from railkd.benchmark.paths import Layout
 from railkd.errors import Diverged, UserError
 from railkd.evaluation.scoring import scores_of
 from railkd.jobs import distillation, fine_tuning, run_spec, teacher_signals
-from railkd.outdated import misjudged
+from railkd.jobs.finished_runs import keep
+from railkd.outdated import judged, misjudged
 from railkd.records import hashes, run_record, sealed_files
 from railkd.training.settings import TrainingSettings
+from railkd.verification import Verifier
 
 
 def test_records_are_valid_and_predictions_give_the_scores(bench: Any, pipeline: Any) -> None:
@@ -320,6 +322,40 @@ def test_an_option_is_searched_for_its_method_alone(bench: Any) -> None:
     assert misjudged(benchmark, layout, CELL) is None
     changed = bench(lambda spec: (edit(spec), spec["methods"][CELL.method]["search"].update(rail_weight=[0.0, 3.0])))
     assert misjudged(*changed, CELL) == "its points have changed"
+
+
+def test_a_point_that_diverges_is_done_and_never_chosen(bench: Any) -> None:
+    def edit(spec: dict[str, Any]) -> None:
+        spec["search"] = {"seed": 9, "grid": {"learning_rate": [1e-3]}}
+        spec["methods"][CELL.method]["search"] = {"rail_weight": [1e30, 1.0]}
+
+    made = bench(edit)
+    benchmark, layout = made
+    for point in (0, 1):
+        distil(made, [9], point=point)
+    place = layout.point(CELL, 0)
+    with pytest.raises(UserError, match="not a valid run record"):
+        run_record.read(place)  # it is no result of a table
+    stated = run_record.read_point(place)
+    assert (stated["stage"], stated["seed"]) == ("search", 9) and stated["diverged"].startswith("loss explodes")
+    identity = {"stage": "search", **CELL._asdict(), "seed": 9}
+    config = benchmark.run_config(*CELL, benchmark.grid(CELL.method)[0])
+    assert judged(place, identity, config, stated["fingerprints"])[1] is None
+    best = distillation.select(benchmark, layout, CELL)
+    assert best["index"] == 1 and best["scores"][0] is None and misjudged(benchmark, layout, CELL) is None
+    ours = str(place.parent)
+    assert not [line for line in Verifier(benchmark, layout).problems() if line.startswith(ours)]
+    before = place.read_bytes()
+    keep(layout, place)  # as the workflow does, which then deletes a job's outputs
+    place.unlink()
+    distil(made, [9], point=0)
+    assert place.read_bytes() == before
+    place.write_bytes(before.replace(b"explodes", b"explode5"))
+    assert any(line.endswith("delete it and run again") for line in Verifier(benchmark, layout).problems())
+    place.write_bytes(before)
+    layout.point(CELL, 1).write_bytes(before)
+    with pytest.raises(UserError, match=r"distilbert2 rail_kd_l mrpc: each of the 2 points .* diverged.*loss explodes"):
+        distillation.select(benchmark, layout, CELL)
 
 
 def test_the_live_teacher_is_loaded_once_a_job(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
