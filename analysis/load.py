@@ -33,6 +33,8 @@ class Runs:
     outdated: dict[tuple[str, str], list[str]] = field(default_factory=dict)
     # the same for runs whose method has another source than the present one
     edited: dict[tuple[str, str], list[str]] = field(default_factory=dict)
+    # the same for runs whose setting was chosen among other points, or on other tasks, than the file's search has now
+    unchosen: dict[tuple[str, str], list[str]] = field(default_factory=dict)
     left_out: list[str] = field(default_factory=list)  # such runs in words, in cells that have others
     root: Path = Path()  # of the results folder
     made: dict[str, Any] = field(default_factory=dict, repr=False)  # what is dear to make of them, by name
@@ -171,9 +173,15 @@ def _cell(benchmark: ReportedBenchmark, layout: Layout, cell: Cell, runs: Runs) 
         runs.left_out.append(f"{cell.pair} {cell.method}: {cell.task} (seed {seeds})")
     chosen = current or records
     _check_alike(chosen)
+    if chosen and expected_config is None and layout.best(cell).is_file() and _is_searched(benchmark, cell):
+        runs.unchosen.setdefault((cell.pair, cell.method), []).append(cell.task)
     for seed, (_, record) in list(chosen.items())[:1]:
         runs.note(record, differ[seed])
     return chosen
+
+
+def _is_searched(benchmark: ReportedBenchmark, cell: Cell) -> bool:
+    return bool(benchmark.file.search) and not benchmark.file.external(cell.method)
 
 
 def _check_alike(records: SeedRecords) -> None:

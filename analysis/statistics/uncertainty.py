@@ -126,23 +126,41 @@ def _of_points(benchmark: ReportedBenchmark, layout: Layout, cell: Cell) -> list
 
     A point that diverged counts as the lowest of the others.
     """
-    records = [run_record.read_point(path) for path in layout.points(benchmark.file, cell)]
+    records = points(benchmark, layout, cell)
     scores = [None if run_record.diverged(r) else float(r["scores"]["dev"][r["shown"]]) for r in records]
     scores = scores or scores_of_choice(benchmark, layout, cell)
     known = [score for score in scores if score is not None]
     return [min(known) if score is None else score for score in scores] if known else []
 
 
+def points(benchmark: ReportedBenchmark, layout: Layout, cell: Cell) -> list[dict[str, Any]]:
+    """The records of a cell's search that are present and of the points that the file now names.
+
+    An earlier search's stay in their places until the workflow runs.
+    """
+    search, own, found = benchmark.file.search or {}, benchmark.file.searched_options(cell.method), []
+    for number, point in enumerate(benchmark.file.points(cell)):
+        if not layout.point(cell, number).is_file():
+            continue
+        record = run_record.read_point(layout.point(cell, number))
+        config = record["config"]
+        places = {key: config.get("method" if key in own else "training", {}) for key in point}
+        if record["seed"] == search["seed"] and all(places[key].get(key) == point[key] for key in point):
+            found.append(record)
+    return found
+
+
 def scores_of_choice(benchmark: ReportedBenchmark, layout: Layout, cell: Cell) -> list[float | None]:
     """The dev scores of the points that a cell's own choice was made among; empty where it took that of other tasks.
 
-    None of a point that diverged.
+    None of a point that diverged; empty too where the file names other points now.
     """
     best = layout.best(cell)
     if not benchmark.file.search or not best.is_file():
         return []
     choice = sealed_files.read_json(best)
-    return list(choice["scores"]) if cell.task in choice["tasks"] else []
+    same = choice["grid"] == benchmark.file.grid(cell.method) and cell.task in choice["tasks"]
+    return list(choice["scores"]) if same else []
 
 
 def _number(value: float) -> float | None:

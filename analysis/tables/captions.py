@@ -26,6 +26,7 @@ def outdated(runs: Runs) -> str:
     for cells, why in (
         (runs.outdated, "another configuration than the benchmark file now says"),
         (runs.edited, "another version of their method's source than the present one"),
+        (runs.unchosen, "a setting that was chosen among other points, or on other tasks, than search now names"),
     ):
         if cells:
             rows = [f"{pair} {method}: {', '.join(tasks)}" for (pair, method), tasks in cells.items()]
@@ -46,7 +47,11 @@ def reading(benchmark: ReportedBenchmark, runs: Runs) -> str:
 
 def warnings(benchmark: ReportedBenchmark, runs: Runs) -> str:
     """What must not be parted from a figure, in a line or two."""
-    old = "Some runs have another configuration than the benchmark file (see the caption)." if runs.outdated else ""
+    old = (
+        "Some runs have another configuration than the benchmark file (see the caption)."
+        if runs.outdated or runs.unchosen
+        else ""
+    )
     return " ".join(part for part in (synthetic(benchmark, runs), old) if part)
 
 

@@ -39,4 +39,6 @@ def points(benchmark: ReportedBenchmark, results: Path, cell: Cell) -> int:
     Where the points' records are not kept, the choice that was made among them says how many there were.
     """
     layout = Layout(results)
-    return len(layout.points(benchmark.file, cell)) or len(uncertainty.scores_of_choice(benchmark, layout, cell))
+    return len(uncertainty.points(benchmark, layout, cell)) or len(
+        uncertainty.scores_of_choice(benchmark, layout, cell)
+    )

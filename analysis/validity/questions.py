@@ -267,7 +267,13 @@ def is_tuned_alike(evidence: Evidence, of: Compared) -> Answer:
     titles = ", ".join(column_title("dev", task) for task in tuned)
     where = f"{titles} (the other tasks take the best of these)" if 0 in searched else "a task"
     reason = f"Equal: {several} points of the search for each method on {where}, chosen on dev."
-    return Answer("tuning", True, reason + _told_nothing(evidence, of, own, tuned))
+    untrained = [m for m, c in counts.items() if any(0 < number < asked[m] for number in c.values())]
+    if untrained:
+        fewest, most = (least(asked[m] for m in untrained) for least in (min, max))
+        wanted = f"{fewest}" + (f" to {most}" if most > fewest else "")
+        reason += f" The file now asks for {wanted}, so not every point that is to decide is trained."
+    remedy = "Train the missing points of the search." if untrained else ""
+    return Answer("tuning", True, reason + _told_nothing(evidence, of, own, tuned), remedy)
 
 
 def _told_nothing(evidence: Evidence, of: Compared, methods: Sequence[str], tuned: Sequence[str]) -> str:

@@ -103,11 +103,6 @@ class Layout:
     def point(self, cell: Cell, point: int) -> Path:
         return self.root / "search" / cell.pair / cell.method / cell.task / f"point-{point}.json"
 
-    def points(self, benchmark: Benchmark, cell: Cell) -> list[Path]:
-        """The records of a cell's search that are present, of the points that the file names; an earlier one's stay."""
-        named = (self.point(cell, number) for number in range(len(benchmark.points(cell))))
-        return [path for path in named if path.is_file()]
-
     def best(self, cell: Cell) -> Path:
         return self.root / "search" / cell.pair / cell.method / cell.task / "best.json"
 

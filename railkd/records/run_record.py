@@ -122,17 +122,26 @@ def predictions(path: Path, record: Mapping[str, Any]) -> "dict[str, NDArray[np.
 
 
 def expected_config(benchmark: "Benchmark", layout: "Layout", cell: "Cell") -> dict[str, Any] | None:
-    """The configuration that a benchmark file asks of a cell's runs; None for another repository's method, and after a
-    search whose outcome is missing."""
+    """The configuration that a benchmark file asks of a cell's runs; None for another repository's method, and where
+    ``choice`` has none."""
     if benchmark.external(cell.method):
         return None
-    chosen: dict[str, Any] = {}
-    if benchmark.search:
-        try:
-            chosen = read_sealed(layout.best(cell))["point"]
-        except (UserError, KeyError, TypeError):
-            return None
-    return benchmark.run_config(*cell, chosen)
+    if not benchmark.search:
+        return benchmark.run_config(*cell)
+    best = choice(benchmark, layout, cell)
+    return None if best is None else benchmark.run_config(*cell, best["point"])
+
+
+def choice(benchmark: "Benchmark", layout: "Layout", cell: "Cell") -> dict[str, Any] | None:
+    """``best.json`` of a cell's search; None where it is missing, or was chosen among other points or on other tasks
+    than the file names now."""
+    try:
+        best = read_sealed(layout.best(cell))
+        decided_on = [of.task for of in benchmark.searched(cell)]
+        same = best["grid"] == benchmark.grid(cell.method) and best.get("tasks", [cell.task]) == decided_on
+        return best if same and best["point"] in best["grid"] else None
+    except (UserError, KeyError, TypeError):
+        return None
 
 
 def expected_teacher_config(benchmark: "Benchmark", teacher: str, task: str) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from railkd.benchmark.paths import Layout
 from railkd.benchmark.specification import Cell
 from railkd.method_facts import as_json
 from railkd.method_sources import fingerprint, source_files
-from railkd.records import run_record
+from railkd.records import run_record, sealed_files
 from railkd.records.hashes import canonical, sha256_text
 
 PAIR = "bert12-distilbert6"
@@ -333,3 +333,28 @@ def test_runs_of_another_configuration_than_the_file_says_are_flagged(small: Fol
         text = path.read_text()
         assert "another configuration than the benchmark file now says" in text
         assert r"bert12-distilbert6 pkd: cola, mnli" in text and r"no\_kd: " not in text
+
+
+def test_runs_whose_setting_was_chosen_among_other_points_are_named(small: Folder) -> None:
+    """A grid that was edited since: what the choice says is no longer what the file asks for."""
+    grid = {"learning_rate": [1e-3, 2e-3]}
+    small.spec["search"] = {"seed": 0, "tasks": ["cola"], "grid": grid}
+    small.save()
+    benchmark, layout = read(small.file).file, Layout(small.results)
+    for cell in benchmark.cells():
+        points = benchmark.grid(cell.method)
+        best = {"point": points[1], "index": 1, "scores": [0.1, 0.2], "grid": points, "tasks": ["cola"]}
+        sealed_files.write_json(layout.best(cell), sealed_files.sealed(best))
+        agree(small, cell.method, cell.task)
+    assert load(read(small.file), small.results).unchosen == {}
+    whole: dict[str, Any] = dict(small.spec["search"])
+    for change, tasks in (({"grid": {"learning_rate": [2e-3]}}, ["cola", "mnli"]), ({"tasks": None}, ["mnli"])):
+        small.spec["search"] = {key: value for key, value in {**whole, **change}.items() if value is not None}
+        small.save()
+        runs = load(read(small.file), small.results)
+        assert runs.unchosen[PAIR, "pkd"] == tasks and not runs.outdated.get((PAIR, "pkd"))
+        assert main(["tables", str(small.file), "--results", str(small.results)]) == 0
+        caption = (small.results / "tables" / "table2.md").read_text()
+        assert "chosen among other points, or on other tasks, than search now names, so not comparable" in caption
+    cell = Cell(PAIR, "pkd", "mnli")
+    assert run_record.expected_config(read(small.file).file, layout, cell) is None

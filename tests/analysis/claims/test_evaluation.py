@@ -20,6 +20,7 @@ from analysis.__main__ import main
 from analysis.claims import evaluation, ledger
 from analysis.reported_benchmark import read
 from railkd.errors import UserError
+from railkd.records.hashes import canonical, sha256_text
 
 TASKS = ["cola", "sst2", "mrpc", "stsb", "qqp", "mnli"]
 ENTRIES = yaml.safe_load(ledger.LEDGER.read_text(encoding="utf-8"))
@@ -293,6 +294,8 @@ def test_selection_errors_and_budget(folder: Folder) -> None:
     for point, score in enumerate((0.5, 0.7)):
         run = folder.read(BERT, "pkd", "rte")
         run["scores"]["dev"]["accuracy"] = score
+        run["config"]["training"]["learning_rate"] = 1e-3 * (point + 1)
+        run |= {"seed": 0, "config_hash": sha256_text(canonical(run["config"]))}
         path = folder.results / "search" / BERT / "pkd" / "rte" / f"point-{point}.json"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(run), encoding="utf-8")

@@ -1,5 +1,6 @@
 """Methods that were tuned alike or unlike, and tasks of the search that say nothing."""
 
+import json
 import shutil
 from typing import Any
 
@@ -8,8 +9,12 @@ from sound_runs import METHODS, TASKS, change, failed, judged
 
 from analysis import load
 from analysis.reported_benchmark import read
+from analysis.statistics import uncertainty
 from analysis.validity.evidence import Evidence
 from analysis.validity.questions import Compared, is_tuned_alike
+from railkd.benchmark.paths import Layout
+from railkd.benchmark.specification import Cell
+from railkd.records.hashes import canonical, sha256_text
 
 
 def search_of(folder: Folder, points: int) -> None:
@@ -24,7 +29,12 @@ def searched(folder: Folder, method: str, points: int, tasks: list[str]) -> None
         for point in range(points):
             path = folder.results / "search" / BERT / method / task / f"point-{point}.json"
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(folder.path(BERT, method, task).read_text(encoding="utf-8"), encoding="utf-8")
+            run = folder.read(BERT, method, task)
+            at = read(folder.file).file.grid(method)[point]
+            run["config"]["training"]["learning_rate"] = at["learning_rate"]
+            run["config"]["method"] = {key: value for key, value in at.items() if key != "learning_rate"}
+            run |= {"seed": 0, "stage": "search", "config_hash": sha256_text(canonical(run["config"]))}
+            path.write_text(json.dumps(run), encoding="utf-8")
 
 
 def test_methods_that_were_tuned_unlike(sound: Folder) -> None:
@@ -33,6 +43,8 @@ def test_methods_that_were_tuned_unlike(sound: Folder) -> None:
         searched(sound, method, 2, TASKS)
     claim, answers = judged(sound)
     assert failed(claim) == [] and "2 points of the search" in answers["tuning"]["reason"]
+    assert "The file now asks for 3," in answers["tuning"]["reason"]
+    assert answers["tuning"]["remedy"] == "Train the missing points of the search."
     for method in METHODS:  # as with search.tasks: the others take the choice of these
         shutil.rmtree(sound.results / "search" / BERT / method / TASKS[0])
     claim, answers = judged(sound)
@@ -49,6 +61,21 @@ def test_methods_that_were_tuned_unlike(sound: Folder) -> None:
     assert "Equal but untuned" in judged(sound)[1]["tuning"]["reason"]
 
 
+def test_points_of_an_earlier_search_are_none_of_this_ones(sound: Folder) -> None:
+    search_of(sound, 2)
+    for method in METHODS:
+        searched(sound, method, 2, TASKS)
+    for edit in ({"grid": {"learning_rate": [5e-4, 1e-3]}}, {"seed": 4}):
+        benchmark = read(sound.file)
+        cell = Cell(BERT, "pkd", TASKS[0])
+        assert len(uncertainty.points(benchmark, Layout(sound.results), cell)) == 2
+        sound.spec["search"] |= edit
+        sound.save()
+        assert uncertainty.points(read(sound.file), Layout(sound.results), cell) == []
+        assert uncertainty.budget(read(sound.file), sound.results) == []
+        search_of(sound, 2)
+
+
 def test_a_method_with_options_of_its_own_in_the_search_has_more_points(sound: Folder) -> None:
     search_of(sound, 2)
     sound.spec["methods"]["pkd"] = {"search": {"beta": [10, 100]}}
@@ -61,6 +88,7 @@ def test_a_method_with_options_of_its_own_in_the_search_has_more_points(sound: F
     assert failed(claim) == ["tuning"] and answers["tuning"]["remedy"].startswith("Set search.points to the least")
     sound.spec["search"]["points"] = 2
     sound.save()
+    searched(sound, "pkd", 2, TASKS)  # the points that are drawn have the numbers 0 and 1
     claim, answers = judged(sound)
     assert failed(claim) == [] and "2 points of the search for each method" in answers["tuning"]["reason"]
 
@@ -86,9 +114,7 @@ def test_a_task_of_the_search_on_which_nobody_learns_is_named(sound: Folder) -> 
 
 def test_how_a_method_of_another_repository_was_tuned_is_not_known(sound: Folder) -> None:
     search_of(sound, 1)
-    path = sound.results / "search" / BERT / "pkd" / TASKS[0] / "point-0.json"
-    path.parent.mkdir(parents=True)
-    path.write_text(sound.path(BERT, "pkd", TASKS[0]).read_text(encoding="utf-8"), encoding="utf-8")
+    searched(sound, "pkd", 1, TASKS[:1])
     benchmark = read(sound.file)
     evidence = Evidence(benchmark, load.read(benchmark, sound.results), sound.results)
     (pair,) = (pair for pair in benchmark.pairs if pair.name == BERT)
