@@ -133,6 +133,7 @@ def budget(content: dict[str, Any]) -> PageTable | None:
             str(row["pair"]),
             [
                 text_cell(str(row["method"])),
+                text_cell(", ".join(column_title("dev", task) for task in row["tasks"])),
                 *(number_cell(dict(enumerate(row["expected"])).get(i), 1) for i in range(longest)),
             ],
         )
@@ -141,9 +142,10 @@ def budget(content: dict[str, Any]) -> PageTable | None:
     return PageTable(
         "budget",
         "Expected best dev score against tuning budget",
-        "In percent, mean over tasks: what the best of so many settings, drawn at random from the search, should score "
-        "on dev (Dodge et al., 2019).",
-        ["Method", *(str(i + 1) for i in range(longest))],
+        "In percent, mean over the tasks named, on which the method's points were trained: what the best of so many "
+        "settings, drawn at random from the search, should score on dev (Dodge et al., 2019). Rows with other tasks do "
+        "not compare.",
+        ["Method", "Tasks", *(str(i + 1) for i in range(longest))],
         [("", rows)],
         "Pair",
     )

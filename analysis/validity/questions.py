@@ -272,8 +272,29 @@ def is_tuned_alike(evidence: Evidence, of: Compared) -> Answer:
         fewest, most = (least(asked[m] for m in untrained) for least in (min, max))
         wanted = f"{fewest}" + (f" to {most}" if most > fewest else "")
         reason += f" The file now asks for {wanted}, so not every point that is to decide is trained."
+    if 0 in searched:
+        reason += _decided_on_fewer(evidence, counts, tuned)
     remedy = "Train the missing points of the search." if untrained else ""
     return Answer("tuning", True, reason + _told_nothing(evidence, of, own, tuned), remedy)
+
+
+def _decided_on_fewer(evidence: Evidence, counts: Mapping[str, Mapping[str, int]], tuned: Sequence[str]) -> str:
+    """Names the methods that are not defined on some task of the search: for their other tasks fewer tasks decide."""
+    lacking: dict[tuple[str, ...], list[str]] = {}
+    for method, by_task in counts.items():
+        own = tuple(task for task in tuned if task not in by_task)
+        if own and len(own) < len(tuned):
+            lacking.setdefault(own, []).append(evidence.benchmark.title_of(method))
+    sentences = []
+    for own, titles in lacking.items():
+        left = [column_title("dev", task) for task in tuned if task not in own]
+        several, more = len(titles) > 1, len(left) > 1
+        sentences.append(
+            f" {', '.join(titles)} {'are' if several else 'is'} not defined on "
+            f"{', '.join(column_title('dev', task) for task in own)}: for {'them' if several else 'it'} "
+            f"{', '.join(left)} alone {'decide' if more else 'decides'} for the other tasks."
+        )
+    return "".join(sentences)
 
 
 def _told_nothing(evidence: Evidence, of: Compared, methods: Sequence[str], tuned: Sequence[str]) -> str:

@@ -8,6 +8,7 @@ from made_records import BERT, Folder
 from sound_runs import METHODS, TASKS, change, failed, judged
 
 from analysis import load
+from analysis.claims import claim_tables
 from analysis.reported_benchmark import read
 from analysis.statistics import uncertainty
 from analysis.validity.evidence import Evidence
@@ -110,6 +111,28 @@ def test_a_task_of_the_search_on_which_nobody_learns_is_named(sound: Folder) -> 
     reason = answers["tuning"]["reason"]
     assert "chosen on dev. On QQP none of these students clears the majority-class baseline" in reason
     assert answers["tuning"]["holds"] is True
+
+
+def test_a_method_that_a_task_of_the_search_is_not_defined_for(folder: Folder) -> None:
+    """CoDIR has no STS-B, so CoLA alone chooses for it: its mean over tasks is no other method's."""
+    search_of(folder, 2)
+    folder.spec["search"]["tasks"] = ["cola", "stsb"]
+    folder.save()
+    for method, tasks in (("pkd", ["cola", "stsb"]), ("codir", ["cola"])):
+        searched(folder, method, 2, tasks)
+    benchmark = read(folder.file)
+    evidence = Evidence(benchmark, load.read(benchmark, folder.results), folder.results)
+    (pair,) = (pair for pair in benchmark.pairs if pair.name == BERT)
+    columns = ("cola", "stsb", "mrpc")
+    for methods, told in ((("pkd", "codir"), True), (("pkd",), False)):
+        answer = is_tuned_alike(evidence, Compared(pair, "dev", methods, columns, {c: c for c in columns}))
+        sentence = "CoDIR is not defined on STS-B: for it CoLA alone decides for the other tasks."
+        assert answer.holds is True and (sentence in answer.reason) == told
+    table = claim_tables.budget({"budget": uncertainty.budget(benchmark, folder.results)})
+    assert table is not None
+    ((_, rows),) = table.sections
+    shown = {cells[0].text: cells[1].text for _, cells in rows}
+    assert shown == {"pkd": "CoLA, STS-B", "codir": "CoLA"}
 
 
 def test_how_a_method_of_another_repository_was_tuned_is_not_known(sound: Folder) -> None:
