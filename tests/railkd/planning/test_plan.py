@@ -174,3 +174,20 @@ def test_made_up_text_has_the_asked_lengths() -> None:
     assert 38 < lengths.mean() < 41 and lengths.max() <= 128 and lengths.min() >= 6
     assert torch.equal(made_up(4000, 40, 128, 30522, 0).splits["train"].tokens, data.splits["train"].tokens)
     assert data.splits["train"].tokens.max() < 30522 and data.splits["train"].tokens.min() >= 5
+
+
+def test_students_have_the_epochs_that_a_search_may_choose(
+    make_benchmark: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    search = {"seed": 0, "grid": {"epochs": [10, 4], "learning_rate": [1e-4, 2e-4]}, "tasks": ["mrpc"]}
+    benchmark = make_benchmark({"search": search, "pairs.p.methods": ["no_kd"]})
+    cost = {name: {"step": 1.0, "forward": 0.0, "bytes": 1.0} for name in benchmark.models}
+    monkeypatch.setattr(plan, "configuration", lambda *_: BertConfig(num_hidden_layers=4, hidden_size=32))
+    monkeypatch.setattr(plan, "calibrate", lambda *_: cost)
+    monkeypatch.setattr(plan, "poolings_needed", lambda *_: [])
+    monkeypatch.setattr(plan, "examples", lambda *_: 36)
+    found = plan.plan(benchmark, Layout("results"), CPU, lambda _: None)
+    runs = len(benchmark.seeds) * len(benchmark.tasks)
+    assert found["hours"]["students"] == pytest.approx(runs * 36 * 10 / 3600)
+    assert found["hours"]["search"] == pytest.approx(2 * 36 * (10 + 4) / 3600)
+    assert found["longest"]["search"] == (360.0, "no_kd on mrpc, a point")
