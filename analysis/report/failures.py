@@ -9,7 +9,7 @@ from pathlib import Path
 
 from analysis.reported_benchmark import ReportedBenchmark
 from railkd.benchmark.paths import Layout
-from railkd.benchmark.specification import Benchmark
+from railkd.benchmark.specification import Benchmark, Cell
 
 Key = tuple[str, str, str, int]  # pair, method, task, seed
 ERROR = "railkd: error: "
@@ -59,9 +59,13 @@ def _logs(file: Benchmark, layout: Layout, key: Key) -> Iterator[Path]:
         models += [entry[k] for k in ("from", "layers_of") if k in entry and entry[k] not in models]
     for model in reversed(models):
         yield layout.log("pretrain", model)
-    for step in ("prepare", "teacher", "signals"):
-        yield layout.log(step, teacher, task)
-    yield from sorted(layout.log(f"search_{method}", pair, task).parent.glob(f"{task}-*.log"))
+    deciding = [of.task for of in file.searched(Cell(pair, method, task))]  # others, where search.tasks leaves it out
+    for of in dict.fromkeys([task, *deciding]):
+        for step in ("prepare", "teacher", "signals"):
+            yield layout.log(step, teacher, of)
+    for of in deciding:
+        for point in range(len(file.grid(method))):
+            yield layout.log(f"search_{method}", pair, f"{of}-{point}")
     yield layout.log(f"select_{method}", pair, task)
     first = next(s.seeds[0] for s in file.seed_groups() if s.cell == (pair, method, task) and seed in s.seeds)
     yield layout.log(f"distil_{method}", pair, f"{task}-{first}")

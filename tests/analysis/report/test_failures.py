@@ -48,6 +48,19 @@ def test_a_log_says_why(small: Folder, name: str, text: str, said: str) -> None:
     assert why(small).startswith(said)
 
 
+def test_a_run_is_missing_for_a_point_of_the_search_that_decides_for_it(small: Folder) -> None:
+    """Also where the point is of another task, which search.tasks names; no point of an earlier, longer search."""
+    small.spec["search"] = {"seed": 0, "tasks": ["mnli"], "grid": {"learning_rate": [1e-3, 2e-3]}}
+    small.save()
+    for name, said in (
+        (f"search_pkd/{PAIR}/mnli-2.log", "not run yet"),
+        (f"search_pkd/{PAIR}/mnli-1.log", f"no space left (logs/search_pkd/{PAIR}/mnli-1.log)"),
+        ("teacher/bert12/mnli.log", "no space left (logs/teacher/bert12/mnli.log)"),
+    ):
+        log(small, name, "railkd: error: no space left\n")
+        assert why(small) == said
+
+
 def test_each_run_of_a_job_has_its_own_reason(small: Folder) -> None:
     own = [
         f"{PAIR} pkd cola seed {seed}: loss is not finite at step {seed}; last finite values: none" for seed in (1, 2)
