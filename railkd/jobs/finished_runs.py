@@ -2,11 +2,12 @@
 
 import os
 import shutil
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from railkd.benchmark.paths import Layout
-from railkd.benchmark.specification import Benchmark
+from railkd.benchmark.specification import Benchmark, Cell
 from railkd.errors import UserError
 from railkd.jobs.run_spec import RunSpec
 from railkd.outdated import misplaced
@@ -16,6 +17,27 @@ from railkd.records import files, hashes, run_record, sealed_files
 def keep(layout: Layout, path: Path) -> None:
     """Links a finished run to where the workflow, which deletes a job's outputs before it reruns it, does not look."""
     _link(path, layout.kept(path))
+
+
+def renumber(benchmark: Benchmark, layout: Layout, cell: Cell, numbers: Sequence[int]) -> None:
+    """Copies the finished points of a cell's search that have other numbers now to where their jobs find them.
+
+    A point's number is its place in the grid, so a value before the others, another order or one value less moves it.
+    """
+    grid, seed = benchmark.points(cell), (benchmark.search or {}).get("seed")
+    configs = (benchmark.run_config(*cell, grid[number]) for number in numbers)
+    wanted = dict(zip((hashes.sha256_text(hashes.canonical(config)) for config in configs), numbers, strict=True))
+    for path in sorted(layout.best(cell).parent.glob("point-*.json")) if wanted else []:
+        with suppress(UserError, OSError):  # a damaged one: its point is trained again
+            record = run_record.read_point(path)
+            number = wanted.get(record["config_hash"])
+            if number is not None and (record["stage"], record["seed"]) == ("search", seed):
+                target = layout.kept(layout.point(cell, number))
+                predictions = target.with_suffix(".safetensors")
+                if run_record.diverged(record) is None:
+                    files.link_or_copy(path.with_suffix(".safetensors"), predictions)
+                    record["predictions"] = {**record["predictions"], "file": predictions.name}
+                sealed_files.write_json(target, sealed_files.sealed(record))
 
 
 def set_aside(layout: Layout, path: Path) -> None:

@@ -199,6 +199,9 @@ def readers(wildcards):
 def keep_what_is_right():
     """Snakemake deletes a job's outputs before it runs: finished runs among them that are as expected are kept for the
     job to put back, unless the job was forced. Records of runs that the file no longer names are set aside."""
+    for cell in CELLS:
+        points = range(len(B.points(cell)))
+        finished_runs.renumber(B, L, cell, [n for n in points if not JOBS_TO_RUN.valid(L.point(cell, n))])
     for outputs, forced in engine.jobs_to_run(workflow):
         for path in (Path(output) for output in outputs if output.endswith(".json")):
             if forced:

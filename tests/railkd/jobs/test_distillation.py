@@ -1,5 +1,6 @@
 """A student's jobs: records that can be trusted, seeds that are not trained twice, and what must be trained anew."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from railkd.benchmark.paths import Layout
 from railkd.errors import Diverged, UserError
 from railkd.evaluation.scoring import scores_of
 from railkd.jobs import distillation, fine_tuning, run_spec, teacher_signals
-from railkd.jobs.finished_runs import keep
+from railkd.jobs.finished_runs import keep, renumber
 from railkd.outdated import judged, misjudged
 from railkd.records import hashes, run_record, sealed_files
 from railkd.training.settings import TrainingSettings
@@ -322,6 +323,32 @@ def test_an_option_is_searched_for_its_method_alone(bench: Any) -> None:
     assert misjudged(benchmark, layout, CELL) is None
     changed = bench(lambda spec: (edit(spec), spec["methods"][CELL.method]["search"].update(rail_weight=[0.0, 3.0])))
     assert misjudged(*changed, CELL) == "its points have changed"
+
+
+def test_a_point_that_has_another_number_now_is_not_trained_again(bench: Any) -> None:
+    """A value before the others, which moves all of them."""
+
+    def search(rates: list[float]) -> Callable[[dict[str, Any]], None]:
+        return lambda spec: spec.update(search={"seed": 9, "grid": {"learning_rate": rates}})
+
+    made = bench(search([1e-3, 2e-3]))
+    for point in (0, 1):
+        distil(made, [9], point=point)
+    benchmark, layout = bench(search([2e-3, 5e-4, 1e-3]))
+    before = {number: run_record.read(layout.point(CELL, number)) for number in (0, 1)}
+    renumber(benchmark, layout, CELL, [0, 1, 2])
+    for number in (0, 1):  # as the workflow does before it runs the jobs
+        layout.point(CELL, number).unlink()
+    for number, old in ((0, 1), (2, 0)):
+        assert any("kept from before" in line for line in distil((benchmark, layout), [9], point=number))
+        record = run_record.read(layout.point(CELL, number))
+        changed = {"predictions": {**before[old]["predictions"], "file": f"point-{number}.safetensors"}}
+        assert record == {**before[old], **changed}
+        run_record.predictions(layout.point(CELL, number), record)
+    other = bench(lambda spec: spec.update(search={"seed": 8, "grid": {"learning_rate": [1e-3, 2e-3]}}))
+    shutil.rmtree(layout.kept(layout.best(CELL).parent))
+    renumber(*other, CELL, [0, 1])  # of another seed
+    assert not layout.kept(layout.best(CELL).parent).exists()
 
 
 def test_a_point_that_diverges_is_done_and_never_chosen(bench: Any) -> None:
