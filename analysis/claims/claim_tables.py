@@ -7,6 +7,7 @@ from analysis.tables.cells import column_title
 from analysis.tables.formats import csv_of
 from analysis.tables.html_tables import PageCell, PageTable, gzip_uri, number_cell, text_cell
 from analysis.tables.numbers import quantity
+from analysis.validity.choices import spelled
 
 COMPARISONS = [
     "Verdict", "Estimate", "Low", "High", "Paper", "SE of seeds", "SE of examples", "p", "p, Holm", "p against, Holm",
@@ -65,7 +66,7 @@ def sort(value: float | None) -> str:
 
 def statistics(content: dict[str, Any]) -> list[PageTable]:
     """The tables on single cells that stand after the claims."""
-    return [table for table in (selection(content), errors(content), budget(content)) if table]
+    return [table for table in (selection(content), errors(content), budget(content), choices(content)) if table]
 
 
 def selection(content: dict[str, Any]) -> PageTable | None:
@@ -146,6 +147,41 @@ def budget(content: dict[str, Any]) -> PageTable | None:
         "settings, drawn at random from the search, should score on dev (Dodge et al., 2019). Rows with other tasks do "
         "not compare.",
         ["Method", "Tasks", *(str(i + 1) for i in range(longest))],
+        [("", rows)],
+        "Pair",
+    )
+
+
+def choices(content: dict[str, Any]) -> PageTable | None:
+    """What the search chose, by how much, and where at an end of the grid; None where no search ran."""
+
+    def titles(tasks: list[str]) -> str:
+        return ", ".join(column_title("dev", task) for task in tasks)
+
+    rows = [
+        (
+            str(row["pair"]),
+            [
+                text_cell(str(row["method"])),
+                text_cell(titles(row["decided_on"])),
+                text_cell("the same" if row["taken_by"] == row["decided_on"] else titles(row["taken_by"])),
+                text_cell(spelled(row["point"])),
+                *(number_cell(row[key], 1) for key in ("score", "lead", "se")),
+                text_cell(", ".join(f"{key}: {side}" for key, side in row["ends"].items()) or "–"),
+            ],
+        )
+        for row in content.get("choices") or []
+    ]
+    if not rows:
+        return None
+    return PageTable(
+        "choices",
+        "What the search chose",
+        "The point with the best dev score, mean over the tasks that decide, of one run each. Ahead by: percentage "
+        "points over the next best point. Noise: the standard error of such a difference between two runs, by the "
+        "spread over seeds of the reported runs on these tasks; a choice that is ahead by less might as well have been "
+        "another. Which examples dev has comes on top.",
+        ["Method", "Decided on", "For", "Chosen", "Dev", "Ahead by", "Noise", "End of the grid"],
         [("", rows)],
         "Pair",
     )

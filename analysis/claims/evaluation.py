@@ -71,6 +71,10 @@ Writes ``claims.json`` and, for reading, ``claims.md``. Shape of ``claims.json``
                        (runs whose record keeps the two halves of dev)
     budget             expected best dev score against tuning budget, where a search ran, for each pair and method:
                        pair, method, tasks, points, expected (list: budget 1, 2, ...), in percent
+    choices            what the search chose, where it ran, for each pair, method and tasks that share a choice:
+                       pair, method, decided_on, taken_by (tasks), point, score (percent of dev), lead (over the next
+                       best point) and se (of such a difference, by seeds) in percentage points, noise (lead is no more
+                       than se), ends (key -> lowest | highest), beyond (those of ends that lead by more than se)
 
 ``audit.json`` is described in ``analysis/claims/audit.py``.
 """
@@ -94,7 +98,7 @@ from analysis.statistics.bootstrap import Examples
 from analysis.statistics.inference import ALPHA, LEVEL, Estimate
 from analysis.tables import captions
 from analysis.tables.measures import MEASURES
-from analysis.validity import judgement
+from analysis.validity import choices, judgement
 from analysis.validity.evidence import Evidence
 from analysis.validity.judgement import NOT_DECIDED
 
@@ -126,6 +130,7 @@ def evaluate(benchmark: ReportedBenchmark, runs: Runs, results: Path, path: Path
         "errors": uncertainty.errors(benchmark, runs, examples),
         "selection": uncertainty.selection(benchmark, runs),
         "budget": uncertainty.budget(benchmark, results),
+        "choices": choices.of_benchmark(benchmark, runs, results),
     }
 
 

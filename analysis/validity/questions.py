@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from analysis.reported_benchmark import WITHOUT_KD, Pair
 from analysis.tables.cells import column_title
 from analysis.tables.numbers import signed
-from analysis.validity import budget_keys, cells
+from analysis.validity import budget_keys, cells, choices
 from analysis.validity.convergence import Convergence
 from analysis.validity.evidence import Evidence
 from analysis.validity.gap import Gap
@@ -274,7 +274,10 @@ def is_tuned_alike(evidence: Evidence, of: Compared) -> Answer:
         reason += f" The file now asks for {wanted}, so not every point that is to decide is trained."
     if 0 in searched:
         reason += _decided_on_fewer(evidence, counts, tuned)
-    remedy = "Train the missing points of the search." if untrained else ""
+    chosen = choices.of_pair(benchmark, evidence.runs, evidence.results, of.pair, own, of.tasks)
+    remedies = ["Train the missing points of the search."] if untrained else []
+    remedy = " ".join([*remedies, *choices.wider(benchmark, chosen)])
+    reason += choices.by_noise(chosen) + choices.at_ends(benchmark, chosen)
     return Answer("tuning", True, reason + _told_nothing(evidence, of, own, tuned), remedy)
 
 

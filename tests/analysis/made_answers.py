@@ -114,6 +114,11 @@ def claims() -> dict[str, Any]:
         "budget": [
             {"pair": "bert12-distilbert6", "method": "pkd", "tasks": ["rte"], "points": 2, "expected": [60.5, 62.5]}
         ],
+        "choices": [
+            {"pair": "bert12-distilbert6", "method": "pkd", "decided_on": ["rte"], "taken_by": ["cola", "rte"],
+             "point": {"learning_rate": 0.002, "beta": 100}, "score": 62.5, "lead": 0.25, "se": None, "noise": False,
+             "ends": {"beta": "highest"}, "beyond": []}
+        ],
     }  # fmt: skip
 
 

@@ -31,7 +31,7 @@ def test_both_reports_have_every_comparison_and_every_statistic(tmp_path: Path) 
     shown = [table for table in tables if table] + page["statistics"]
     heads = [[formats.md(title) for title in (table.head, *table.columns)] for table in shown]
     written = [table for table in reading.tables(verdicts.claims_markdown(content)) if table[0] in heads]
-    assert len(shown) == len(written) == sum(bool(claim["parts"]) for claim in content["claims"]) + 3
+    assert len(shown) == len(written) == sum(bool(claim["parts"]) for claim in content["claims"]) + 4
     for table, (head, *rows) in zip(shown, written, strict=True):
         assert head == [formats.md(title) for title in (table.head, *table.columns)]  # in the same order
         ((_, expected),) = table.sections
