@@ -55,3 +55,12 @@ def test_a_search_is_decided_on_the_tasks_that_it_names(make_benchmark: Any) -> 
     pairs = {"p": {"teacher": "bert4", "student": "distilbert2", "methods": ["no_kd"], "tasks": ["sst2"], "tables": []}}
     with pytest.raises(UserError, match=r"search.tasks: no_kd trains on none of mrpc in pairs.p; expected at least"):
         make_benchmark({"search": {"seed": 0, "grid": grid, "tasks": ["mrpc"]}, "pairs": pairs})
+
+
+def test_a_value_is_tried_once(make_benchmark: Any) -> None:
+    """A value that is written twice is a point more, which chooses among nothing."""
+    with pytest.raises(UserError, match=r"search.grid.learning_rate: \[0.1, 0.1\] has non-unique elements"):
+        make_benchmark({"search": {"seed": 0, "grid": {"learning_rate": [0.1, 1e-1]}}})
+    twice = {"search": {"seed": 0, "grid": {"learning_rate": [0.1]}}, "methods.pkd.search": {"beta": [10, 10.0]}}
+    with pytest.raises(UserError, match=r"methods.pkd.search.beta: \[10, 10.0\] has non-unique elements"):
+        make_benchmark(twice)
