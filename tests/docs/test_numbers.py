@@ -22,7 +22,7 @@ from said_and_published import (
     table,
 )
 
-from analysis.claims import errors_of_intervals, oriented
+from analysis.claims import errors_of_intervals
 from railkd.benchmark.config import load
 
 
