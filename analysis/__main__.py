@@ -100,6 +100,7 @@ def write(step: str, benchmark: ReportedBenchmark, layout: Layout) -> None:
     """Writes the files of a step, their checksums and what they were made of; the report, ``railkd verify`` and the
     workflow read the latter two. Of the claims it prints whether the runs can decide them, and the verdicts' counts."""
     from analysis import made_of
+    from railkd.outdated import digest_of_records
     from railkd.records.files import write_bytes
     from railkd.records.sealed_files import seal
 
@@ -110,7 +111,8 @@ def write(step: str, benchmark: ReportedBenchmark, layout: Layout) -> None:
         write_bytes(path, content)
     names = [str(path.relative_to(layout.root)) for path in files]
     delete_outdated(layout, step, names)
-    seal(layout.root, names, layout.checksums(step), made_of.digests(benchmark.file, layout)[step])
+    records = None if step == "audit" else digest_of_records(layout)  # the audit reads none
+    seal(layout.root, names, layout.checksums(step), made_of.digests(benchmark.file, layout)[step], records)
     if step == "claims":  # only now: what is printed is written
         from analysis.claims import verdicts
 

@@ -18,7 +18,7 @@ from railkd.benchmark.specification import Benchmark, Cell
 from railkd.errors import UserError
 from railkd.method_facts import facts
 from railkd.method_sources import fingerprint, source_files
-from railkd.records.hashes import canonical, sha256_text
+from railkd.records.hashes import canonical, sha256_once, sha256_text
 from railkd.records.run_record import diverged
 from railkd.records.sealed_files import SEAL, read_json, read_sealed
 
@@ -147,6 +147,34 @@ def why_not_sealed_as(folder: Path, wanted: Any) -> str | None:
     except UserError as error:
         return str(error)
     return first_difference(made_of, wanted) or missing_file(folder)
+
+
+def digest_of_records(layout: Layout) -> str | None:
+    """Hex SHA-256 over every record that is present and what is put beside them; None where there is no record."""
+    present = layout.present()
+    files = [*present, *(path for path in (layout.speed(), layout.leaderboard()) if path.is_file())]
+    names = (f"{path.relative_to(layout.root).as_posix()} {sha256_once(path)}\n" for path in files)
+    return sha256_text("".join(names)) if present else None
+
+
+def of_other_records(layout: Layout, *steps: str) -> str | None:
+    """A line that names the steps whose files were made of other records than those that are present; None without any.
+
+    Nothing is known where there is no record, as beside published tables alone, or where a step's seal does not say.
+    """
+    present, other = digest_of_records(layout), []
+    for step in steps:
+        made_of = None
+        with suppress(UserError, AttributeError):  # no seal, or none that can be read
+            made_of = read_sealed(layout.checksums(step)).get("records")
+        if present is not None and made_of not in (None, present):
+            other.append(step)
+    if not other:
+        return None
+    return (
+        f"{layout.root}: made of other records than those that are present: {', '.join(other)}; "
+        f"write them again with 'railkd report {layout.root}'"
+    )
 
 
 def missing_file(folder: Path) -> str | None:

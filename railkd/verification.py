@@ -12,7 +12,7 @@ from railkd.data import preparation
 from railkd.data.batches import Prepared
 from railkd.errors import UserError
 from railkd.evaluation.scoring import errors_of, scores_of
-from railkd.outdated import SOURCE, UNREADABLE, differences, misjudged, misplaced
+from railkd.outdated import SOURCE, UNREADABLE, differences, misjudged, misplaced, of_other_records
 from railkd.records import hashes, run_record, sealed_files
 
 TOLERANCE = 1e-9  # of a score: room for another version of numpy or scipy, none for another prediction
@@ -57,6 +57,8 @@ class Verifier:
             yield from sealed_files.broken(file.parent)
         for file in sorted(self.layout.checksums("*").parent.glob("*.json")):
             yield from sealed_files.broken(self.layout.root, file=file)
+        if old := of_other_records(self.layout, "tables", "figures", "claims", "report"):
+            yield old
 
     def _search(self, cell: Cell, teacher: str, seed: int) -> Iterator[str]:
         """Every point that a cell's search trains, and that the best of those that decide for it was chosen."""

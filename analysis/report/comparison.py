@@ -22,6 +22,7 @@ from analysis.tables.formats import csv_of
 from analysis.tables.html_tables import PageCell, PageTable, data_uri, full
 from railkd.benchmark.paths import Layout
 from railkd.errors import UserError
+from railkd.outdated import of_other_records
 from railkd.records.sealed_files import require
 
 SIGNIFICANCE = 0.05  # of Welch's tests, after Holm's correction
@@ -53,7 +54,10 @@ class Compared:
 
 
 def read(results: Path) -> dict[Key, Side]:
-    """Every number of a folder's tables. Raises UserError when no table is present or one cannot be read."""
+    """Every number of a folder's tables.
+
+    Raises UserError when no table is present, one cannot be read, or they were made of other records than the folder's.
+    """
     if not results.is_dir():
         raise UserError(f"{results}: no such results folder")
     sides: dict[Key, Side] = {}
@@ -64,6 +68,9 @@ def read(results: Path) -> dict[Key, Side]:
             f"{layout.table(TABLES[0]).parent}: no table to compare; 'railkd report {results}' writes those that the "
             "pairs of its benchmark file name (their key tables)"
         )
+
+    if old := of_other_records(layout, "tables"):
+        raise UserError(old)
 
     def number(text: str) -> float:
         return float(text) if text else math.nan

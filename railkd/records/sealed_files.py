@@ -67,13 +67,17 @@ def read_sealed(path: Path) -> dict[str, Any]:
     raise UserError(f"{path}: not what was written (checksum); delete it and run again")
 
 
-def seal(folder: Path, names: Iterable[str], file: Path | None = None, made_of: Any = None) -> None:
+def seal(
+    folder: Path, names: Iterable[str], file: Path | None = None, made_of: Any = None, records: str | None = None
+) -> None:
     """Writes the SHA-256 of files below a folder, by their path from there, to ``file`` (checksums.json in it).
 
-    ``made_of``: what decides on their content, to tell later whether they are still what is asked for.
+    ``made_of``: what decides on their content, to tell later whether they are still what is asked for. ``records``: the
+    digest of the records alone, which can be compared without the benchmark file and by another version of the suite.
     """
     content: dict[str, Any] = {"files": {name: sha256_file(folder / name) for name in sorted(names)}}
-    write_json(file or folder / SEAL, sealed(content if made_of is None else {**content, "made_of": made_of}))
+    more = {key: value for key, value in (("made_of", made_of), ("records", records)) if value is not None}
+    write_json(file or folder / SEAL, sealed({**content, **more}))
 
 
 def broken(folder: Path, names: Iterable[str] | None = None, file: Path | None = None) -> Iterator[str]:

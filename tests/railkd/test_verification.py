@@ -11,7 +11,7 @@ import torch
 import yaml
 from safetensors.numpy import load_file, save_file
 
-from railkd import cli
+from railkd import cli, outdated
 from railkd.benchmark import config
 from railkd.benchmark.paths import Layout
 from railkd.benchmark.specification import Cell
@@ -147,3 +147,16 @@ def test_a_choice_whose_points_are_not_kept_is_checked_by_what_it_says(copy: Any
     edit(layout.best(CELL), lambda best: best.update(scores=[float(p != best["point"]) for p in best["grid"]]))
     status, (line,), _ = verify(copy, capsys)
     assert status == 1 and line.startswith(f"{layout.best(CELL)}: ") and "is not the point with the best f1 on" in line
+
+
+def test_tables_and_a_report_of_other_records_are_named(copy: Any, capsys: Any) -> None:
+    """After one job by hand every record holds, and what was drawn of the former ones is old."""
+    layout = copy[1]
+    made = outdated.digest_of_records(layout)
+    for step in ("tables", "report"):
+        sealed_files.seal(layout.root, [], layout.checksums(step), "what decides", made)
+    assert verify(copy, capsys)[0] == 0
+    edit(layout.run(CELL, 1), lambda record: record["cost"].update(train_seconds=1.0))
+    status, (line,), error = verify(copy, capsys)
+    assert status == 1 and "1 things do not hold" in error and f"railkd report {layout.root}" in line
+    assert line.startswith(f"{layout.root}: made of other records than those that are present: tables, report;")

@@ -98,6 +98,26 @@ def test_folders_without_a_common_cell_do_not_agree_whatever_the_tolerance(
         assert "give the tolerance" not in said
 
 
+def test_tables_of_other_records_than_the_folders_are_not_compared(
+    small: Folder, other: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """After one job by hand, or after records were deleted, the tables are old; those of either folder are refused."""
+    for folder in (small.results, other):
+        path = next(folder.glob("runs/*/pkd/cola/seed-1.json"))
+        content = path.read_bytes()
+        path.unlink()
+        against = ["compare", str(small.file), "--results", str(small.results), "--against", str(other)]
+        assert main(against) == 1
+        error = capsys.readouterr().err
+        assert f"{folder}: made of other records than those that are present: tables" in error
+        assert f"railkd report {folder}" in error and len(error.splitlines()) == 1
+        path.write_bytes(content)
+        assert main(against) == 0
+    shutil.rmtree(other / "runs")
+    shutil.rmtree(other / "teachers")
+    assert main(against) == 0  # published tables alone
+
+
 def test_missing_runs_and_other_data_differ(small: Folder, other: Path) -> None:
     benchmark = read(small.file)
     for seed in (1, 2, 3):
