@@ -160,7 +160,9 @@ def _cell(benchmark: ReportedBenchmark, layout: Layout, cell: Cell, runs: Runs) 
                 remember(benchmark.file.method_class(cell.method), records[seed][1])
     expected_config = run_record.expected_config(benchmark.file, layout, cell) if records else None
     differ = {
-        seed: [] if expected_config is None else differences(record, expected_config)
+        seed: []
+        if expected_config is None
+        else differences(record, expected_config, benchmark.file.method_class(cell.method))
         for seed, (_, record) in records.items()
     }
     kept = {seed for seed, (path, _) in records.items() if path != layout.run(cell, seed)}

@@ -147,7 +147,7 @@ def _require_asked_for(benchmark: Benchmark, layout: Layout, cell: Cell, seed: i
     for line in misplaced(record, {"stage": "distil", **cell._asdict(), "seed": seed}):
         raise UserError(f"{path}: {line} in this place")
     config = run_record.expected_config(benchmark, layout, cell)
-    if config is not None and (differ := differences(record, config)):
+    if config is not None and (differ := differences(record, config, benchmark.method_class(cell.method))):
         raise UserError(
             f"{path}: is not the run that {benchmark.path} asks for ({', '.join(differ)} differ); run the benchmark "
             "first"

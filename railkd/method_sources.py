@@ -68,6 +68,13 @@ def source_file(name: str) -> Path:
     return path
 
 
+def without_folder(name: str) -> str:
+    """A method's name as configurations have it: of a file without its folder, because its content is in a run's
+    fingerprints, and how the way to it is typed changes nothing."""
+    module, colon, of = name.partition(":")
+    return f"{Path(module).name}{colon}{of}" if module.endswith(".py") else name
+
+
 def source_files(name: str) -> list[Path]:
     """The method's file, and what it imports, directly or not: the suite's modules, and those and packages beside it.
 

@@ -93,13 +93,17 @@ def misjudged(benchmark: Benchmark, layout: Layout, cell: Cell, kept: bool = Tru
     return None if point == grid[best_of(scores)] else f"{point} is not the point with the best {metric} on dev"
 
 
-def differences(record: Mapping[str, Any], config: Mapping[str, Any]) -> list[str]:
-    """The keys of the configuration in which a record differs from the one asked for, and SOURCE where that differs."""
+def differences(record: Mapping[str, Any], config: Mapping[str, Any], method: str | None = None) -> list[str]:
+    """The keys of the configuration in which a record differs from the one asked for, and SOURCE where that differs.
+
+    ``method``: the name by which its class is found, where that is another than the configuration's: of a file it has a
+    folder.
+    """
     stated = _completed(record["config"]) if record["schema"] == 1 else record["config"]
     found = [key for key in sorted({*config, *stated}) if not _same(config.get(key), stated.get(key))]
     if record["schema"] != 1 and "method" in config and "method" not in found:
         trained_with = record["fingerprints"].get("method")
-        if trained_with not in (None, fingerprint(source_files(config["method"]["method"]))):
+        if trained_with not in (None, fingerprint(source_files(method or config["method"]["method"]))):
             found.append(SOURCE)
     return found
 

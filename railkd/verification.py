@@ -91,7 +91,8 @@ class Verifier:
             yield f"{path}: {line} in this place"
         if record["task"] != identity["task"]:
             return  # there is nothing to compare it with
-        changed = differences(record, config) if config is not None else []
+        method = self.benchmark.method_class(identity["method"]) if "method" in identity else None
+        changed = differences(record, config, method) if config is not None else []
         if SOURCE in changed:
             yield f"{path}: trained with another version of its method's source than the present one"
             changed.remove(SOURCE)

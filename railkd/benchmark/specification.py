@@ -20,6 +20,7 @@ from railkd.benchmark.defaults import (
 from railkd.benchmark.own_tasks import SHARED, own_sets, own_tasks
 from railkd.benchmark.variants import Variant
 from railkd.method_facts import facts
+from railkd.method_sources import without_folder
 from railkd.tasks import OUT_OF_DOMAIN, TASKS, OutOfDomain, Task
 
 RESERVED = {"method", "title", "external", "search"}  # keys of a method's entry that are no options of the method
@@ -164,7 +165,7 @@ class Benchmark:
     def method_config(self, method: str, point: Mapping[str, Any] = NO_POINT) -> dict[str, Any]:
         """The method's class, and every option at its value: the class's default where the file gives none."""
         name = self.method_class(method)
-        return {"method": name, **resolved(facts(name).defaults, self.options(method, point))}
+        return {"method": without_folder(name), **resolved(facts(name).defaults, self.options(method, point))}
 
     def external(self, method: str) -> bool:
         """Whether another repository's rule writes this method's records."""
@@ -271,7 +272,7 @@ class Benchmark:
         """The resolved configuration of a run: what its record carries and its hash covers. No seed in it.
 
         Every key of training and every option of the method is in it, given or not: another default is another
-        configuration. Imports the method's class (see ``registry.facts``); raises UserError when it cannot.
+        configuration. Imports the method's class (see ``method_facts.facts``); raises UserError when it cannot.
         """
         spec, point = self.pairs[pair], point or {}
         settings = {key: value for key, value in point.items() if key not in self.searched_options(method)}

@@ -104,7 +104,7 @@ def write_record(
         "examples": {split: prepared.facts["examples"][split] for split in ("train", *scored)},
         "best_epoch": outcome.best_epoch,
         "epochs": outcome.epochs,
-        **({"method_class": as_json(spec.config["method"]["method"])} if "method" in spec.config else {}),
+        **({"method_class": as_json(spec.method_class)} if spec.method_class else {}),
         "method_record": outcome.method_record,
         "similarity": similarity,
         "diagnostics": found,

@@ -39,6 +39,7 @@ class RunSpec:
     distilled: dict[str, Any] | None  # of the general distillation that these come from, if they do
     record: Path  # where its record goes; its predictions and its saved student lie beside it
     kept: Path  # the copy of the record that the workflow does not know
+    method_class: str = ""  # the name by which the class of the method is found; a teacher has none
     options: dict[str, Any] = field(default_factory=dict)  # of the method, as the file and the search give them
 
     @property
@@ -125,6 +126,7 @@ def of_cell(
             task=cell.task,
             seed=seed,
             config=config,
+            method_class=benchmark.method_class(cell.method),
             options=benchmark.options(cell.method, chosen),
             inputs=inputs,
             resolved=resolved,

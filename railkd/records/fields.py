@@ -41,8 +41,8 @@ FIELDS: dict[str, tuple[type | tuple[type, ...], str]] = {
     ),
     "method_class": (
         dict,
-        "what the class of the method says of itself (registry.Facts): title, summary, complexity, ..., and defaults, "
-        "option -> value; left out for a teacher and a method of another repository",
+        "what the class of the method says of itself (method_sources.Facts): title, summary, complexity, ..., and "
+        "defaults, option -> value; left out for a teacher and a method of another repository",
     ),
     "method_record": (dict, "what the method reports: drawn layers, attention weights, effective rank, ..."),
     "similarity": (dict, "pooling -> cosine similarity [student layer][teacher layer] on probe examples; may be empty"),

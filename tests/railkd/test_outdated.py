@@ -69,6 +69,24 @@ def test_facts_are_the_classs_inherited_ones_too(mine: str) -> None:
     )
 
 
+def test_a_moved_file_is_the_same_method_and_an_edited_one_is_not(
+    make_benchmark: Any, mine: str, tmp_path: Path
+) -> None:
+    """Another working folder or machine has another path to it; the source is in the fingerprints."""
+    moved = f"{tmp_path / 'elsewhere' / 'mine.py'}:Mine"
+    (tmp_path / "elsewhere").mkdir()
+    shutil.copy(tmp_path / "mine.py", tmp_path / "elsewhere")
+    configs = [
+        make_benchmark({"methods.mine": {"method": name}, "pairs.p.methods": ["mine"]}).run_config("p", "mine", "mrpc")
+        for name in (mine, moved)
+    ]
+    assert configs[0] == configs[1] and configs[0]["method"]["method"] == "mine.py:Mine"
+    record = {"schema": 2, "config": configs[0], "fingerprints": {"method": fingerprint(source_files(mine))}}
+    assert differences(record, configs[1], moved) == []
+    (tmp_path / "elsewhere" / "mine.py").write_text(f"{MINE}\n\nHERE = 1\n")
+    assert differences(record, configs[1], moved) == [SOURCE]
+
+
 def test_a_subclass_of_codir_is_not_run_on_scores(make_benchmark: Any, tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text("from railkd.methods.codir import CoDIR\n\n\nclass Mine(CoDIR):\n    pass\n")
     benchmark = make_benchmark(
