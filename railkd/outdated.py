@@ -103,7 +103,8 @@ def differences(record: Mapping[str, Any], config: Mapping[str, Any], method: st
     found = [key for key in sorted({*config, *stated}) if not _same(config.get(key), stated.get(key))]
     if record["schema"] != 1 and "method" in config and "method" not in found:
         trained_with = record["fingerprints"].get("method")
-        if trained_with not in (None, fingerprint(source_files(method or config["method"]["method"]))):
+        source = method or config["method"]["method"]
+        if trained_with is not None and trained_with != fingerprint(source_files(source)):
             found.append(SOURCE)
     return found
 

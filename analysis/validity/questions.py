@@ -266,7 +266,8 @@ def is_tuned_alike(evidence: Evidence, of: Compared) -> Answer:
     tuned = [task for task, numbers in zip(of.tasks, by_task, strict=True) if any(numbers)]
     titles = ", ".join(column_title("dev", task) for task in tuned)
     where = f"{titles} (the other tasks take the best of these)" if 0 in searched else "a task"
-    reason = f"Equal: {several} points of the search for each method on {where}, chosen on dev."
+    counted = "1 point" if several == "1" else f"{several} points"
+    reason = f"Equal: {counted} of the search for each method on {where}, chosen on dev."
     untrained = [m for m, c in counts.items() if any(0 < number < asked[m] for number in c.values())]
     if untrained:
         fewest, most = (least(asked[m] for m in untrained) for least in (min, max))

@@ -99,7 +99,7 @@ def test_a_subclass_of_codir_is_not_run_on_scores(make_benchmark: Any, tmp_path:
 def test_every_option_and_every_key_of_training_is_in_the_configuration(make_benchmark: Any, mine: str) -> None:
     benchmark = make_benchmark({"methods.mine": {"method": mine, "beta": 3}, "pairs.p.methods": ["mine", "pkd"]})
     assert benchmark.run_config("p", "mine", "mrpc")["method"] == {
-        "method": mine, "alpha": 0.5, "beta": 3.0, "names": None
+        "method": "mine.py:Mine", "alpha": 0.5, "beta": 3.0, "names": None
     }  # fmt: skip
     found = benchmark.run_config("p", "pkd", "mrpc", {"warmup": 0})
     assert found["method"] == {
