@@ -1,6 +1,7 @@
 """`railkd verify` finds each thing that does not hold, by name, and nothing else."""
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -160,3 +161,19 @@ def test_tables_and_a_report_of_other_records_are_named(copy: Any, capsys: Any) 
     status, (line,), error = verify(copy, capsys)
     assert status == 1 and "1 things do not hold" in error and f"railkd report {layout.root}" in line
     assert line.startswith(f"{layout.root}: made of other records than those that are present: tables, report;")
+
+
+def test_the_pages_block_reads_predictions_beside_labels_and_texts(copy: Any, capsys: Any) -> None:
+    """The block of docs/results-format.md, with this run's names: as many wrong answers as the record's score says."""
+    page = (config.ROOT / "docs" / "results-format.md").read_text()
+    (block,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    for told, here in (
+        ("results/quick", str(copy[1].root)), ("bert6-distilbert3", CELL.pair), ("rail_kd_c", CELL.method),
+        ('"rte"', f'"{CELL.task}"'), ("[:5]", ""),
+    ):  # fmt: skip
+        assert block.count(told) == 1
+        block = block.replace(told, here)
+    exec(block, names := {})
+    lines, record = capsys.readouterr().out.splitlines(), names["record"]
+    assert len(lines) == round((1 - record["scores"]["dev"]["accuracy"]) * record["examples"]["dev"]) > 0
+    assert all("->" in line and "[CLS]" in line for line in lines)
