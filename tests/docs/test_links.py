@@ -82,3 +82,14 @@ def test_the_readme_is_short_and_begins_with_what_was_found() -> None:
 def test_every_file_that_is_named_exists(page: Path) -> None:
     named = re.findall(rf"`((?:{FOLDERS})/[\w./-]+)`", page.read_text())
     assert [name for name in named if not (ROOT / name).exists()] == []
+
+
+@pytest.mark.parametrize("package", ["railkd", "analysis"])
+def test_every_module_and_package_has_its_room_and_every_room_exists(package: str) -> None:
+    """The tables of architecture.md name what the contracts of pyproject.toml hold apart."""
+    rooms = (ROOT / "docs" / "architecture.md").read_text().split("## Rooms")[1].split(f"| {package}/ |")[1]
+    rows = re.findall(r"^\| (.*?) \|", rooms.partition("\n\n")[0], re.MULTILINE)
+    named = {name.rstrip("/") for row in rows for name in re.findall(r"`([^`]+)`", row)}
+    modules = {path.name for path in (ROOT / package).glob("*.py") if not path.name.startswith("__")}
+    packages = {path.parent.name for path in (ROOT / package).glob("*/__init__.py")}
+    assert modules | packages == {name for name in named if "/" not in name}
