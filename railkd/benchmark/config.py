@@ -286,6 +286,11 @@ def load(path: str | Path) -> Benchmark:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise UserError(f"{path}: no such benchmark file; {_available()}") from None
+    except IsADirectoryError:
+        raise UserError(
+            f"{path}: is a folder; expected a benchmark file, such as benchmarks/mini.yaml (its results folder, where "
+            "it is another than results/NAME, is given as --results FOLDER)"
+        ) from None
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: cannot be read ({error})") from None
     spec = parse(text, str(path))

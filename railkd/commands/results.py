@@ -106,6 +106,8 @@ def benchmark_file(results: Path) -> Path:
     from railkd.benchmark.paths import Layout
     from railkd.records.sealed_files import read_json
 
+    if results.is_file():
+        raise UserError(f"{results}: is a file; expected a results folder, such as results/mini")
     if not results.is_dir():
         raise UserError(f"{results}: no such results folder")
     layout = Layout(results)

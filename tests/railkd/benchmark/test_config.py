@@ -174,7 +174,7 @@ def test_files_that_are_no_benchmark(tmp_path: Path, content: bytes, expected: s
 def test_missing_file_lists_those_at_hand(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     text = message(tmp_path / "paper.yml")
     assert "no such benchmark file" in text and "paper.yaml" in text
-    assert "cannot be read" in message(tmp_path)  # a folder
+    assert "is a folder; expected a benchmark file" in message(tmp_path)
     assert cli.main(["check", str(tmp_path / "paper.yml")]) == 1
     assert capsys.readouterr().err.splitlines() == [f"railkd: error: {text}"]
 

@@ -96,3 +96,18 @@ def test_an_installation_says_that_it_has_no_analysis(
         error = capsys.readouterr().err
         assert error.count("\n") == 1 and error.startswith(f"railkd: error: {line[0]}: the package 'analysis', which")
     assert "analysis" in sys.modules or not list(mini.glob("*.html"))
+
+
+def test_a_benchmark_file_and_a_results_folder_that_are_exchanged_are_told_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """report, compare and export take a results folder, verify, check and plan a benchmark file."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "results").mkdir()
+    (tmp_path / "my.yaml").touch()
+    for command in ("verify", "check", "plan"):
+        assert cli.main([command, "results"]) == 1
+        assert "results: is a folder; expected a benchmark file" in capsys.readouterr().err
+    for words in (["report", "my.yaml"], ["compare", "my.yaml", "results"]):
+        assert cli.main(words) == 1
+        assert "my.yaml: is a file; expected a results folder" in capsys.readouterr().err
