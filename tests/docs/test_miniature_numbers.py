@@ -207,3 +207,13 @@ def test_where_a_student_begins() -> None:
         in page("docs/miniature.md")
     )
     assert f"{len(records('initialisation'))} students" in text
+
+
+def test_what_the_search_of_the_miniature_chose() -> None:
+    made = json.loads((REFERENCE / "mini" / "claims.json").read_text())["choices"]
+    noise, beyond = ([choice for choice in made if choice[key]] for key in ("noise", "beyond"))
+    text = page("docs/results.md")
+    assert f"{len(noise)} of the {len(made)} choices of `mini` lead the next point by no more than the noise" in text
+    assert f"and {len(beyond)} lie at an end of the grid by more: the least rate on MNLI and RTE" in text
+    ends = {(*choice["decided_on"], *choice["ends"].values()) for choice in beyond}
+    assert ends == {("mnli", "lowest"), ("rte", "lowest"), ("cola", "highest")}

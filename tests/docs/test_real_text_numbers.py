@@ -232,7 +232,7 @@ def test_what_chose_the_learning_rates_on_real_text() -> None:
     rail, vanilla = (
         [f"{100 * s:.1f}" for s in chosen[method, "qnli"]["scores"]] for method in ("rail_kd_l", "vanilla_kd")
     )
-    said = "its points had {} at 5e-5, {} at 1e-4 and {} at 2e-4, those of vanilla KD {}, {} and {} (one seed)"
+    said = "RAIL-KD had {} at 5e-5, {} at 1e-4 and {} at 2e-4, those of vanilla KD {}, {} and {} (one seed)"
     assert said.format(*rail, *vanilla) in text
     assert f"of the 6.5 points {against(real_text(), 'RAIL-KD<sup>c</sup>', 'vanilla KD')[0][1:]} are left" in text
 

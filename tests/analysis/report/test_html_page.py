@@ -48,7 +48,7 @@ def test_every_link_within_a_page_has_its_place(text: str, small: Folder) -> Non
 def test_every_number_of_the_tables_is_that_of_the_records(opened: Any, made: Folder) -> None:
     script = (
         "return [...document.querySelectorAll('#tables td[data-key]')].map((d) => [d.closest('figure').id,"
-        " d.dataset.key, d.dataset.sort, d.innerText, d.dataset.tip || ''])"
+        " d.dataset.key, d.dataset.sort ?? d.textContent.trim(), d.innerText, d.dataset.tip || ''])"
     )
     found = {(table, key): rest for table, key, *rest in opened.execute_script(script)}
     wanted = {(f"table{n}", "|".join(key)): row for n in range(1, 7) for key, row in cells(made, n).items()}

@@ -32,7 +32,7 @@ def test_sorting(opened: Any) -> None:
     def column() -> list[list[str]]:
         return opened.execute_script(
             "return [...document.querySelectorAll('#table2 tbody.rows')].map((b) =>"
-            " [...b.rows].map((r) => r.cells[1].dataset.sort))"
+            " [...b.rows].map((r) => r.cells[1].dataset.sort ?? r.cells[1].textContent.trim()))"
         )
 
     button = opened.find_elements("css selector", "#table2 button.sort")[1]
