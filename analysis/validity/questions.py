@@ -252,15 +252,7 @@ def is_tuned_alike(evidence: Evidence, of: Compared) -> Answer:
         )
     searched = sorted(set().union(*by_task))
     if not any(searched):
-        if len(set(asked.values())) > 1:
-            listed = ", ".join(f"{benchmark.title_of(m)} {points}" for m, points in asked.items())
-            reason = f"The number of points that the file asks for differs between methods: {listed}."
-            return Answer("tuning", False, reason, ALIKE)
-        if points := max(asked.values(), default=0):
-            return Answer(
-                "tuning", True, f"The file has {points} points for each method; their records are not kept here."
-            )
-        return Answer("tuning", True, "Equal but untuned: every method ran one setting, and none was searched on dev.")
+        return _without_points({benchmark.title_of(m): points for m, points in asked.items()})
     each = [number for number in searched if number]
     several = f"{each[0]} to {each[-1]}" if len(each) > 1 else str(each[0])
     tuned = [task for task, numbers in zip(of.tasks, by_task, strict=True) if any(numbers)]
@@ -280,6 +272,17 @@ def is_tuned_alike(evidence: Evidence, of: Compared) -> Answer:
     remedy = " ".join([*remedies, *choices.wider(benchmark, chosen)])
     reason += choices.by_noise(chosen) + choices.at_ends(benchmark, chosen)
     return Answer("tuning", True, reason + _told_nothing(evidence, of, own, tuned), remedy)
+
+
+def _without_points(asked: Mapping[str, int]) -> Answer:
+    """The answer where no point of a search is recorded. ``asked``: title of a method -> points that the file names."""
+    if len(set(asked.values())) > 1:
+        listed = ", ".join(f"{title} {points}" for title, points in asked.items())
+        reason = f"The number of points that the file asks for differs between methods: {listed}."
+        return Answer("tuning", False, reason, ALIKE)
+    if points := max(asked.values(), default=0):
+        return Answer("tuning", True, f"The file has {points} points for each method; their records are not kept here.")
+    return Answer("tuning", True, "Equal but untuned: every method ran one setting, and none was searched on dev.")
 
 
 def _decided_on_fewer(evidence: Evidence, counts: Mapping[str, Mapping[str, int]], tuned: Sequence[str]) -> str:

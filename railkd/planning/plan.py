@@ -73,26 +73,11 @@ def plan(benchmark: Benchmark, layout: Layout, device: torch.device, log: Callab
             vectors = (config.num_hidden_layers - 1) * config.hidden_size * 2 * kinds  # float16
             disk["signals"] += n * (vectors + 4 * benchmark.task(task).outputs)
             disk["teachers"] += int(cost[teacher]["bytes"])
-    runs = 0
-    hours["students"] = hours["search"] = 0.0
-    seeds = max((len(group.seeds) for group in benchmark.seed_groups()), default=1)
-    for cell in benchmark.cells():
-        if benchmark.external(cell.method):
-            continue
-        runs += len(benchmark.seeds)
-        weights = int(cost[benchmark.pairs[cell.pair]["student"]]["bytes"])
-        disk["students"] += weights * students.count(benchmark)
-        chosen = benchmark.grid(cell.method) or [{}]  # of a search the point that takes longest: any may be chosen
-        seconds = max(_run(benchmark, cell, point, sizes, cost) for point in chosen)
-        hours["students"] += len(benchmark.seeds) * seconds / 3600
-        job = (seconds * seeds, f"{cell.method} on {cell.task}, {seeds} seed{'s' if seeds > 1 else ''}")
-        longest["students"] = max(longest.get("students", (0.0, "")), job)
-        tried = [_run(benchmark, cell, point, sizes, cost) for point in benchmark.points(cell)]
-        hours["search"] += sum(tried) / 3600
-        if tried:
-            job = (max(tried), f"{cell.method} on {cell.task}, a point")
-            longest["search"] = max(longest.get("search", (0.0, "")), job)
-    points = sum(len(benchmark.points(c)) for c in benchmark.cells() if not benchmark.external(c.method))
+    own = [cell for cell in benchmark.cells() if not benchmark.external(cell.method)]
+    runs, points = len(own) * len(benchmark.seeds), sum(len(benchmark.points(cell)) for cell in own)
+    _count_students(benchmark, own, lambda cell, point: _run(benchmark, cell, point, sizes, cost), hours, longest)
+    each = [int(cost[benchmark.pairs[cell.pair]["student"]]["bytes"]) for cell in own]
+    disk["students"] = sum(each) * students.count(benchmark)
     teachers = sum(len(benchmark.teacher_tasks(t)) for t in benchmark.teachers)
     log(f"runs: {runs} students, {points} points of the search, {teachers} teachers")
     _log_hours(hours, longest, device, log)
@@ -104,6 +89,29 @@ def plan(benchmark: Benchmark, layout: Layout, device: torch.device, log: Callab
     return {
         "runs": runs, "points": points, "teachers": teachers, "hours": hours, "longest": longest, "disk": disk,
     }  # fmt: skip
+
+
+def _count_students(
+    benchmark: Benchmark,
+    cells: list[Cell],
+    seconds_of: Callable[[Cell, dict[str, Any]], float],
+    hours: dict[str, float],
+    longest: dict[str, tuple[float, str]],
+) -> None:
+    """Adds the hours and the longest jobs of the students of some cells, and of their search."""
+    hours["students"] = hours["search"] = 0.0
+    seeds = max((len(group.seeds) for group in benchmark.seed_groups()), default=1)
+    for cell in cells:
+        chosen = benchmark.grid(cell.method) or [{}]  # of a search the point that takes longest: any may be chosen
+        seconds = max(seconds_of(cell, point) for point in chosen)
+        hours["students"] += len(benchmark.seeds) * seconds / 3600
+        job = (seconds * seeds, f"{cell.method} on {cell.task}, {seeds} seed{'s' if seeds > 1 else ''}")
+        longest["students"] = max(longest.get("students", (0.0, "")), job)
+        tried = [seconds_of(cell, point) for point in benchmark.points(cell)]
+        hours["search"] += sum(tried) / 3600
+        if tried:
+            job = (max(tried), f"{cell.method} on {cell.task}, a point")
+            longest["search"] = max(longest.get("search", (0.0, "")), job)
 
 
 def _log_hours(
