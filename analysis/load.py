@@ -106,9 +106,9 @@ class Runs:
                 by_seed[seed] = (float(cost[key]), str(cost.get("regime", "?")), str(cost.get("device", "?")))
         return by_seed
 
-    def commits(self, pair: str, method: str, task: str) -> set[str | None]:
-        """The suite's commits that the runs of one cell were trained at; None stands for one that is not recorded."""
-        return {record["provenance"].get("commit") for record in self.cell(pair, method, task).values()}
+    def commits(self, pair: str, method: str, task: str) -> set[str]:
+        """The suite's commits that the runs of one cell were trained at; "None" is one that is not recorded."""
+        return {str(record["provenance"].get("commit")) for record in self.cell(pair, method, task).values()}
 
 
 def read(benchmark: ReportedBenchmark, results: Path) -> Runs:
