@@ -40,4 +40,4 @@ def digests(benchmark: config.Benchmark, layout: Layout) -> dict[str, str]:
 
 
 def _digest(paths: Iterable[Path]) -> str:
-    return hashes.sha256_text("".join(f"{path.name} {hashes.sha256_file(path)}\n" for path in paths))
+    return hashes.sha256_text("".join(f"{path.name} {hashes.sha256_once(path)}\n" for path in paths))

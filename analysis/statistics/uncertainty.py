@@ -13,7 +13,7 @@ from analysis.statistics.bootstrap import Examples
 from analysis.statistics.inference import Estimate
 from railkd.benchmark.paths import Layout
 from railkd.benchmark.specification import Cell
-from railkd.records import run_record, sealed_files
+from railkd.records import run_record
 
 
 def errors(benchmark: ReportedBenchmark, runs: Runs, examples: Examples) -> list[dict[str, Any]]:
@@ -155,12 +155,9 @@ def scores_of_choice(benchmark: ReportedBenchmark, layout: Layout, cell: Cell) -
 
     None of a point that diverged; empty too where the file names other points now.
     """
-    best = layout.best(cell)
-    if not benchmark.file.search or not best.is_file():
-        return []
-    choice = sealed_files.read_json(best)
-    same = choice["grid"] == benchmark.file.grid(cell.method) and cell.task in choice["tasks"]
-    return list(choice["scores"]) if same else []
+    own = cell in benchmark.file.searched(cell)
+    made = run_record.choice(benchmark.file, layout, cell) if own else None
+    return list(made["scores"]) if made else []
 
 
 def _number(value: float) -> float | None:

@@ -91,12 +91,7 @@ def write_record(
     outcome, scored = trained.outcome, prepared.scored
     errors = {split: of for split in scored if (of := errors_of(prepared, split, logits[split]))}
     record = {
-        "schema": SCHEMA_VERSION,
-        "benchmark": spec.benchmark,
-        "synthetic": spec.synthetic,
-        **spec.identity,
-        "config": spec.config,
-        "config_hash": spec.config_hash,
+        **_head(spec),
         "shown": prepared.task.shown,
         "scores": {split: scores_of(prepared, split, logits[split]) for split in scored},
         **({"sampling_errors": errors} if errors else {}),
@@ -117,15 +112,22 @@ def write_record(
     return record
 
 
-def write_diverged(spec: RunSpec, why: str, started: str) -> None:
-    """Writes what stands in the place of the record of a search's point that diverged: it is done, without scores."""
-    content = {
+def _head(spec: RunSpec) -> dict[str, Any]:
+    """What a record says of the run before any of its numbers."""
+    return {
         "schema": SCHEMA_VERSION,
         "benchmark": spec.benchmark,
         "synthetic": spec.synthetic,
         **spec.identity,
         "config": spec.config,
         "config_hash": spec.config_hash,
+    }
+
+
+def write_diverged(spec: RunSpec, why: str, started: str) -> None:
+    """Writes what stands in the place of the record of a search's point that diverged: it is done, without scores."""
+    content = {
+        **_head(spec),
         run_record.DIVERGED: why,
         "fingerprints": spec.inputs,
         "provenance": {**provenance.provenance(), "started": started, "finished": provenance.now()},
